@@ -1,0 +1,458 @@
+"""The folders that pass between stages: what they hold, how they were made, and whether they are whole.
+
+A folder is written beside its final place and renamed when complete, so a half-written one is never met.
+Its JSON file says what it is, from which settings and inputs it was made, and the checksum of each file.
+Importing this module does not import torch.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import platform
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from pydantic import BaseModel, ConfigDict
+
+import mbdcnn
+from mbdcnn.config import Config, load_config, parse
+from mbdcnn.errors import UserError
+
+Bytes = npt.NDArray[np.uint8]
+
+SPLITS = ("train", "validation", "test")
+
+
+def fingerprint(value: Any) -> str:
+    """SHA-256 of a JSON-able value, the same for equal values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def hashed_id(image_id: str) -> str:
+    """Name an image in a shared model without giving its id away."""
+    return hashlib.sha256(f"mbdcnn:{image_id}".encode()).hexdigest()[:32]
+
+
+def pack(masks: npt.NDArray[np.bool_]) -> Bytes:
+    """Store eight mask pixels in a byte; the last axis must be a multiple of 8."""
+    return np.packbits(masks, axis=-1)
+
+
+def unpack(packed: Bytes) -> npt.NDArray[np.bool_]:
+    """Undo `pack`."""
+    return np.unpackbits(packed, axis=-1).view(np.bool_)
+
+
+class Provenance(BaseModel):
+    """The JSON file of an artefact."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: str
+    version: int
+    identity: str
+    """Fingerprint of version, settings and inputs: equal means made alike."""
+    fingerprint: str
+    """Fingerprint of identity and content: equal means the same."""
+    settings: dict[str, Any]
+    inputs: dict[str, str]
+    facts: dict[str, Any]
+    files: dict[str, str]
+    """SHA-256 of every file directly in the folder."""
+    tools: dict[str, str]
+    created: str
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A validated folder."""
+
+    path: Path
+    provenance: Provenance
+
+    filename: ClassVar[str]
+    version: ClassVar[int]
+
+    @classmethod
+    def open(cls, path: str | Path, *, verify: bool = False) -> Self:
+        """Validate a folder and give access to it.
+
+        Args:
+            path: the folder.
+            verify: also compare every checksum.
+
+        Raises:
+            UserError: it is not a complete, untouched folder of this kind and version.
+        """
+        path = Path(path)
+        if not path.is_dir():
+            raise UserError(f"{path}: no such {cls.__name__} folder")
+        provenance = cls._read(path)
+        for name, digest in provenance.files.items():
+            file = path / name
+            if Path(name).name != name or not file.is_file():
+                raise UserError(f"{path}: damaged {cls.__name__}: {name} is missing; make it again")
+            if verify and _digest(file) != digest:
+                raise UserError(f"{file}: damaged: its checksum is not the one in {cls.filename}; make it again")
+        return cls(path, provenance)
+
+    @classmethod
+    def _read(cls, path: Path) -> Provenance:
+        file = path / cls.filename
+        if not file.is_file():
+            raise UserError(f"{path}: not a {cls.__name__} folder ({cls.filename} is missing)")
+        try:
+            settings = json.loads(file.read_text())
+        except (ValueError, UnicodeDecodeError):
+            raise UserError(f"{file}: not JSON; make the folder again") from None
+        provenance = parse(Provenance, settings, str(file))
+        if provenance.kind != cls.__name__:
+            raise UserError(f"{path}: a {provenance.kind} folder where a {cls.__name__} is needed")
+        if provenance.version != cls.version:
+            raise UserError(
+                f"{path}: {cls.__name__} format {provenance.version}, this is mbdcnn {mbdcnn.__version__} with "
+                f"format {cls.version}; make it again"
+            )
+        return provenance
+
+    @classmethod
+    def identity_of(cls, settings: dict[str, Any], inputs: dict[str, str]) -> str:
+        """Fingerprint of what an artefact of this version would be made from."""
+        return fingerprint([cls.__name__, cls.version, settings, inputs])
+
+    @classmethod
+    def is_current(cls, path: Path, settings: dict[str, Any], inputs: dict[str, str]) -> bool:
+        """Say whether a whole folder made from just these settings and inputs lies at `path`."""
+        try:
+            return cls.open(path).provenance.identity == cls.identity_of(settings, inputs)
+        except UserError:
+            return False
+
+    @classmethod
+    @contextmanager
+    def writing(
+        cls, path: Path, settings: dict[str, Any], inputs: dict[str, str], *, keep: bool = False
+    ) -> Iterator[Draft]:
+        """Give a draft folder beside `path` that takes its place once the block ends without an error.
+
+        Args:
+            path: where the artefact will lie; an artefact of the same kind there is replaced.
+            settings: what it is made with.
+            inputs: fingerprints of what it is made from.
+            keep: continue an earlier draft and keep this one on error, for work that can resume.
+
+        Raises:
+            UserError: something else lies at `path`.
+        """
+        cls._check_replaceable(path)
+        draft = Draft(draft_path(path))
+        if not keep:
+            shutil.rmtree(draft.path, ignore_errors=True)
+        draft.path.mkdir(parents=True, exist_ok=True)
+        try:
+            yield draft
+            cls._seal(draft, settings, inputs)
+        except BaseException:
+            if not keep:
+                shutil.rmtree(draft.path, ignore_errors=True)
+            raise
+        _put_in_place(draft.path, path)
+
+    @classmethod
+    def _check_replaceable(cls, path: Path) -> None:
+        if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+            return
+        if not path.is_dir() or not (path / cls.filename).is_file():
+            raise UserError(f"{path}: exists and is not a {cls.__name__} folder; choose another place or remove it")
+
+    @classmethod
+    def _seal(cls, draft: Draft, settings: dict[str, Any], inputs: dict[str, str]) -> None:
+        identity = cls.identity_of(settings, inputs)
+        names = sorted(file.name for file in draft.path.iterdir() if file.is_file() and file.name != cls.filename)
+        files = {name: _digest(draft.path / name) for name in names}
+        provenance = Provenance(
+            kind=cls.__name__,
+            version=cls.version,
+            identity=identity,
+            fingerprint=fingerprint([identity, files]),
+            settings=settings,
+            inputs=inputs,
+            facts=draft.facts,
+            files=files,
+            tools=_tools(),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        (draft.path / cls.filename).write_text(provenance.model_dump_json(indent=2) + "\n")
+
+
+@dataclass
+class Draft:
+    """A folder being written."""
+
+    path: Path
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What will be recorded of the result, such as counts and scores."""
+
+
+def draft_path(path: Path) -> Path:
+    """Where an artefact is written before it is complete."""
+    return path.with_name(f".{path.name}.partial")
+
+
+def _put_in_place(draft: Path, path: Path) -> None:
+    old = path.with_name(f".{path.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        path.rename(old)
+    draft.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _tools() -> dict[str, str]:
+    names = ("torch", "lightning", "numpy", "pillow")
+    installed = {name: metadata.version(name) for name in names if _is_installed(name)}
+    return {"mbdcnn": mbdcnn.__version__, "python": platform.python_version(), **installed}
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image of a prepared data set, as a line of `manifest.csv`."""
+
+    id: str
+    split: str
+    label: int | None
+    """Index into the classes; None where only the mask is known."""
+    source: str
+    """The picture it was prepared from."""
+    width: int
+    height: int
+    """Size of the picture in pixels."""
+    patient: str | None
+    has_mask: bool
+    pixels: str
+    """SHA-256 of the decoded pixels."""
+    views: tuple[int, ...]
+    """Row of `patches.npy` for each of the classifier's views; the first is the whole image."""
+    training_row: int | None
+    """Row of the training arrays of the segmentation networks."""
+    evaluation_row: int | None
+    """Row of the arrays of larger scales."""
+
+
+def write_manifest(path: Path, rows: list[Row]) -> None:
+    """Write rows as CSV; what is unknown stays empty."""
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(column.name for column in fields(Row))
+        for row in rows:
+            writer.writerow(_cell(getattr(row, column.name)) for column in fields(Row))
+
+
+def read_manifest(path: Path) -> list[Row]:
+    """Read rows written by `write_manifest`."""
+    with path.open(newline="") as stream:
+        return [_row(cells) for cells in csv.DictReader(stream)]
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, bool):
+        return int(value)
+    return " ".join(map(str, value)) if isinstance(value, tuple) else value
+
+
+def _row(cells: dict[str, str]) -> Row:
+    def optional(name: str) -> int | None:
+        return int(cells[name]) if cells[name] else None
+
+    return Row(
+        id=cells["id"],
+        split=cells["split"],
+        label=optional("label"),
+        source=cells["source"],
+        width=int(cells["width"]),
+        height=int(cells["height"]),
+        patient=cells["patient"] or None,
+        has_mask=cells["has_mask"] == "1",
+        pixels=cells["pixels"],
+        views=tuple(int(view) for view in cells["views"].split()),
+        training_row=optional("training_row"),
+        evaluation_row=optional("evaluation_row"),
+    )
+
+
+class PreparedData(Artifact):
+    """Pictures as arrays that training and evaluation read without decoding.
+
+    `manifest.csv` lists the images. `patches.npy` holds the classifier's views, `training_images.npy` and
+    `training_masks.npy` the squashed training pictures and masks of the segmentation networks, `scale_S.npy` the
+    validation and test pictures at S x S pixels, `masks.npy` every mask at the networks' size and `truth/ID.png` at
+    the picture's own.
+    """
+
+    filename = "prepared.json"
+    version = 1
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """Every image, in the order of the manifest."""
+        return read_manifest(self.path / "manifest.csv")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in label order."""
+        return tuple(self.provenance.settings["classes"])
+
+    def split(self, name: str) -> list[Row]:
+        """Give the images of one split.
+
+        Raises:
+            UserError: there are none.
+        """
+        rows = [row for row in self.rows if row.split == name]
+        if not rows:
+            present = ", ".join(sorted({row.split for row in self.rows}))
+            raise UserError(f"{self.path}: no {name} images (it has {present})")
+        return rows
+
+    @cached_property
+    def patches(self) -> Bytes:
+        """Views of the classifier, patches x side x side x 3."""
+        return self._array("patches")
+
+    @cached_property
+    def training_images(self) -> Bytes:
+        """Squashed training pictures, rows x side x side x 3."""
+        return self._array("training_images")
+
+    @cached_property
+    def training_masks(self) -> Bytes:
+        """Their packed masks, rows x side x side / 8."""
+        return self._array("training_masks")
+
+    @cached_property
+    def masks(self) -> Bytes:
+        """Packed masks at the networks' size, one for every line of the manifest (empty where there is none)."""
+        return self._array("masks")
+
+    def scale(self, side: int) -> Bytes:
+        """Pictures of validation and test at `side` x `side`, by `evaluation_row`."""
+        return self._array(f"scale_{side}")
+
+    def truth(self, row: Row) -> npt.NDArray[np.bool_]:
+        """Read a mask at its picture's own size."""
+        with Image.open(self.path / "truth" / f"{row.id}.png") as mask:
+            return np.asarray(mask.convert("L")) > 0
+
+    def _array(self, name: str) -> Bytes:
+        file = self.path / f"{name}.npy"
+        try:
+            array: Bytes = np.load(file, mmap_mode="r")
+        except (OSError, ValueError):
+            raise UserError(f"{file}: missing or damaged; run prepare again") from None
+        return array
+
+
+class MaskSet(Artifact):
+    """A coarse mask for every patch of a prepared data set: `patches.npy`, packed, patches x side x side / 8."""
+
+    filename = "masks.json"
+    version = 1
+
+    @cached_property
+    def patches(self) -> Bytes:
+        """Packed coarse masks in the order of the data's patches."""
+        array: Bytes = np.load(self.path / "patches.npy", mmap_mode="r")
+        return array
+
+    def check_made_for(self, data: PreparedData) -> None:
+        """Raise a UserError unless the masks belong to these pictures."""
+        check_same_data(self, data)
+
+
+class Run(Artifact):
+    """One trained network: `best.safetensors` and `last.safetensors`, the resolved `config.yaml`, `metrics.csv`."""
+
+    filename = "run.json"
+    version = 1
+
+    @property
+    def stage(self) -> str:
+        """`coarse`, `classifier` or `enhanced`."""
+        return str(self.provenance.settings["stage"])
+
+    @cached_property
+    def config(self) -> Config:
+        """What it was trained with."""
+        return load_config(self.path)
+
+    @property
+    def weights(self) -> Path:
+        """The weights that did best on validation."""
+        return self.path / "best.safetensors"
+
+    @classmethod
+    def open_stage(cls, path: str | Path, stage: str) -> Self:
+        """Open a run of one stage.
+
+        Raises:
+            UserError: it is the run of another stage.
+        """
+        run = cls.open(path)
+        if run.stage != stage:
+            raise UserError(f"{path}: a run of the {run.stage} network where one of the {stage} network is needed")
+        return run
+
+
+class Bundle(Artifact):
+    """The three networks with all that prediction needs, laid out as a Hugging Face hub folder."""
+
+    filename = "config.json"
+    version = 1
+
+    @cached_property
+    def config(self) -> Config:
+        """What the networks were trained with."""
+        return load_config(self.path)
+
+    def weights(self, stage: str) -> Path:
+        """Weights of the `coarse`, `classifier` or `enhanced` network."""
+        return self.path / f"{stage}.safetensors"
+
+    def ids(self, use: str) -> set[str]:
+        """Hashed ids of the images used for `training` or `selection`."""
+        return set(json.loads((self.path / "ids.json").read_text())[use])
+
+
+def check_same_data(artifact: Artifact, data: PreparedData) -> None:
+    """Raise a UserError unless `artifact` was made from just these prepared pictures."""
+    made_from = artifact.provenance.inputs.get("data")
+    if made_from != data.provenance.fingerprint:
+        raise UserError(
+            f"{artifact.path}: made from other data than {data.path}; make it again from these, or name the data "
+            "it was made from"
+        )

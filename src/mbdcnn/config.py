@@ -1,0 +1,354 @@
+"""Every setting, its default and what it means.
+
+The defaults are the paper's (Xie et al., IEEE TMI 2020) as its authors' code runs them; `configs/paper.yaml`
+spells them out and the other files override them. Importing this module does not import torch.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from mbdcnn.errors import UserError
+
+Model = TypeVar("Model", bound=BaseModel)
+Probability = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+def _multiple_of_16(side: int) -> int:
+    if side % 16 or side <= 0:
+        raise ValueError(f"{side} is not a positive multiple of 16, the networks' output stride")
+    return side
+
+
+Side = Annotated[int, BeforeValidator(_multiple_of_16)]
+Duration = Annotated[str, Field(pattern=r"^[1-9]\d* (epoch|step)s?$")]
+
+
+def in_steps(duration: str, steps_per_epoch: int) -> int:
+    """Turn a duration such as `3 epochs` or `100 steps` into optimiser steps."""
+    count, unit = duration.split()
+    return int(count) * (steps_per_epoch if unit.startswith("epoch") else 1)
+
+
+class Section(BaseModel):
+    """Part of a configuration: immutable, and strict about unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Views(Section):
+    """Centred crops of an image, each squashed to the classifier's input."""
+
+    fractions: tuple[float, ...] = (4, 3, 2, 1)
+    """Crop sizes in fifths of the image, used once with the image's aspect and once as squares."""
+    rare_fractions: tuple[float, ...] = (4, 3.5, 3, 2.5, 2, 1.5, 1)
+    """The same for training images of the rare classes, which so get more patches."""
+    rare_classes: tuple[str, ...] = ("melanoma", "seborrheic_keratosis")
+    """Classes whose training images are cut by `rare_fractions`."""
+
+
+class Data(Section):
+    """How `prepare` turns pictures into arrays."""
+
+    image_size: Side = 224
+    """Side of the square every network is fed, in pixels."""
+    longest_side: Positive = 1600
+    """Longer side to which an image counts as limited where margins are given in pixels."""
+    segmentation_size: Side = 448
+    """Side of the square at which training images of the segmentation networks are kept."""
+    scales: tuple[Side, ...] = (224, 256, 288)
+    """Sides at which enhanced-SN looks at an image in the paper's evaluation protocol."""
+    views: Views = Views()
+    """Crops for the classifier."""
+
+
+class SegmentationNetwork(Section):
+    """A DeepLabV3+ network at output stride 16."""
+
+    backbone: Literal["xception65", "mobilenet_v2"] = "xception65"
+    """Encoder. `xception65` is the paper's."""
+    width: Annotated[float, Field(gt=0)] = 1.0
+    """Factor on the encoder's channel counts."""
+    depth: Positive = 16
+    """Middle-flow blocks of Xception-65, or at most so many blocks in each stage of MobileNetV2."""
+    decoder_channels: Positive = 256
+    """Channels of the atrous pyramid and the decoder."""
+    low_level_channels: Positive = 48
+    """Channels to which the stride-4 feature is projected."""
+    dilations: tuple[int, ...] = (6, 12, 18)
+    """Dilation of each 3x3 branch of the atrous pyramid; empty for 1x1 and image pooling alone."""
+    separable_decoder: bool = False
+    """Depthwise-separable instead of full 3x3 convolutions in pyramid and decoder."""
+    dropout: Probability = 0.5
+    """After the pyramid and after the decoder's first convolution; a fifth of it after the second."""
+    pixel_mean: float = 0.0
+    """Subtracted from pixels in [0, 1] before the first layer. Belongs to the starting weights."""
+    pixel_std: Annotated[float, Field(gt=0)] = 1.0
+    """Divides pixels after the mean is subtracted."""
+
+
+class ClassificationNetwork(Section):
+    """The mask-guided classifier at output stride 16."""
+
+    backbone: Literal["xception", "mobilenet_v2"] = "xception"
+    """Trunk. `xception` is the paper's."""
+    width: Annotated[float, Field(gt=0)] = 1.0
+    """Factor on the channel counts."""
+    depth: Positive = 8
+    """Middle-flow blocks of Xception, or at most so many blocks in each stage of MobileNetV2."""
+    dropout: Probability = 0.0
+    """On the pooled features, before the linear layer."""
+    pixel_mean: float = 0.0
+    """Subtracted from pixels in [0, 1] before the first layer. Belongs to the starting weights."""
+    pixel_std: Annotated[float, Field(gt=0)] = 1.0
+    """Divides pixels after the mean is subtracted."""
+
+
+class Augmentation(Section):
+    """Random changes to a training sample; geometry is drawn once for image, mask and truth."""
+
+    crop_probability: Probability = 0.5
+    """Chance of cutting an equal margin off all four sides (segmentation only)."""
+    crop_margin_step: Positive = 30
+    """Margins are multiples of this, in pixels of the size-limited image, below a quarter of its mean side."""
+    rotation: Annotated[float, Field(ge=0, le=180)] = 10.0
+    """Largest rotation either way, in degrees."""
+    translate_x: Probability = 0.0
+    """Largest horizontal shift as a fraction of the width, in whole pixels."""
+    translate_y: Probability = 0.1
+    """Largest vertical shift as a fraction of the height, in whole pixels."""
+    scale: tuple[float, float] = (0.9, 1.1)
+    """Range of the scale factor."""
+    aspect: Annotated[float, Field(ge=1)] = 1.0
+    """Largest factor by which width over height is stretched either way."""
+    shear: Annotated[float, Field(ge=0, lt=90)] = 5.73
+    """Largest shear along x either way, in degrees."""
+    vertical_flip: Probability = 0.5
+    """Chance of turning the picture upside down."""
+    horizontal_flip: Probability = 0.5
+    """Chance of mirroring the picture."""
+    interpolation: Literal["nearest", "bilinear"] = "nearest"
+    """For the image under the affine map. Masks are always sampled nearest."""
+    brightness: Probability = 0.0
+    """Largest relative change of brightness."""
+    contrast: Probability = 0.0
+    """Largest relative change of contrast."""
+    saturation: Probability = 0.0
+    """Largest relative change of saturation."""
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Largest shift of hue, as a fraction of the colour circle."""
+
+
+class Training(Section):
+    """How one network is trained."""
+
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    """Adam's rate at the first step."""
+    poly_power: Annotated[float, Field(ge=0)] = 0.9
+    """The rate at step t of T is `learning_rate * (1 - t / T) ** poly_power`."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """L2 penalty on all weights."""
+    batch_size: Positive = 16
+    """Samples in one optimiser step, over all devices."""
+    length: Duration = "500 epochs"
+    """How long to train: `N epochs` (passes over the training set) or `N steps` (optimiser steps)."""
+    validate_every: Duration = "1 epoch"
+    """Time between two validations, in epochs or steps."""
+    validate_from: Annotated[int, Field(ge=0)] = 0
+    """No validation before this step."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the networks under autocast. `fp16` needs a GPU."""
+    freeze_batch_norm: bool = False
+    """Keep batch-norm statistics as they start."""
+    early_stopping: Positive | None = None
+    """Stop after so many validations without a better one; never if not given."""
+
+
+class SegmentationLoss(Section):
+    """Soft Dice plus rank loss."""
+
+    rank_weight: Annotated[float, Field(ge=0)] = 0.05
+    """Weight of the rank loss beside the Dice loss."""
+    rank_pixels: Positive = 30
+    """K: how many of the hardest pixels of each kind are compared."""
+    rank_margin: float = 0.3
+    """Wanted lead of a lesion pixel's probability over a background pixel's."""
+
+
+class Coarse(Section):
+    """coarse-SN: a rough mask from the image alone."""
+
+    network: SegmentationNetwork = SegmentationNetwork()
+    training: Training = Training(precision="bf16")
+    loss: SegmentationLoss = SegmentationLoss()
+    augmentation: Augmentation = Augmentation()
+    initial_weights: str | None = None
+    """Starting weights: a safetensors file, or a run or bundle; random if not given."""
+
+
+class Classifier(Section):
+    """mask-CN: classes and their activation maps from the image and its coarse mask."""
+
+    network: ClassificationNetwork = ClassificationNetwork()
+    training: Training = Training(
+        batch_size=32, length="50001 steps", validate_every="100 steps", validate_from=500
+    )
+    augmentation: Augmentation = Augmentation(crop_probability=0)
+    initial_weights: str | None = None
+    """Starting weights: a safetensors file, or a run or bundle; random if not given."""
+    balance: Probability = 0.0
+    """Sampling of training patches: 0 as they come, 1 all classes equally often."""
+
+
+class Enhanced(Section):
+    """enhanced-SN: the final mask from the image and the classifier's activation map."""
+
+    network: SegmentationNetwork = SegmentationNetwork()
+    training: Training = Training(learning_rate=5e-5, precision="bf16")
+    loss: SegmentationLoss = SegmentationLoss()
+    augmentation: Augmentation = Augmentation()
+
+
+class Evaluation(Section):
+    """How results are scored."""
+
+    bootstrap_samples: Annotated[int, Field(ge=0)] = 1000
+    """Resamples behind each 95 % interval."""
+
+
+class Runtime(Section):
+    """Where the work runs. Changes no result beyond rounding and is no part of what makes an artefact current."""
+
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `cuda:N`. `auto` takes a GPU where there is one."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that `prepare` decodes with; 0 means one a core."""
+
+
+class Config(Section):
+    """One whole experiment."""
+
+    classes: Annotated[tuple[str, ...], Field(min_length=2)] = ("nevus", "melanoma", "seborrheic_keratosis")
+    """Class names in the order of the classifier's outputs; the first is the benign rest."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of initial weights, data order and augmentation."""
+    cam: Literal["reference", "relu"] = "reference"
+    """Activation maps keep their negative values, as in the authors' code, or are clipped at 0."""
+    data: Data = Data()
+    coarse: Coarse = Coarse()
+    classifier: Classifier = Classifier()
+    enhanced: Enhanced = Enhanced()
+    evaluation: Evaluation = Evaluation()
+    runtime: Runtime = Runtime()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"classes: a name stands twice in {list(self.classes)}")
+        if self.data.image_size not in self.data.scales:
+            raise ValueError(f"data.scales must hold data.image_size ({self.data.image_size})")
+        return self
+
+
+def load_config(source: str | Path | None = None, overrides: list[str] | tuple[str, ...] = ()) -> Config:
+    """Read a configuration: defaults, overridden by a YAML file, overridden by `KEY=VALUE` flags.
+
+    Args:
+        source: name of a configuration that ships with the package (`paper`, `compact`, `demo`), a YAML file,
+            or a run or bundle folder whose configuration is used again. None for the defaults.
+        overrides: dotted settings such as `coarse.training.epochs=10`; values are YAML.
+
+    Raises:
+        UserError: a file is missing or not YAML, a key unknown, a value out of range.
+    """
+    name, settings = ("defaults", {}) if source is None else _read_yaml(source)
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        if not separator:
+            raise UserError(f"--set {override}: expected KEY=VALUE, such as coarse.training.epochs=10")
+        _assign(settings, key.split("."), yaml.safe_load(value))
+    return parse(Config, _merge(Config().model_dump(mode="json"), settings), name)
+
+
+def parse(model: type[Model], settings: Any, name: str) -> Model:
+    """Validate settings, naming the place and the known keys in one line where they are wrong.
+
+    Raises:
+        UserError: what is wrong first, and how many more mistakes there are.
+    """
+    try:
+        return model.model_validate(settings)
+    except ValidationError as error:
+        raise UserError(f"{name}: {_first_mistake(model, error)}") from None
+
+
+def save_config(config: Config, path: Path) -> None:
+    """Write every setting as YAML."""
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+
+
+def shipped_configs() -> list[str]:
+    """Names of the configurations that come with the package."""
+    folder = resources.files("mbdcnn") / "configs"
+    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
+
+
+def _read_yaml(source: str | Path) -> tuple[str, dict[str, Any]]:
+    path = Path(source)
+    if path.is_dir():
+        path = path / "config.yaml"
+    if path.suffix in {".yaml", ".yml"} and path.is_file():
+        text = path.read_text()
+    elif str(source) in shipped_configs():
+        text = (resources.files("mbdcnn") / "configs" / f"{source}.yaml").read_text()
+    else:
+        known = ", ".join(shipped_configs())
+        raise UserError(f"{source}: no such configuration; give a YAML file or one of {known}")
+    try:
+        settings = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{source}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(settings or {}, dict):
+        raise UserError(f"{source}: expected settings such as 'seed: 1', found {type(settings).__name__}")
+    return str(source), settings or {}
+
+
+def _merge(defaults: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(defaults)
+    for key, value in settings.items():
+        inner = merged.get(key)
+        merged[key] = _merge(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _assign(settings: dict[str, Any], keys: list[str], value: Any) -> None:
+    for key in keys[:-1]:
+        inner = settings.get(key)
+        settings[key] = settings = dict(inner) if isinstance(inner, dict) else {}
+    settings[keys[-1]] = value
+
+
+def _first_mistake(model: type[BaseModel], error: ValidationError) -> str:
+    mistakes = error.errors()
+    first = mistakes[0]
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(_section_at(model, first["loc"][:-1]).model_fields)
+        text = f"unknown key '{place}'; known here: {known}"
+    else:
+        text = f"{place}: {first['msg']}" if place else first["msg"]
+    return text + (f" (and {len(mistakes) - 1} more mistakes)" if len(mistakes) > 1 else "")
+
+
+def _section_at(model: type[BaseModel], location: tuple[str | int, ...]) -> type[BaseModel]:
+    for part in location:
+        inner = model.model_fields[str(part)].annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            model = inner
+    return model
