@@ -104,7 +104,7 @@ class Artifact:
             file = path / name
             if Path(name).name != name or not file.is_file():
                 raise UserError(f"{path}: damaged {cls.__name__}: {name} is missing; make it again")
-            if verify and _digest(file) != digest:
+            if verify and file_digest(file) != digest:
                 raise UserError(f"{file}: damaged: its checksum is not the one in {cls.filename}; make it again")
         return cls(path, provenance)
 
@@ -181,7 +181,7 @@ class Artifact:
     def _seal(cls, draft: Draft, settings: dict[str, Any], inputs: dict[str, str]) -> None:
         identity = cls.identity_of(settings, inputs)
         names = sorted(file.name for file in draft.path.iterdir() if file.is_file() and file.name != cls.filename)
-        files = {name: _digest(draft.path / name) for name in names}
+        files = {name: file_digest(draft.path / name) for name in names}
         provenance = Provenance(
             kind=cls.__name__,
             version=cls.version,
@@ -220,7 +220,8 @@ def _put_in_place(draft: Path, path: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _digest(file: Path) -> str:
+def file_digest(file: Path) -> str:
+    """SHA-256 of a file's content."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -305,6 +306,11 @@ def _row(cells: dict[str, str]) -> Row:
     )
 
 
+def prepared_with(config: Config) -> dict[str, Any]:
+    """Give the settings that decide what prepared data hold."""
+    return {"classes": list(config.classes), "data": config.data.model_dump(mode="json")}
+
+
 class PreparedData(Artifact):
     """Pictures as arrays that training and evaluation read without decoding.
 
@@ -326,6 +332,13 @@ class PreparedData(Artifact):
     def classes(self) -> tuple[str, ...]:
         """Class names in label order."""
         return tuple(self.provenance.settings["classes"])
+
+    def check_made_with(self, config: Config, name: str) -> None:
+        """Raise a UserError unless classes and sizes are those of a configuration, which `name` names."""
+        if self.provenance.settings != prepared_with(config):
+            raise UserError(
+                f"{self.path}: prepared with other settings than those of {name}; prepare again with --config {name}"
+            )
 
     def split(self, name: str) -> list[Row]:
         """Give the images of one split.
@@ -446,6 +459,19 @@ class Bundle(Artifact):
     def ids(self, use: str) -> set[str]:
         """Hashed ids of the images used for `training` or `selection`."""
         return set(json.loads((self.path / "ids.json").read_text())[use])
+
+
+class Report(Artifact):
+    """An evaluation: `report.html` to read, `metrics.json` and `per_image.csv` to compute with."""
+
+    filename = "evaluation.json"
+    version = 1
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """The summary."""
+        summary: dict[str, Any] = json.loads((self.path / "metrics.json").read_text())
+        return summary
 
 
 def check_same_data(artifact: Artifact, data: PreparedData) -> None:

@@ -189,19 +189,26 @@ class Coarse(Section):
     loss: SegmentationLoss = SegmentationLoss()
     augmentation: Augmentation = Augmentation()
     initial_weights: str | None = None
-    """Starting weights: a safetensors file, or a run or bundle; random if not given."""
+    """Starting weights: a weight file, or a run or bundle; random if not given."""
+    folds: Annotated[int, Field(ge=0, le=20)] = 0
+    """Coarse masks of training images come from networks that did not see them, one for each of so many folds;
+    0 for the paper's way: from the network that was trained on them."""
+
+    @model_validator(mode="after")
+    def _more_than_one_fold(self) -> Self:
+        if self.folds == 1:
+            raise ValueError("folds: 1 would leave nothing to train on; give 0 or at least 2")
+        return self
 
 
 class Classifier(Section):
     """mask-CN: classes and their activation maps from the image and its coarse mask."""
 
     network: ClassificationNetwork = ClassificationNetwork()
-    training: Training = Training(
-        batch_size=32, length="50001 steps", validate_every="100 steps", validate_from=500
-    )
+    training: Training = Training(batch_size=32, length="50001 steps", validate_every="100 steps", validate_from=500)
     augmentation: Augmentation = Augmentation(crop_probability=0)
     initial_weights: str | None = None
-    """Starting weights: a safetensors file, or a run or bundle; random if not given."""
+    """Starting weights: a weight file, or a run or bundle; random if not given."""
     balance: Probability = 0.0
     """Sampling of training patches: 0 as they come, 1 all classes equally often."""
 

@@ -1,0 +1,5 @@
+"""Run as `python -m mbdcnn`."""
+
+from mbdcnn.cli import main
+
+main()

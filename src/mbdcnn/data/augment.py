@@ -1,0 +1,132 @@
+"""Random geometry and colour on a whole batch, on its own device.
+
+Geometry is drawn once a sample, as a map from output to input positions, and every picture and mask of the sample
+is read through that one map: they cannot come apart.
+"""
+
+from __future__ import annotations
+
+import math
+
+import kornia.enhance
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from mbdcnn.config import Augmentation
+from mbdcnn.types import Images, Masks
+
+Maps = Float[Tensor, "b 3 3"]
+"""Homogeneous maps from output to input positions, both in [-1, 1] from edge to edge."""
+
+
+class Augmenter:
+    """Draws and applies the random changes of one training set.
+
+    Args:
+        settings: ranges and chances.
+        side: side of the result in pixels.
+    """
+
+    def __init__(self, settings: Augmentation, side: int) -> None:
+        self.settings = settings
+        self.side = side
+
+    def __call__(
+        self, images: Images, masks: list[Masks], frames: Float[Tensor, "b 2"] | None = None
+    ) -> tuple[Images, list[Masks]]:
+        """Change a batch. Draws from torch's global CPU generator.
+
+        Args:
+            images: pictures squashed to a square of any side.
+            masks: masks of the same pictures, each squashed to a square of any side.
+            frames: width and height in pixels that crop margins are measured in; None for no crops.
+
+        Returns:
+            Images and masks at `side` x `side`.
+        """
+        moves = self.draw_moves(len(images)).to(images.device)
+        crops = torch.eye(3).to(moves).expand_as(moves) if frames is None else self.draw_crops(frames)
+        together = crops @ moves
+        if self.settings.interpolation == "nearest":
+            images = sample(images, crops, self.side)
+            images = sample(images, moves, self.side, "nearest")
+        else:
+            images = sample(images, together, self.side)
+        images = self.recolour(images).contiguous(memory_format=torch.channels_last)
+        return images, [sample(mask, together, self.side, "nearest") for mask in masks]
+
+    def draw_crops(self, frames: Float[Tensor, "b 2"]) -> Maps:
+        """Draw an equal margin in pixels for all four sides; none where a frame is too small for one."""
+        step = self.settings.crop_margin_step
+        size, chance = torch.rand(2, len(frames)).to(frames.device)
+        largest = (frames.mean(dim=1) / 4 / step).ceil().sub(1).clamp(min=0)
+        margins = step * (1 + (size * largest).floor())
+        cropped = (chance < self.settings.crop_probability) & (largest > 0)
+        kept = 1 - 2 * (margins * cropped)[:, None] / frames
+        return torch.diag_embed(F.pad(kept, (0, 1), value=1.0))
+
+    def draw_moves(self, count: int) -> Maps:
+        """Draw rotation, shift, scale, stretch, shear and flips, as the map from output to input."""
+        settings = self.settings
+        angle = torch.deg2rad(_uniform(count, settings.rotation))
+        shear = torch.deg2rad(_uniform(count, settings.shear)).tan()
+        scale = torch.empty(count).uniform_(*settings.scale)
+        stretch = (_uniform(count, 1.0) * math.log(settings.aspect) / 2).exp()
+        shift_x, shift_y = self._shift(count, settings.translate_x), self._shift(count, settings.translate_y)
+        zero, one = torch.zeros(count), torch.ones(count)
+        flip_x = 1 - 2 * (torch.rand(count) < settings.horizontal_flip).float()
+        flip_y = 1 - 2 * (torch.rand(count) < settings.vertical_flip).float()
+        shifted = _matrix([one, zero, shift_x], [zero, one, shift_y])
+        rotated = _matrix([angle.cos(), -angle.sin(), zero], [angle.sin(), angle.cos(), zero])
+        sheared = _matrix([one, -shear, zero], [zero, one, zero])
+        scaled = _matrix([scale * stretch, zero, zero], [zero, scale / stretch, zero])
+        flipped = _matrix([flip_x, zero, zero], [zero, flip_y, zero])
+        return torch.linalg.inv(shifted @ rotated @ sheared @ scaled) @ flipped
+
+    def _shift(self, count: int, fraction: float) -> Float[Tensor, " b"]:
+        shift: Tensor = (_uniform(count, fraction) * self.side).round() * 2 / self.side
+        return shift
+
+    def recolour(self, images: Images) -> Images:
+        """Change brightness, contrast, saturation and hue by random amounts."""
+        settings, count = self.settings, len(images)
+
+        def around(centre: float, spread: float) -> Tensor:
+            return (centre + _uniform(count, spread)).to(images.device)
+
+        if settings.brightness:
+            images = images * around(1, settings.brightness)[:, None, None, None]
+        if settings.contrast:
+            mean = images.mean(dim=(1, 2, 3), keepdim=True)
+            images = mean + (images - mean) * around(1, settings.contrast)[:, None, None, None]
+        images = images.clamp(0, 1)
+        if settings.saturation:
+            images = kornia.enhance.adjust_saturation(images, around(1, settings.saturation))
+        if settings.hue:
+            images = kornia.enhance.adjust_hue(images, around(0, settings.hue) * 2 * math.pi)
+        return images
+
+
+def sample(
+    pictures: Float[Tensor, "b c h w"], maps: Maps, side: int, mode: str = "bilinear"
+) -> Float[Tensor, "b c s s"]:
+    """Read pictures at the positions that `maps` gives for each output pixel; black outside.
+
+    Where the source is at least twice as fine as the output, bilinear reading averages so many positions a pixel.
+    """
+    finer = max(1, pictures.shape[-1] // side) if mode == "bilinear" else 1
+    shape = [len(pictures), 1, side * finer, side * finer]
+    grid = F.affine_grid(maps[:, :2].to(pictures), shape, align_corners=False)
+    read = F.grid_sample(pictures, grid, mode=mode, padding_mode="zeros", align_corners=False)
+    return F.avg_pool2d(read, finer) if finer > 1 else read
+
+
+def _uniform(count: int, spread: float) -> Float[Tensor, " b"]:
+    return torch.empty(count).uniform_(-spread, spread) if spread else torch.zeros(count)
+
+
+def _matrix(*rows: list[Tensor]) -> Maps:
+    zero = torch.zeros_like(rows[0][0])
+    return torch.stack([torch.stack(row, -1) for row in (*rows, [zero, zero, zero + 1])], -2)

@@ -1,0 +1,175 @@
+"""One safe decoder for every picture and mask, whatever its format, mode or state."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageChops, UnidentifiedImageError
+
+from mbdcnn.errors import UserError
+
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+
+PIXEL_LIMIT = 200_000_000
+"""Larger pictures are refused: the largest of the ISIC archive has 30 million pixels, and a few kilobytes can claim
+to hold billions."""
+
+# Pillow warns from here on; `_open` refuses. Its own default would already warn at 89 million.
+Image.MAX_IMAGE_PIXELS = PIXEL_LIMIT
+
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = frozenset({5, 6, 7, 8})
+_SIXTEEN_BIT = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
+_NOT_BLACK = [0] + [255] * 255
+_ABOVE_HALF = [0] * 128 + [255] * 128
+
+Source = str | Path | bytes
+
+
+def decode(source: Source, at_least: int | None = None) -> Image.Image:
+    """Decode a picture to 8-bit RGB, turned the way its EXIF orientation says.
+
+    Transparency is laid over black, the colour of the dermoscope's dark corners and of what augmentation moves in.
+    Of an animation the first frame is taken, and of 16-bit pixels the upper byte.
+
+    Args:
+        source: a file, or its content.
+        at_least: a JPEG may come out smaller by a factor of 2, 4 or 8, which is faster, as long as neither side
+            falls below this.
+
+    Raises:
+        UserError: it is missing, empty, truncated, no picture, or larger than `PIXEL_LIMIT`.
+    """
+    name = _name(source)
+    try:
+        with _open(source) as picture:
+            if at_least is not None:
+                picture.draft("RGB", (at_least, at_least))
+            picture.load()
+            return _upright(_to_rgb(picture), _orientation(picture))
+    except UserError:
+        raise
+    # Damaged files make the decoders fail in many ways (OSError, SyntaxError, struct.error, IndexError ...).
+    except Exception as error:
+        raise _unreadable(name, error) from None
+
+
+def decode_mask(source: Source) -> npt.NDArray[np.bool_]:
+    """Decode a mask of any mode: the lesion is where a pixel is not black, height x width.
+
+    Raises:
+        UserError: as for `decode`.
+    """
+    return np.asarray(mask_image(source))
+
+
+def mask_image(source: Source) -> Image.Image:
+    """Decode a mask to a 1-bit picture.
+
+    Raises:
+        UserError: as for `decode`.
+    """
+    name = _name(source)
+    try:
+        with _open(source) as picture:
+            picture.load()
+            return _upright(_to_mask(picture), _orientation(picture))
+    except UserError:
+        raise
+    except Exception as error:
+        raise _unreadable(name, error) from None
+
+
+def picture_size(source: Source) -> tuple[int, int]:
+    """Read width and height as `decode` would give them, from the header alone.
+
+    Raises:
+        UserError: as for `decode`, except that damage behind the header goes unseen.
+    """
+    name = _name(source)
+    try:
+        with _open(source) as picture:
+            width, height = picture.size
+            # Pillow gives the size of a TIFF as it will be turned.
+            sideways = picture.format != "TIFF" and _orientation(picture) in _SIDEWAYS
+            return (height, width) if sideways else (width, height)
+    except UserError:
+        raise
+    except Exception as error:
+        raise _unreadable(name, error) from None
+
+
+def _name(source: Source) -> str:
+    return "the picture" if isinstance(source, bytes) else str(source)
+
+
+def _open(source: Source) -> Image.Image:
+    picture = Image.open(BytesIO(source) if isinstance(source, bytes) else source)
+    width, height = picture.size
+    if width * height > PIXEL_LIMIT:
+        picture.close()
+        raise Image.DecompressionBombError
+    return picture
+
+
+def _unreadable(name: str, error: Exception) -> UserError:
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"{name}: no such file")
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return UserError(f"{name}: has more than {PIXEL_LIMIT // 1_000_000} million pixels; make it smaller")
+    if isinstance(error, UnidentifiedImageError):
+        return UserError(f"{name}: not a picture that can be read (JPEG, PNG, BMP, TIFF or WebP)")
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return UserError(f"{name}: cannot be decoded ({reason}); the file is damaged or of an unusual kind")
+
+
+def _orientation(picture: Image.Image) -> int:
+    try:
+        return int(picture.getexif().get(_ORIENTATION, 1))
+    # A damaged EXIF block says nothing about the orientation and leaves the pixels whole.
+    except Exception:
+        return 1
+
+
+def _upright(pixels: Image.Image, orientation: int) -> Image.Image:
+    turn = _TURNS.get(orientation)
+    return pixels if turn is None else pixels.transpose(turn)
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode == "RGB":
+        return picture
+    if picture.mode == "F":
+        raise ValueError("its pixels are floating-point numbers")
+    if picture.mode in _SIXTEEN_BIT:
+        upper_byte = np.clip(np.asarray(picture).astype(np.int64) >> 8, 0, 255).astype(np.uint8)
+        return Image.fromarray(upper_byte).convert("RGB")
+    if picture.has_transparency_data:
+        layer = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, (0, 0, 0, 255)), layer).convert("RGB")
+    return picture.convert("RGB")
+
+
+def _to_mask(picture: Image.Image) -> Image.Image:
+    if picture.mode == "1":
+        return picture
+    if picture.mode == "F" or picture.mode in _SIXTEEN_BIT:
+        return Image.fromarray(np.asarray(picture) > 0)
+    if picture.mode == "L":
+        # Lossy compression leaves small values all over the background.
+        return picture.point(_ABOVE_HALF if picture.format == "JPEG" else _NOT_BLACK, "1")
+    red, green, blue = _to_rgb(picture).split()
+    grey = ImageChops.lighter(ImageChops.lighter(red, green), blue)
+    return grey.point(_ABOVE_HALF if picture.format == "JPEG" else _NOT_BLACK, "1")

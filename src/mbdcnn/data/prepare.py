@@ -1,0 +1,307 @@
+"""Turn a raw data set into `PreparedData`: every picture is decoded once, all arrays are written in parallel."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from mbdcnn.artifacts import SPLITS, PreparedData, Row, fingerprint, pack, prepared_with, write_manifest
+from mbdcnn.config import Config
+from mbdcnn.data import crops, read_raw
+from mbdcnn.data.images import decode, mask_image, picture_size
+from mbdcnn.data.records import RawData, Record
+from mbdcnn.errors import UserError
+
+Progress = Callable[[int, int], None]
+"""Called with how many pictures are done, and of how many."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be made of one picture, and which rows of the arrays it fills."""
+
+    position: int
+    record: Record
+    width: int
+    height: int
+    boxes: list[crops.Box]
+    """The unique crops."""
+    first_patch: int
+    views: tuple[int, ...]
+    training_row: int | None
+    evaluation_row: int | None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What was found out about one picture while preparing it."""
+
+    pixels: str
+    mask_is_empty: bool
+
+
+def prepare(raw: Path, out: Path, config: Config, progress: Progress | None = None) -> PreparedData:
+    """Prepare a raw data set, or give back what lies at `out` if it was made from the same files and settings.
+
+    Args:
+        raw: a folder or CSV file that `read_raw` recognises.
+        out: the folder to write.
+        config: classes, sizes and views; `runtime.workers` pictures are decoded at a time.
+        progress: told after every picture.
+
+    Raises:
+        UserError: something is wrong with a file; nothing is then written.
+    """
+    found = read_raw(raw, config.classes)
+    settings = prepared_with(config)
+    inputs = {"raw": _fingerprint(found)}
+    if PreparedData.is_current(out, settings, inputs):
+        return PreparedData.open(out)
+    plans = make_plans(found.records, config)
+    with PreparedData.writing(out, settings, inputs) as draft:
+        with Writer(draft.path, plans, config) as writer:
+            finished = _write_pictures(writer, plans, config, progress)
+        rows = [_row(plan, done) for plan, done in zip(plans, finished, strict=True)]
+        write_manifest(draft.path / "manifest.csv", rows)
+        draft.facts = _facts(found, rows, finished, config)
+    return PreparedData.open(out)
+
+
+def make_plans(records: list[Record], config: Config) -> list[Plan]:
+    """Assign every picture its crops and its rows, from the headers of the files alone.
+
+    Raises:
+        UserError: a header is unreadable, or a mask's size is not its picture's.
+    """
+    plans: list[Plan] = []
+    patches = training = evaluation = 0
+    for record in sorted(records, key=lambda record: (SPLITS.index(record.split), record.id)):
+        width, height = _checked_size(record)
+        label = None if record.label is None else config.classes[record.label]
+        fractions = crops.fractions_for(config.data.views, label, record.split)
+        boxes, order = crops.unique_boxes(crops.view_boxes(width, height, fractions))
+        trains = record.split == "train" and record.mask is not None
+        evaluates = record.split != "train"
+        plan = Plan(
+            position=len(plans),
+            record=record,
+            width=width,
+            height=height,
+            boxes=boxes,
+            first_patch=patches,
+            views=tuple(patches + place for place in order),
+            training_row=training if trains else None,
+            evaluation_row=evaluation if evaluates else None,
+        )
+        plans.append(plan)
+        patches, training, evaluation = patches + len(boxes), training + trains, evaluation + evaluates
+    return plans
+
+
+def _checked_size(record: Record) -> tuple[int, int]:
+    size = picture_size(record.image)
+    if record.mask is not None and (mask_size := picture_size(record.mask)) != size:
+        raise UserError(
+            f"{record.mask}: a mask of {mask_size[0]}x{mask_size[1]} pixels for a picture of {size[0]}x{size[1]}; "
+            "a mask must have its picture's size"
+        )
+    return size
+
+
+class ArrayFile:
+    """A `.npy` file of bytes that is filled row by row, in any order and from any thread.
+
+    Not a memory map, because there a full disk kills the process, and here it raises an error.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+        np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+        self.side = shape[1]
+        self.row_bytes = math.prod(shape[1:])
+        self.start = path.stat().st_size - shape[0] * self.row_bytes
+        self.lock = Lock()
+        self.stream = path.open("r+b", buffering=0)
+
+    def write(self, row: int, values: npt.NDArray[np.uint8]) -> None:
+        """Fill one row."""
+        assert values.nbytes == self.row_bytes
+        with self.lock:
+            self.stream.seek(self.start + row * self.row_bytes)
+            self.stream.write(np.ascontiguousarray(values).data)
+
+
+class Writer:
+    """The files of a prepared data set; every picture fills rows of its own."""
+
+    def __init__(self, folder: Path, plans: list[Plan], config: Config) -> None:
+        data = config.data
+        side, training_side = data.image_size, data.segmentation_size
+        self.folder = folder
+        self.streams = ExitStack()
+        patches = sum(len(plan.boxes) for plan in plans)
+        training = sum(plan.training_row is not None for plan in plans)
+        evaluation = sum(plan.evaluation_row is not None for plan in plans)
+        self.patches = self._array("patches", patches, side, side, 3)
+        self.masks = self._array("masks", len(plans), side, side // 8)
+        self.training_images = self._array("training_images", training, training_side, training_side, 3)
+        self.training_masks = self._array("training_masks", training, training_side, training_side // 8)
+        scales = sorted({scale for scale in data.scales if scale != side})
+        self.scales = [self._array(f"scale_{scale}", evaluation, scale, scale, 3) for scale in scales]
+        (folder / "truth").mkdir()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.streams.close()
+
+    def _array(self, name: str, *shape: int) -> ArrayFile:
+        array = ArrayFile(self.folder / f"{name}.npy", shape)
+        self.streams.callback(array.stream.close)
+        return array
+
+    def write(self, plan: Plan) -> Finished:
+        """Decode one picture and its mask and fill their rows.
+
+        Raises:
+            UserError: one of them cannot be decoded.
+        """
+        picture = self._write_picture(plan)
+        empty = plan.record.mask is not None and self._write_mask(plan, plan.record.mask)
+        digest = hashlib.sha256(f"{picture.width}x{picture.height}".encode())
+        digest.update(picture.tobytes())
+        return Finished(digest.hexdigest(), empty)
+
+    def _write_picture(self, plan: Plan) -> Image.Image:
+        picture = decode(plan.record.image)
+        if picture.size != (plan.width, plan.height):
+            raise UserError(f"{plan.record.image}: its header and its pixels give different sizes; save it again")
+        for place, view in enumerate(crops.views_of_picture(picture, plan.boxes, self.patches.side)):
+            self.patches.write(plan.first_patch + place, view)
+        frame = plan.boxes[0]
+        if plan.training_row is not None:
+            squashed = crops.squash(picture, frame, self.training_images.side)
+            self.training_images.write(plan.training_row, squashed)
+        if plan.evaluation_row is not None:
+            for scale in self.scales:
+                scale.write(plan.evaluation_row, crops.squash(picture, frame, scale.side))
+        return picture
+
+    def _write_mask(self, plan: Plan, file: Path) -> bool:
+        mask = mask_image(file)
+        self.masks.write(plan.position, _squashed_mask(mask, self.masks.side))
+        if plan.training_row is not None:
+            self.training_masks.write(plan.training_row, _squashed_mask(mask, self.training_masks.side))
+        mask.save(self.folder / "truth" / f"{plan.record.id}.png", compress_level=1)
+        return mask.getbbox() is None
+
+
+def _squashed_mask(mask: Image.Image, side: int) -> npt.NDArray[np.uint8]:
+    return pack(np.asarray(mask.resize((side, side), Image.Resampling.NEAREST)))
+
+
+def _write_pictures(writer: Writer, plans: list[Plan], config: Config, progress: Progress | None) -> list[Finished]:
+    """Run the writer on every picture; Pillow and hashlib let go of the interpreter lock, so threads do."""
+    finished: list[Finished] = []
+    with ThreadPoolExecutor(config.runtime.workers or os.cpu_count() or 1) as pool:
+        try:
+            for result in pool.map(writer.write, plans):
+                finished.append(result)
+                if progress is not None:
+                    progress(len(finished), len(plans))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return finished
+
+
+def _row(plan: Plan, finished: Finished) -> Row:
+    record = plan.record
+    return Row(
+        id=record.id,
+        split=record.split,
+        label=record.label,
+        source=str(record.image),
+        width=plan.width,
+        height=plan.height,
+        patient=record.patient,
+        has_mask=record.mask is not None,
+        pixels=finished.pixels,
+        views=plan.views,
+        training_row=plan.training_row,
+        evaluation_row=plan.evaluation_row,
+    )
+
+
+def _fingerprint(raw: RawData) -> str:
+    """Fingerprint names, sizes and times of the pictures, what is said of them, and the content of label files."""
+    files = [file for record in raw.records for file in (record.image, record.mask) if file is not None]
+    stats = sorted((os.path.relpath(file, raw.root), _stat(file)) for file in files)
+    said = sorted((record.id, record.split, record.label, record.patient) for record in raw.records)
+    labels = [hashlib.sha256(file.read_bytes()).hexdigest() for file in raw.label_files]
+    return fingerprint([stats, said, labels])
+
+
+def _stat(file: Path) -> tuple[int, int]:
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _facts(raw: RawData, rows: list[Row], finished: list[Finished], config: Config) -> dict[str, Any]:
+    names = {row.id: "unlabelled" if row.label is None else config.classes[row.label] for row in rows}
+    splits = [split for split in SPLITS if any(row.split == split for row in rows)]
+    return {
+        "kind": raw.kind,
+        "classes": {split: dict(Counter(names[row.id] for row in rows if row.split == split)) for split in splits},
+        "with_mask": {split: sum(row.has_mask for row in rows if row.split == split) for split in splits},
+        "empty_masks": [row.id for row, done in zip(rows, finished, strict=True) if done.mask_is_empty],
+        "identical": [[row.id for row in group] for group in _identical(rows)],
+        "patches": sum(len(set(row.views)) for row in rows),
+        "notes": raw.notes,
+    }
+
+
+def _identical(rows: list[Row]) -> Iterator[list[Row]]:
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row.pixels].append(row)
+    return (group for group in groups.values() if len(group) > 1)
+
+
+def summary_lines(data: PreparedData) -> list[str]:
+    """Tell in plain words what a prepared data set holds and what in it deserves a look."""
+    facts = data.provenance.facts
+    lines = [f"{len(data.rows)} pictures from {facts['kind']}, {facts['patches']} views for the classifier"]
+    for split, counts in facts["classes"].items():
+        total = sum(counts.values())
+        named = ", ".join(f"{name} {counts[name]}" for name in (*data.classes, "unlabelled") if name in counts)
+        lines.append(f"{split}: {total} ({named}); {facts['with_mask'][split]} with a mask")
+    lines += facts["notes"]
+    if facts["empty_masks"]:
+        lines.append(f"{len(facts['empty_masks'])} masks are empty: {_some(facts['empty_masks'])}")
+    groups = facts["identical"]
+    if groups:
+        lines.append(f"{len(groups)} groups of identical pictures: {_some([' = '.join(group) for group in groups])}")
+    split_of = {row.id: row.split for row in data.rows}
+    across = [group for group in groups if len({split_of[image_id] for image_id in group}) > 1]
+    if across:
+        shared = _some([" = ".join(f"{image_id} ({split_of[image_id]})" for image_id in group) for group in across])
+        lines.append(f"warning: {len(across)} of them lie in more than one split, which flatters results: {shared}")
+    return lines
+
+
+def _some(names: list[str], shown: int = 5) -> str:
+    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")

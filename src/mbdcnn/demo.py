@@ -1,0 +1,31 @@
+"""The whole pipeline on a generated data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mbdcnn.config import load_config
+from mbdcnn.data.synthetic import generate
+from mbdcnn.inference.predict import find_pictures, predict_files
+from mbdcnn.inference.predictor import Predictor
+from mbdcnn.pipeline import Bar, Results, run
+
+IMAGES = {"train": 240, "validation": 60, "test": 120}
+SHOWN = 4
+
+
+def demo(out: Path, bar: Bar) -> tuple[Results, Path]:
+    """Generate pictures, run all stages with the small networks of `demo.yaml`, and predict some test pictures.
+
+    Returns:
+        The results, and the overlay of one predicted picture.
+    """
+    raw = out / "raw"
+    if not raw.is_dir():
+        generate(raw, IMAGES)
+    config = load_config("demo")
+    results = run(raw, out, config, bar)
+    pictures = find_pictures([str(raw / "ISIC-2017_Test_v2_Data")])[:SHOWN]
+    with bar("predict") as progress:
+        entries = predict_files(Predictor.load(results.bundle.path), pictures, out / "predictions", progress=progress)
+    return results, out / "predictions" / f"{entries[0]['name']}_overlay.jpg"

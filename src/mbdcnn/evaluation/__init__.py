@@ -1,0 +1,1 @@
+"""Scoring predictions and writing the report."""

@@ -1,0 +1,90 @@
+"""Coarse masks for every patch of a prepared data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mbdcnn.artifacts import MaskSet, PreparedData, Run, check_same_data, pack
+from mbdcnn.data.folds import fold_of
+from mbdcnn.errors import UserError
+from mbdcnn.inference.protocol import Logits, Pixels, six_view_masks
+from mbdcnn.inference.runtimes import TorchNetwork, channels_first, choose_device
+from mbdcnn.models import build_coarse
+from mbdcnn.models.weights import load_weights
+from mbdcnn.progress import Progress, silent
+
+BATCH = 16
+
+
+def generate_masks(
+    coarse: Run,
+    data: PreparedData,
+    out: Path,
+    *,
+    folds: Sequence[Run] = (),
+    device: str = "auto",
+    progress: Progress = silent,
+) -> MaskSet:
+    """Predict a coarse mask for each patch by six views, or give the set that lies at `out` if it is current.
+
+    Args:
+        coarse: run of coarse-SN.
+        data: pictures it was trained on.
+        out: folder of the mask set.
+        folds: runs of coarse-SN that each left out one fold of the training images, in order; each image's masks
+            then come from the one that did not see it. None for the paper's way.
+        device: where the network runs.
+        progress: told the patches done.
+
+    Raises:
+        UserError: a run of another stage, of other data or of another fold.
+    """
+    inputs = {"data": data.provenance.fingerprint, "coarse": coarse.provenance.fingerprint}
+    for number, run in enumerate([coarse, *folds]):
+        check_same_data(run, data)
+        if number:
+            _check_fold(run, number - 1, len(folds))
+            inputs[f"fold {number - 1}"] = run.provenance.fingerprint
+    if MaskSet.is_current(out, {}, inputs):
+        return MaskSet.open(out)
+    with MaskSet.writing(out, {}, inputs) as draft:
+        side = data.patches.shape[1]
+        shape = (len(data.patches), side, side // 8)
+        masks = np.lib.format.open_memmap(draft.path / "patches.npy", "w+", np.uint8, shape)
+        done = 0
+        for run, patches in _shares(coarse, folds, data):
+            coarse_logits = _network(run, device)
+            for start in range(0, len(patches), BATCH):
+                rows = patches[start : start + BATCH]
+                masks[rows] = pack(six_view_masks(coarse_logits, data.patches[rows]))
+                done += len(rows)
+                progress(done, len(masks))
+        masks.flush()
+        draft.facts |= {"patches": len(masks), "folds": len(folds)}
+    return MaskSet.open(out)
+
+
+def _shares(coarse: Run, folds: Sequence[Run], data: PreparedData) -> list[tuple[Run, list[int]]]:
+    if not folds:
+        return [(coarse, list(range(len(data.patches))))]
+    fold = fold_of([row for row in data.rows if row.split == "train"], len(folds))
+    shares: list[tuple[Run, list[int]]] = [(run, []) for run in (*folds, coarse)]
+    for row in data.rows:
+        shares[fold.get(row.id, len(folds))][1].extend(sorted(set(row.views)))
+    return shares
+
+
+def _check_fold(run: Run, fold: int, folds: int) -> None:
+    if run.provenance.settings.get("fold") != [fold, folds]:
+        raise UserError(f"{run.path}: not the run that leaves out fold {fold} of {folds}")
+
+
+def _network(run: Run, device: str) -> Callable[[Pixels], Logits]:
+    place = choose_device(device)
+    network = build_coarse(run.config)
+    load_weights(run.weights, network)
+    logits = TorchNetwork(network.eval().to(place), place)
+    return lambda pixels: logits(channels_first(pixels))[0]

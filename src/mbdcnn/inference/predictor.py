@@ -1,0 +1,217 @@
+"""The friendly door: a picture in, a `Prediction` out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from mbdcnn.artifacts import Bundle
+from mbdcnn.config import Data
+from mbdcnn.data.images import decode
+from mbdcnn.errors import UserError
+from mbdcnn.inference.bundle import load_model
+from mbdcnn.inference.overlay import COARSE, heat, outline
+from mbdcnn.inference.protocol import (
+    Core,
+    Inputs,
+    Outcome,
+    ProtocolName,
+    inputs_of_picture,
+    resize_mask,
+    run_protocol,
+)
+from mbdcnn.inference.runtimes import TorchCore, choose_device
+
+Picture = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
+BATCH = 8
+
+
+class BoundingBox(NamedTuple):
+    """Smallest upright rectangle round the lesion, in pixels; right and lower edge exclusive."""
+
+    left: int
+    upper: int
+    right: int
+    lower: int
+
+
+class Uncertainty(NamedTuple):
+    """How unsure the model is, each from 0 (sure) to 1."""
+
+    entropy: float
+    """Of the class probabilities, as a fraction of the largest possible."""
+    outline: float
+    """Share of the lesion's pixels, predicted or possible, with a lesion probability between 0.2 and 0.8."""
+    disagreement: float | None
+    """Mean distance of the views' class probabilities from their average; None with a single view."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model makes of one picture. For research; not a medical device."""
+
+    mask: npt.NDArray[np.bool_]
+    """The lesion, height x width of the picture."""
+    mask_probability: npt.NDArray[np.float32]
+    """Probability of lesion for each pixel."""
+    coarse_mask: npt.NDArray[np.bool_]
+    """coarse-SN's rough outline, height x width of the picture."""
+    cam: npt.NDArray[np.float32]
+    """Activation map of the most probable class, 1/16 of the network's side; at most 1."""
+    probabilities: dict[str, float]
+    """By class name; they add up to 1."""
+    uncertainty: Uncertainty
+    protocol: ProtocolName
+
+    @property
+    def decision(self) -> str:
+        """The most probable class."""
+        return max(self.probabilities, key=self.probabilities.__getitem__)
+
+    @cached_property
+    def bounding_box(self) -> BoundingBox | None:
+        """The box round the lesion; None where no lesion was found."""
+        rows, columns = np.flatnonzero(self.mask.any(axis=1)), np.flatnonzero(self.mask.any(axis=0))
+        if not len(rows):
+            return None
+        return BoundingBox(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+
+    @cached_property
+    def area_fraction(self) -> float:
+        """Share of the picture that is lesion."""
+        return float(self.mask.mean())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give all but the maps, ready for JSON."""
+        box = self.bounding_box
+        return {
+            "probabilities": {name: round(value, 6) for name, value in self.probabilities.items()},
+            "decision": self.decision,
+            "area_fraction": round(self.area_fraction, 6),
+            "bounding_box": None if box is None else box._asdict(),
+            "uncertainty": self.uncertainty._asdict(),
+            "width": self.mask.shape[1],
+            "height": self.mask.shape[0],
+            "protocol": self.protocol,
+        }
+
+
+class Predictor:
+    """A model ready to look at pictures.
+
+    Args:
+        core: what runs the networks.
+        bundle: where classes and preprocessing come from.
+    """
+
+    def __init__(self, core: Core, bundle: Bundle) -> None:
+        self.core = core
+        self.bundle = bundle
+        self.classes = bundle.config.classes
+
+    @classmethod
+    def load(cls, model: str | Path, *, device: str = "auto") -> Self:
+        """Read a bundle.
+
+        Args:
+            model: the bundle's folder.
+            device: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+        Raises:
+            UserError: it is not a whole bundle, or the device is not there.
+        """
+        bundle = Bundle.open(model, verify=True)
+        return cls(TorchCore(load_model(bundle), choose_device(device)), bundle)
+
+    def predict(self, picture: Picture, protocol: ProtocolName = "fast") -> Prediction:
+        """Outline and classify the lesion in one picture: a file, its bytes, a PIL image or an RGB array.
+
+        Raises:
+            UserError: the picture cannot be read.
+        """
+        (prediction,) = self.predict_inputs([self.inputs(picture)], protocol)
+        return prediction
+
+    def predict_inputs(self, inputs: list[Inputs], protocol: ProtocolName) -> list[Prediction]:
+        """Predict pictures that are already resampled, in one batch."""
+        outcomes = run_protocol(self.core, inputs, protocol)
+        return [_prediction(outcome, self.classes, protocol) for outcome in outcomes]
+
+    def inputs(self, picture: Picture) -> Inputs:
+        """Decode and resample one picture."""
+        settings: Data = self.bundle.config.data
+        return inputs_of_picture(as_picture(picture), settings)
+
+
+def as_picture(picture: Picture) -> Image.Image:
+    """Turn a file, its bytes, an image or an array h w 3 into an RGB image.
+
+    Raises:
+        UserError: it is none of these, or cannot be read.
+    """
+    if isinstance(picture, np.ndarray):
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+            raise UserError(f"an array of {picture.dtype} {picture.shape}: expected uint8, height x width x 3, RGB")
+        return Image.fromarray(picture)
+    if isinstance(picture, Image.Image):
+        return picture.convert("RGB")
+    return decode(Path(picture) if isinstance(picture, str) else picture)
+
+
+def batches(items: Iterable[Any], size: int = BATCH) -> Iterator[list[Any]]:
+    """Cut a stream into lists of at most `size`."""
+    stream = iter(items)
+    while batch := list(islice(stream, size)):
+        yield batch
+
+
+def overlay(picture: Image.Image, prediction: Prediction) -> npt.NDArray[np.uint8]:
+    """Draw the coarse and the final outline on the picture, which may have been made smaller."""
+    drawn = outline(np.asarray(picture), resize_mask(prediction.coarse_mask, *picture.size), COARSE)
+    return outline(drawn, resize_mask(prediction.mask, *picture.size))
+
+
+def cam_overlay(picture: Image.Image, prediction: Prediction) -> npt.NDArray[np.uint8]:
+    """Lay the activation map over a picture."""
+    return heat(np.asarray(picture), prediction.cam)
+
+
+def _prediction(outcome: Outcome, classes: tuple[str, ...], protocol: ProtocolName) -> Prediction:
+    views = softmax(outcome.view_logits)
+    probabilities = views.mean(axis=0)
+    lesion = (1 / (1 + np.exp(-np.clip(outcome.lesion_logits, -60, 60)))).astype(np.float32)
+    height, width = outcome.mask.shape
+    return Prediction(
+        mask=outcome.mask,
+        mask_probability=lesion,
+        coarse_mask=resize_mask(outcome.coarse_mask, width, height),
+        cam=outcome.activation_map,
+        probabilities=dict(zip(classes, map(float, probabilities), strict=True)),
+        uncertainty=_uncertainty(views, probabilities, lesion),
+        protocol=protocol,
+    )
+
+
+def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Turn logits into probabilities along the last axis."""
+    powers = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    shares: npt.NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
+    return shares
+
+
+def _uncertainty(
+    views: npt.NDArray[np.float64], probabilities: npt.NDArray[np.float64], lesion: npt.NDArray[np.float32]
+) -> Uncertainty:
+    entropy = -float(np.sum(probabilities * np.log(np.maximum(probabilities, 1e-12)))) / np.log(len(probabilities))
+    possible = int(np.count_nonzero(lesion > 0.2))
+    unsure = int(np.count_nonzero((lesion > 0.2) & (lesion < 0.8)))
+    apart = float(np.abs(views - probabilities).sum(axis=1).mean() / 2) if len(views) > 1 else None
+    return Uncertainty(round(float(entropy), 6), unsure / possible if possible else 0.0, apart)

@@ -1,0 +1,172 @@
+"""How the three networks look at a picture: `fast`, one view each, and `paper`, the authors' evaluation in full.
+
+Works on arrays, whatever runs the networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from mbdcnn.artifacts import PreparedData, Row
+from mbdcnn.config import Data
+from mbdcnn.data.crops import squash, unique_boxes, view_boxes, views_of_picture
+from mbdcnn.inference.views import all_views, enlarge, merge_views
+
+Pixels = npt.NDArray[Any]
+"""n h w 3, uint8 or float in [0, 1]."""
+Logits = npt.NDArray[np.float32]
+BoolMasks = npt.NDArray[np.bool_]
+"""n h w."""
+ProtocolName = Literal["fast", "paper"]
+
+
+class Guidance(NamedTuple):
+    """What the classifier makes of pictures and their coarse masks."""
+
+    logits: Logits
+    """n k."""
+    activation_maps: Logits
+    """Of the predicted class, n 1 h/16 w/16."""
+    embedding: Logits
+    """Pooled features, n c."""
+
+
+class Core(Protocol):
+    """The three networks on one view, as any runtime offers them."""
+
+    def coarse(self, pixels: Pixels) -> Logits:
+        """Give mask logits, n 2 h w."""
+
+    def classify(self, pixels: Pixels, masks: BoolMasks) -> Guidance:
+        """Give class logits and activation maps."""
+
+    def enhance(self, pixels: Pixels, activation_maps: Logits) -> Logits:
+        """Give mask logits, n 2 h w."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """One picture, resampled to all that a protocol looks at."""
+
+    width: int
+    height: int
+    patches: npt.NDArray[np.uint8]
+    """Distinct views of the classifier, u s s 3; the first is the whole picture."""
+    views: tuple[int, ...]
+    """Which patch each of the views is."""
+    scales: dict[int, npt.NDArray[np.uint8]]
+    """The whole picture by side, s s 3."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the networks make of one picture."""
+
+    view_logits: Logits
+    """Class logits of each view, v k."""
+    coarse_mask: BoolMasks
+    """At the networks' size, s s."""
+    activation_map: Logits
+    """Of the whole upright picture, s/16 s/16."""
+    lesion_logits: Logits
+    """Mean over views and scales of lesion minus background logit, at the picture's own size, h w."""
+    embedding: Logits
+    """Pooled features of the whole upright picture, c."""
+
+    @property
+    def mask(self) -> BoolMasks:
+        """The lesion at the picture's own size, h w."""
+        return self.lesion_logits > 0
+
+
+def inputs_of_picture(picture: Image.Image, settings: Data) -> Inputs:
+    """Resample a picture as `prepare` does."""
+    distinct, views = unique_boxes(view_boxes(*picture.size, settings.views.fractions))
+    patches = np.stack(views_of_picture(picture, distinct, settings.image_size))
+    whole = distinct[0]
+    scales = {side: squash(picture, whole, side) for side in settings.scales if side != settings.image_size}
+    return Inputs(*picture.size, patches, tuple(views), scales | {settings.image_size: patches[0]})
+
+
+def inputs_of_row(data: PreparedData, row: Row, settings: Data) -> Inputs:
+    """Read a picture that was prepared."""
+    distinct = sorted(set(row.views))
+    patches = data.patches[distinct]
+    views = tuple(distinct.index(view) for view in row.views)
+    scales = {settings.image_size: patches[0]}
+    if row.evaluation_row is not None:
+        for side in settings.scales:
+            if side != settings.image_size:
+                scales[side] = data.scale(side)[row.evaluation_row]
+    return Inputs(row.width, row.height, patches, views, scales)
+
+
+def run_protocol(core: Core, inputs: Sequence[Inputs], protocol: ProtocolName) -> list[Outcome]:
+    """Look at pictures by one of the two protocols."""
+    if protocol == "fast":
+        return _fast(core, inputs)
+    return [_paper(core, picture) for picture in inputs]
+
+
+def six_view_masks(coarse: Callable[[Pixels], Logits], pixels: Pixels) -> BoolMasks:
+    """Give coarse masks by the sum of six views."""
+    return lesion_minus_background(merge_views(coarse(all_views(pixels)))) > 0
+
+
+def enhanced_logits(core: Core, pixels: Pixels, masks: BoolMasks) -> Logits:
+    """Sum enhanced-SN's logits over six views, each with its own activation map."""
+    views = all_views(pixels)
+    guidance = core.classify(views, all_views(masks))
+    return merge_views(core.enhance(views, guidance.activation_maps))
+
+
+def lesion_minus_background(logits: Logits) -> Logits:
+    """Reduce two channels to the one that decides, n 2 h w to n h w."""
+    difference: Logits = logits[:, 1] - logits[:, 0]
+    return difference
+
+
+def resize_mask(mask: BoolMasks, width: int, height: int) -> BoolMasks:
+    """Resize one mask by nearest neighbour, as Pillow does."""
+    return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
+
+
+def _fast(core: Core, inputs: Sequence[Inputs]) -> list[Outcome]:
+    pixels = np.stack([picture.patches[0] for picture in inputs])
+    masks = lesion_minus_background(core.coarse(pixels)) > 0
+    guidance = core.classify(pixels, masks)
+    logits = lesion_minus_background(core.enhance(pixels, guidance.activation_maps))
+    return [
+        Outcome(
+            view_logits=guidance.logits[index : index + 1],
+            coarse_mask=masks[index],
+            activation_map=guidance.activation_maps[index, 0],
+            lesion_logits=enlarge(logits[index], picture.height, picture.width),
+            embedding=guidance.embedding[index],
+        )
+        for index, picture in enumerate(inputs)
+    ]
+
+
+def _paper(core: Core, picture: Inputs) -> Outcome:
+    masks = six_view_masks(core.coarse, picture.patches)
+    guidance = core.classify(picture.patches, masks)
+    original = resize_mask(masks[0], picture.width, picture.height)
+    total = np.zeros((picture.height, picture.width), np.float32)
+    for side, pixels in picture.scales.items():
+        mask = resize_mask(original, side, side)
+        logits = lesion_minus_background(enhanced_logits(core, pixels[None], mask[None]))
+        total += enlarge(logits[0], picture.height, picture.width)
+    return Outcome(
+        view_logits=guidance.logits[list(picture.views)],
+        coarse_mask=masks[0],
+        activation_map=guidance.activation_maps[0, 0],
+        lesion_logits=(total / (6 * len(picture.scales))).astype(np.float32),
+        embedding=guidance.embedding[0],
+    )

@@ -1,0 +1,81 @@
+"""Views of a picture at test time, each with its inverse, and the way back to the picture's own size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+class View(NamedTuple):
+    """A symmetry of the square, acting on the two axes it is given."""
+
+    name: str
+    apply: Callable[[Array, tuple[int, int]], Array]
+    invert: Callable[[Array, tuple[int, int]], Array]
+
+
+def _rotation(quarters: int) -> View:
+    return View(
+        f"rotated {90 * quarters}",
+        lambda array, axes: np.rot90(array, quarters, axes),
+        lambda array, axes: np.rot90(array, -quarters, axes),
+    )
+
+
+def _flip(name: str, axis: int) -> View:
+    def flip(array: Array, axes: tuple[int, int]) -> Array:
+        return np.flip(array, axes[axis])
+
+    return View(name, flip, flip)
+
+
+SIX_VIEWS = (*map(_rotation, range(4)), _flip("mirrored", 1), _flip("upside down", 0))
+"""Identity, rotations by 90, 180 and 270 degrees, horizontal and vertical flip."""
+
+PIXELS = (1, 2)
+"""Height and width of pictures n h w c."""
+MAPS = (2, 3)
+"""Height and width of logits and maps n c h w."""
+
+
+def all_views(pictures: Array) -> Array:
+    """Stack the six views of each of n pictures, n h w c with h = w: 6n h w c, all pictures of a view together."""
+    return np.concatenate([view.apply(pictures, PIXELS) for view in SIX_VIEWS])
+
+
+def merge_views(logits: Array) -> Array:
+    """Turn the logits of `all_views` back and add them up: 6n c h w to n c h w."""
+    parts = np.split(logits, len(SIX_VIEWS))
+    turned = [view.invert(part, MAPS) for view, part in zip(SIX_VIEWS, parts, strict=True)]
+    total: Array = np.sum(turned, axis=0)
+    return total
+
+
+def enlarge(maps: Array, height: int, width: int) -> Array:
+    """Resize maps, ... h w, by bicubic interpolation with corners not aligned (a = -0.75, as PyTorch has it)."""
+    rows = bicubic_weights(maps.shape[-2], height).astype(maps.dtype)
+    columns = bicubic_weights(maps.shape[-1], width).astype(maps.dtype)
+    resized: Array = rows @ maps @ columns.T
+    return resized
+
+
+def bicubic_weights(source: int, target: int) -> npt.NDArray[np.float64]:
+    """Give the matrix, target x source, that resamples one axis; the border's pixels go on outside."""
+    centres = (np.arange(target) + 0.5) * source / target - 0.5
+    first = np.floor(centres).astype(int)
+    weights = np.zeros((target, source))
+    for offset in range(-1, 3):
+        taps = _cubic(np.abs(centres - (first + offset)))
+        np.add.at(weights, (np.arange(target), np.clip(first + offset, 0, source - 1)), taps)
+    return weights
+
+
+def _cubic(distance: npt.NDArray[np.float64], a: float = -0.75) -> npt.NDArray[np.float64]:
+    near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
+    far = a * (((distance - 5) * distance + 8) * distance - 4)
+    return np.where(distance <= 1, near, far)

@@ -1,0 +1,60 @@
+"""What is installed, and what a folder or a configuration is. Imports neither torch nor Lightning."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import mbdcnn
+from mbdcnn.artifacts import Artifact, Bundle, MaskSet, PreparedData, Report, Run
+from mbdcnn.config import load_config, shipped_configs
+from mbdcnn.errors import UserError
+
+KINDS: tuple[type[Artifact], ...] = (PreparedData, Run, MaskSet, Bundle, Report)
+LIBRARIES = ("torch", "lightning", "numpy", "pillow", "onnxruntime", "openvino")
+
+
+def describe(path: str | None = None) -> dict[str, Any]:
+    """Describe this installation, or what lies at a path.
+
+    Args:
+        path: a folder made by mbdcnn, or the name or file of a configuration; None for the installation.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if path is None:
+        return _installation()
+    if Path(path).is_dir():
+        return _folder(Path(path))
+    return load_config(path).model_dump(mode="json")
+
+
+def _installation() -> dict[str, Any]:
+    libraries = {name: _version(name) for name in LIBRARIES}
+    return {
+        "mbdcnn": mbdcnn.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "libraries": {name: version for name, version in libraries.items() if version},
+        "configs": shipped_configs(),
+        "use": "research and education; not a medical device",
+    }
+
+
+def _folder(path: Path) -> dict[str, Any]:
+    for kind in KINDS:
+        if (path / kind.filename).is_file():
+            provenance = kind.open(path).provenance
+            return {"path": str(path), **provenance.model_dump(exclude={"files", "version", "identity"})}
+    known = ", ".join(kind.filename for kind in KINDS)
+    raise UserError(f"{path}: not a folder made by mbdcnn (none of {known} is in it)")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

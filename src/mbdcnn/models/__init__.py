@@ -1,0 +1,19 @@
+"""The networks as pure tensor modules, and their weights."""
+
+from mbdcnn.models.classifier import Classification, MaskGuidedClassifier
+from mbdcnn.models.coarse import CoarseSegmenter
+from mbdcnn.models.enhanced import EnhancedSegmenter
+from mbdcnn.models.mbdcnn import MBDCNN, Outputs, build_classifier, build_coarse, build_enhanced, guide
+
+__all__ = [
+    "MBDCNN",
+    "Classification",
+    "CoarseSegmenter",
+    "EnhancedSegmenter",
+    "MaskGuidedClassifier",
+    "Outputs",
+    "build_classifier",
+    "build_coarse",
+    "build_enhanced",
+    "guide",
+]

@@ -1,0 +1,42 @@
+"""Class activation maps: where the classifier saw the class."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mbdcnn.types import ActivationMaps, Features
+
+SMALLEST_PEAK = 1e-6
+
+
+def class_activation_map(
+    features: Features,
+    weight: Float[Tensor, "k c"],
+    classes: Int[Tensor, " b"],
+    mode: Literal["reference", "relu"],
+) -> ActivationMaps:
+    """Return each image's map for its class, divided by its largest positive value.
+
+    A map without a positive value is not divided.
+
+    Args:
+        features: the classifier's, at stride 16.
+        weight: of the classifier's linear layer.
+        classes: one class index an image.
+        mode: `reference` keeps negative values, `relu` clips them at 0.
+    """
+    maps = raw_class_activation_map(features, weight, classes)
+    peak = maps.amax((2, 3), keepdim=True)
+    maps = maps / torch.where(peak > SMALLEST_PEAK, peak, 1.0)
+    return maps.relu() if mode == "relu" else maps
+
+
+def raw_class_activation_map(
+    features: Features, weight: Float[Tensor, "k c"], classes: Int[Tensor, " b"]
+) -> ActivationMaps:
+    """Sum the feature channels, weighted by what each adds to the class's logit."""
+    return torch.einsum("bchw,bc->bhw", features, weight[classes]).unsqueeze(1)

@@ -1,0 +1,233 @@
+"""Published checkpoints: told apart by their tensors, translated into our names, with a report of every tensor."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from mbdcnn.errors import UserError
+from mbdcnn.models.classifier import MaskGuidedClassifier
+from mbdcnn.models.coarse import CoarseSegmenter
+from mbdcnn.models.enhanced import EnhancedSegmenter
+
+Network: TypeAlias = CoarseSegmenter | MaskGuidedClassifier | EnhancedSegmenter
+State: TypeAlias = Mapping[str, Tensor]
+Rule: TypeAlias = tuple[str, str | Callable[[re.Match[str]], str]]
+
+
+def _numbered(template: str, shift: int = 0, divide: int = 1) -> Callable[[re.Match[str]], str]:
+    """Fill a template with the first matched number, shifted and divided to count as we do."""
+    return lambda match: template.format((int(match[1]) - shift) // divide)
+
+
+AUTHORS_DEEPLAB: tuple[Rule, ...] = (
+    (r"^backbone\.conv([12])\.", _numbered("encoder.stem.{}.0.", 1)),
+    (r"^backbone\.bn([12])\.", _numbered("encoder.stem.{}.1.", 1)),
+    (r"^backbone\.block([1-3])\.", r"encoder.entry\1."),
+    (r"^backbone\.block20\.", "encoder.exit."),
+    (r"^backbone\.block(\d+)\.", _numbered("encoder.middle.{}.", 4)),
+    (r"^backbone\.conv([3-5])\.", _numbered("encoder.final.{}.", 3)),
+    (r"\.sepconv(\d)\.", r".conv\1."),
+    (r"\.bn1\.", ".depthwise_norm."),
+    (r"\.bn2\.", ".norm."),
+    (r"\.skip\.", ".skip.0."),
+    (r"\.skipbn\.", ".skip.1."),
+    (r"^aspp\.branch5_conv\.", "pyramid.pooling.0."),
+    (r"^aspp\.branch5_bn\.", "pyramid.pooling.1."),
+    (r"^aspp\.branch(\d)\.", _numbered("pyramid.branches.{}.", 1)),
+    (r"^aspp\.conv_cat\.", "pyramid.projection."),
+    (r"^shortcut_conv\.", "decoder.low_level."),
+    (r"^cat_conv\.([01])\.", r"decoder.refine.0.\1."),
+    (r"^cat_conv\.([45])\.", _numbered("decoder.refine.2.{}.", 4)),
+    (r"^cls_conv\.", "decoder.head."),
+    (r"^cam_conv\.", "guidance."),
+)
+XCEPTION: tuple[Rule, ...] = (
+    (r"^conv([12])\.", _numbered("encoder.stem.{}.0.", 1)),
+    (r"^bn([12])\.", _numbered("encoder.stem.{}.1.", 1)),
+    (r"^block([1-3])\.", _numbered("encoder.entry.{}.", 1)),
+    (r"^block([4-9]|1[01])\.", _numbered("encoder.middle.{}.", 4)),
+    (r"\.rep\.(\d)\.conv1\.", _numbered(".convs.{}.depthwise.", divide=3)),
+    (r"\.rep\.(\d)\.pointwise\.", _numbered(".convs.{}.pointwise.", divide=3)),
+    (r"\.rep\.(\d)\.", _numbered(".convs.{}.norm.", divide=3)),
+    (r"\.skip\.", ".skip.0."),
+    (r"\.skipbn\.", ".skip.1."),
+    (r"^residual\.", "encoder.tail.skip."),
+    (r"^SepConv(\d)\.\d\.conv1\.", r"encoder.tail.conv\1.depthwise."),
+    (r"^SepConv(\d)\.\d\.pointwise\.", r"encoder.tail.conv\1.pointwise."),
+    (r"^SepConv(\d)\.\d\.", r"encoder.tail.conv\1.norm."),
+    (r"^cls\.", "head."),
+)
+MOBILENET: tuple[Rule, ...] = (
+    (r"^features\.", "encoder.features."),
+    (r"^aspp0\.", "pyramid.branches.0."),
+    (r"^image_pooling\.", "pyramid.pooling."),
+    (r"^concat_projection\.", "pyramid.projection."),
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A kind of checkpoint.
+
+    Attributes:
+        network: what it is, or starts, first of all: `coarse`, `classifier` or `enhanced`.
+        rules: regular expressions, applied one after the other, that turn its names into ours.
+    """
+
+    name: str
+    network: str
+    backbone: str
+    rules: tuple[Rule, ...] = ()
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What became of every tensor of a checkpoint and of the network it went into.
+
+    Attributes:
+        used: our names of what was filled from the checkpoint.
+        dropped: the checkpoint's names of what was not used, each with the reason.
+        initial: our names of what the checkpoint says nothing about.
+    """
+
+    source: str
+    used: tuple[str, ...]
+    dropped: Mapping[str, str]
+    initial: tuple[str, ...]
+
+    def summary(self) -> str:
+        """Say it in one line."""
+        return (
+            f"{self.source}: {len(self.used)} tensors used, {_counted(self.dropped)} dropped, "
+            f"{_counted(self.initial)} left at initialisation"
+        )
+
+
+def identify(state: State) -> Source:
+    """Tell the kind of a checkpoint by its tensors.
+
+    Raises:
+        UserError: none that is known.
+    """
+    if "encoder.stem.0.0.weight" in state or "encoder.features.0.0.weight" in state:
+        return _own(state)
+    if "cam_conv.0.weight" in state:
+        return Source("authors' enhanced-SN", "enhanced", "xception65", AUTHORS_DEEPLAB)
+    if "backbone.conv1.weight" in state:
+        lesion = "cls_conv.weight" in state and len(state["cls_conv.weight"]) == 2
+        name = "authors' coarse-SN" if lesion else "DeepLabV3+ Xception-65"
+        return Source(name, "coarse", "xception65", AUTHORS_DEEPLAB)
+    if "block11.rep.1.conv1.weight" in state:
+        name = "authors' mask-CN" if "cls.weight" in state else "ImageNet Xception"
+        return Source(name, "classifier", "xception", XCEPTION)
+    if "features.1.conv.0.0.weight" in state:
+        if "concat_projection.0.weight" in state:
+            return Source("DeepLabV3 MobileNetV2", "coarse", "mobilenet_v2", MOBILENET)
+        return Source("MobileNetV2", "classifier", "mobilenet_v2", MOBILENET)
+    raise UserError(
+        f"weights of an unknown kind (first of {len(state)} tensors: {next(iter(state), 'none')}); known are this "
+        "package's, the MB-DCNN authors', Xception, DeepLabV3+ Xception-65 and MobileNetV2"
+    )
+
+
+def import_state_dict(network: Network, state: State) -> ImportReport:
+    """Copy all that fits from a checkpoint of any known kind; change nothing where its trunk does not fit.
+
+    A fourth stem channel starts as the mean of the RGB weights, a bias that the checkpoint's convolution lacks as 0.
+
+    Raises:
+        UserError: unknown kind, another backbone, or a trunk of another width.
+    """
+    source = identify(state)
+    if source.backbone != network.backbone:
+        raise UserError(f"{source.name} weights do not fit a {type(network).__name__} with {network.backbone}")
+    own = network.state_dict()
+    fitting, dropped = _translate(source, state, own)
+    zeros = {
+        name: torch.zeros_like(own[name])
+        for name in own
+        if name.endswith(".bias") and name not in fitting and name.replace(".bias", ".weight") in fitting
+    }
+    used = fitting | zeros
+    for name, tensor in used.items():
+        own[name].copy_(tensor)
+    initial = tuple(name for name in own if name not in used and not name.endswith("num_batches_tracked"))
+    return ImportReport(source.name, tuple(used), dropped, initial)
+
+
+def shape_of(tensor: Tensor) -> str:
+    return "x".join(str(side) for side in tensor.shape) or "a scalar"
+
+
+def _own(state: State) -> Source:
+    if "encoder.features.0.0.weight" in state:
+        backbone = "mobilenet_v2"
+    else:
+        backbone = "xception65" if "encoder.entry1.conv1.norm.weight" in state else "xception"
+    segmenter = "enhanced" if "guidance.0.weight" in state else "coarse"
+    network = "classifier" if "head.weight" in state else segmenter
+    return Source(f"mbdcnn's {network} ({backbone})", network, backbone)
+
+
+def _translate(source: Source, state: State, own: State) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors that fit under our names, and those that do not with the reason."""
+    fitting: dict[str, Tensor] = {}
+    dropped: dict[str, str] = {}
+    targets = {name: _our_name(name, source.rules) for name in state}
+    tensors = {name: _adapted(targets[name], tensor, source, own) for name, tensor in state.items()}
+    unfit = [name for name in state if targets[name] in own and tensors[name].shape != own[targets[name]].shape]
+    _require_trunk(unfit, targets, state, own)
+    unfit_layers = {_layer(targets[name]) for name in unfit}
+    for name, target in targets.items():
+        if target not in own:
+            dropped[name] = "no place in this network"
+        elif _layer(target) in unfit_layers:
+            dropped[name] = f"{shape_of(state[name])} in a layer of another size"
+        else:
+            fitting[target] = tensors[name]
+    return fitting, dropped
+
+
+def _require_trunk(unfit: Iterable[str], targets: Mapping[str, str], state: State, own: State) -> None:
+    for name in unfit:
+        if targets[name].startswith("encoder."):
+            raise UserError(
+                f"{name} is {shape_of(state[name])}, the network's {shape_of(own[targets[name]])}; "
+                "give the network the checkpoint's width"
+            )
+
+
+def _our_name(name: str, rules: tuple[Rule, ...]) -> str:
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def _adapted(target: str, tensor: Tensor, source: Source, own: State) -> Tensor:
+    if target.endswith("pointwise.weight") and tensor.ndim == 2:
+        return tensor[:, :, None, None]
+    stem = target in {"encoder.stem.0.0.weight", "encoder.features.0.0.weight"}
+    if stem and tensor.shape[1] == 3 and own[target].shape[1] == 4:
+        return torch.cat([tensor, tensor.mean(1, keepdim=True)], dim=1)
+    if source.rules is MOBILENET and target == "pyramid.projection.0.weight":
+        # These files concatenate image pooling first, our pyramid last.
+        return tensor.roll(-(tensor.shape[1] // 2), dims=1)
+    return tensor
+
+
+def _layer(name: str) -> str:
+    """Return the name of the convolution and batch norm that only make sense together."""
+    return re.sub(r"(\.(\d+|depthwise|depthwise_norm|pointwise|norm))?\.\w+$", "", name)
+
+
+def _counted(names: Iterable[str]) -> str:
+    names = list(names)
+    parts = dict.fromkeys(".".join(name.split(".")[: 2 if name.startswith("encoder.") else 1]) for name in names)
+    listed = ", ".join(list(parts)[:6]) + (", ..." if len(parts) > 6 else "")
+    return f"{len(names)} ({listed})" if names else "none"

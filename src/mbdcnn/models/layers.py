@@ -1,0 +1,94 @@
+"""Layers that more than one network is made of."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mbdcnn.errors import UserError
+from mbdcnn.types import Features, Images
+
+OUTPUT_STRIDE = 16
+
+
+class EncoderFeatures(NamedTuple):
+    """What a segmentation encoder returns: features at stride 4 and stride 16."""
+
+    low_level: Features
+    high_level: Features
+
+
+class Normalize(nn.Module):
+    """First layer of every network: pixels in [0, 1] to the range its starting weights were trained on.
+
+    Raises:
+        UserError: a side is no multiple of the output stride.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: float, std: float) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean), persistent=False)
+        self.register_buffer("std", torch.tensor(std), persistent=False)
+
+    def forward(self, images: Images) -> Images:
+        height, width = images.shape[2:]
+        if height % OUTPUT_STRIDE or width % OUTPUT_STRIDE:
+            raise UserError(f"images of {height}x{width} pixels: both sides must be multiples of {OUTPUT_STRIDE}")
+        return (images - self.mean) / self.std
+
+
+class SeparableConv(nn.Module):
+    """Depthwise 3x3, then pointwise convolution, each followed by batch norm.
+
+    Args:
+        inner_norm: False leaves out the batch norm between the two.
+        rectify: add a ReLU after each batch norm.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        inner_norm: bool = True,
+        rectify: bool = False,
+    ) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(inputs, inputs, 3, stride, dilation, dilation, groups=inputs, bias=False)
+        self.depthwise_norm = nn.BatchNorm2d(inputs) if inner_norm else nn.Identity()
+        self.pointwise = nn.Conv2d(inputs, outputs, 1, bias=False)
+        self.norm = nn.BatchNorm2d(outputs)
+        self.activation = nn.ReLU(inplace=True) if rectify else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.activation(self.depthwise_norm(self.depthwise(x)))
+        x = self.activation(self.norm(self.pointwise(x)))
+        return x
+
+
+def conv_norm(inputs: int, outputs: int, *, stride: int = 1) -> nn.Sequential:
+    """1x1 convolution without bias, then batch norm: the shortcut beside a block."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+
+def conv_norm_relu(
+    inputs: int, outputs: int, kernel: int, *, stride: int = 1, padding: int = 0, dilation: int = 1, bias: bool
+) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, bias=bias),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+def enlarge(x: Tensor, factor: int) -> Tensor:
+    """Bilinear with aligned corners, as the published weights expect."""
+    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=True)

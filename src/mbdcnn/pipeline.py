@@ -1,0 +1,79 @@
+"""All stages in order: a list of calls, each of which does nothing where its result is up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mbdcnn.artifacts import Bundle, MaskSet, PreparedData, Report, Run
+from mbdcnn.config import Config
+from mbdcnn.data.prepare import prepare
+from mbdcnn.errors import UserError
+from mbdcnn.evaluation.evaluate import evaluate
+from mbdcnn.inference.bundle import write_bundle
+from mbdcnn.inference.masks import generate_masks
+from mbdcnn.progress import Progress
+from mbdcnn.training.fit import Sources, Stage, train
+
+Bar = Callable[[str], AbstractContextManager[Progress]]
+"""Opens a progress bar with a title."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a whole run leaves behind."""
+
+    data: PreparedData
+    masks: MaskSet
+    bundle: Bundle
+    report: Report
+
+
+def run(raw: Path, out: Path, config: Config, bar: Bar, split: str | None = None) -> Results:
+    """Go from raw pictures to a scored model.
+
+    Args:
+        raw: pictures in one of the layouts that `prepare` reads.
+        out: folder for all that is made: `data`, `runs`, `masks`, `bundle`, `report`.
+        config: the experiment.
+        bar: opens a progress bar.
+        split: what to evaluate on; the test split where there is one, else validation.
+
+    Raises:
+        UserError: something the user gave is wrong. Interrupted trainings are resumed by running again.
+    """
+    device = config.runtime.device
+    with bar("prepare") as progress:
+        data = prepare(raw, out / "data", config, progress)
+    _check_trainable(data)
+    coarse = _train("coarse", data, out / "runs" / "coarse", config, Sources(), bar)
+    folds = [
+        _train("coarse", data, out / "runs" / f"coarse-fold{fold}", config, Sources(), bar, fold)
+        for fold in range(config.coarse.folds)
+    ]
+    with bar("coarse masks") as progress:
+        masks = generate_masks(coarse, data, out / "masks", folds=folds, device=device, progress=progress)
+    classifier = _train("classifier", data, out / "runs" / "classifier", config, Sources(masks), bar)
+    guides = Sources(masks, coarse, classifier)
+    enhanced = _train("enhanced", data, out / "runs" / "enhanced", config, guides, bar)
+    bundle = write_bundle({"coarse": coarse, "classifier": classifier, "enhanced": enhanced}, out / "bundle")
+    split = split or ("test" if any(row.split == "test" for row in data.rows) else "validation")
+    with bar(f"evaluate {split}") as progress:
+        report = evaluate(bundle, data, split, out / "report", device=device, progress=progress)
+    return Results(data, masks, bundle, report)
+
+
+def _check_trainable(data: PreparedData) -> None:
+    missing = {"train", "validation"} - {row.split for row in data.rows}
+    if missing:
+        raise UserError(f"{data.path}: no {' and no '.join(sorted(missing))} images; a run trains and validates")
+
+
+def _train(
+    stage: Stage, data: PreparedData, out: Path, config: Config, sources: Sources, bar: Bar, fold: int | None = None
+) -> Run:
+    title = f"train {stage}" + ("" if fold is None else f", fold {fold}")
+    with bar(title) as progress:
+        return train(stage, data, out, config, sources, fold=fold, interrupted="resume", progress=progress)

@@ -1,0 +1,68 @@
+"""Training of mask-CN."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mbdcnn.config import Augmentation
+from mbdcnn.data.augment import Augmenter
+from mbdcnn.data.datasets import Batch, ClassificationPatches, as_images, as_masks
+from mbdcnn.metrics import class_metrics, mean_auc
+from mbdcnn.training.task import Task
+
+
+class ClassificationTask(Task):
+    """Train the mask-guided classifier on patches; score it on whole validation pictures, views averaged."""
+
+    score = "mean_auc"
+
+    def __init__(
+        self,
+        *arguments: Any,
+        augmentation: Augmentation,
+        side: int,
+        validation: ClassificationPatches,
+        classes: tuple[str, ...],
+        **options: Any,
+    ) -> None:
+        super().__init__(*arguments, **options)
+        self.augment = Augmenter(augmentation, side)
+        self.validation = validation
+        self.classes = classes
+        self.probabilities = torch.zeros(len(validation), len(classes))
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Compute the cross-entropy on the augmented patches and their coarse masks."""
+        images, (coarse,) = self.augment(as_images(batch["images"]), [as_masks(batch["coarse"])], None)
+        return F.cross_entropy(self.network(images, coarse).logits, batch["labels"])
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Keep the probabilities of each view."""
+        logits = self.network(as_images(batch["images"]), as_masks(batch["coarse"])).logits
+        self.probabilities[batch["positions"].cpu()] = logits.float().softmax(dim=1).cpu()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the mean AUC of the classes other than the first, on view-averaged probabilities."""
+        # Every process has filled in its own rows; the others are zero.
+        gathered = self.all_gather(self.probabilities.to(self.device))
+        assert isinstance(gathered, Tensor)
+        probabilities = gathered.sum(dim=0) if gathered.dim() == 3 else gathered
+        averaged = _average_by_owner(probabilities.double().cpu().numpy(), self.validation.owners)
+        per_class = class_metrics(averaged, self.validation.picture_labels, self.classes)
+        score = mean_auc(per_class)
+        assert score is not None, "validation holds at least two classes"
+        self.log(self.score, score)
+        self.probabilities.zero_()
+
+
+def _average_by_owner(
+    probabilities: np.ndarray[Any, np.dtype[np.float64]], owners: np.ndarray[Any, np.dtype[np.int64]]
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    sums = np.zeros((owners.max() + 1, probabilities.shape[1]))
+    np.add.at(sums, owners, probabilities)
+    return sums / np.bincount(owners)[:, None]

@@ -1,0 +1,137 @@
+"""Lightning, told how to run one training: checkpoints, logs, early stopping, and the files of a run."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.data import DataLoader
+
+from mbdcnn.artifacts import Draft
+from mbdcnn.models.weights import save_weights
+from mbdcnn.progress import Progress
+from mbdcnn.training.curves import draw_curves
+from mbdcnn.training.task import Task
+
+PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+def fit(
+    task: Task,
+    loaders: tuple[DataLoader[Any], DataLoader[Any]],
+    draft: Draft,
+    device: str,
+    progress: Progress,
+) -> None:
+    """Train from the start or from the draft's last checkpoint, and write weights, table and curves.
+
+    Args:
+        task: what to train.
+        loaders: of training and validation.
+        draft: the run being written.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        progress: told the steps done.
+    """
+    checkpoints = draft.path / "checkpoints"
+    best = ModelCheckpoint(
+        checkpoints, "best", task.score, mode="max", save_on_train_epoch_end=False, enable_version_counter=False
+    )
+    last = ModelCheckpoint(
+        checkpoints, "last", every_n_epochs=1, save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    table = MetricsTable(draft.path / "metrics.csv", task, progress)
+    stopping = _early_stopping(task)
+    task.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    trainer = lightning.Trainer(
+        accelerator="auto" if device == "auto" else device.partition(":")[0],
+        devices=[int(device.partition(":")[2])] if ":" in device else 1,
+        precision=PRECISIONS[task.settings.precision],
+        max_steps=task.steps,
+        max_epochs=-1,
+        callbacks=[table, *stopping, best, last],
+        logger=TensorBoardLogger(draft.path, name="tensorboard", version=""),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1_000_000_000,
+        use_distributed_sampler=False,
+    )
+    resumed = checkpoints / "last.ckpt"
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        trainer.fit(task, *loaders, ckpt_path=resumed if resumed.is_file() else None, weights_only=True)
+    _write_weights(task, checkpoints, draft, best)
+
+
+def _early_stopping(task: Task) -> list[Callback]:
+    patience = task.settings.early_stopping
+    return [EarlyStopping(task.score, mode="max", patience=patience)] if patience else []
+
+
+def _write_weights(task: Task, checkpoints: Path, draft: Draft, best: ModelCheckpoint) -> None:
+    save_weights(draft.path / "last.safetensors", task.network)
+    state = torch.load(checkpoints / "best.ckpt", map_location="cpu", weights_only=True)
+    prefix = "network."
+    task.network.load_state_dict(
+        {key.removeprefix(prefix): value for key, value in state["state_dict"].items() if key.startswith(prefix)}
+    )
+    save_weights(draft.path / "best.safetensors", task.network)
+    draw_curves(draft.path / "metrics.csv", draft.path / "curves.png")
+    (checkpoints / "best.ckpt").unlink()
+    assert best.best_model_score is not None
+    draft.facts |= {
+        "score": task.score,
+        "best": float(best.best_model_score),
+        "best_step": state["global_step"],
+        "steps": task.global_step,
+    }
+
+
+class MetricsTable(Callback):
+    """Keep `metrics.csv` and the progress bar; rows travel in the checkpoint, so a resumed table has no gap."""
+
+    def __init__(self, path: Path, task: Task, progress: Progress) -> None:
+        self.path = path
+        self.score = task.score
+        self.progress = progress
+        self.rows: list[dict[str, float]] = []
+        self.best = -np.inf
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *arguments: Any) -> None:
+        """Move the bar."""
+        note = f"{self.score} {self.best:.3f}" if self.rows else ""
+        self.progress(trainer.global_step, pl_module.steps, note)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Add a row for what was trained and validated since the last one."""
+        logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self.rows.append({"step": trainer.global_step, "learning_rate": rate} | dict(sorted(logged.items())))
+        self.best = max(self.best, logged.get(self.score, -np.inf))
+        write_table(self.path, self.rows)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the rows for the checkpoint."""
+        return {"rows": self.rows, "best": float(self.best)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the rows of a checkpoint."""
+        self.rows, self.best = state_dict["rows"], state_dict["best"]
+
+
+def write_table(path: Path, rows: Sequence[dict[str, float]]) -> None:
+    """Write rows of equal columns as CSV."""
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,257 @@
+"""From prepared data to a trained network: `train`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning
+from torch.utils.data import DataLoader
+
+from mbdcnn.artifacts import (
+    Bundle,
+    Draft,
+    MaskSet,
+    PreparedData,
+    Row,
+    Run,
+    check_same_data,
+    draft_path,
+    file_digest,
+    hashed_id,
+)
+from mbdcnn.config import Config, Training, save_config
+from mbdcnn.data.datasets import (
+    ClassificationPatches,
+    SegmentationTraining,
+    SegmentationValidation,
+    balancing_weights,
+)
+from mbdcnn.data.folds import fold_of
+from mbdcnn.errors import UserError
+from mbdcnn.models import (
+    CoarseSegmenter,
+    EnhancedSegmenter,
+    MaskGuidedClassifier,
+    build_classifier,
+    build_coarse,
+    build_enhanced,
+)
+from mbdcnn.models.weights import import_weights, load_weights
+from mbdcnn.progress import Progress, silent
+from mbdcnn.training.classification import ClassificationTask
+from mbdcnn.training.engine import fit
+from mbdcnn.training.loaders import (
+    classification_rows,
+    segmentation_rows,
+    total_steps,
+    training_loader,
+    validation_loader,
+    validation_steps,
+)
+from mbdcnn.training.segmentation import EnhancedSegmentationTask, SegmentationTask
+from mbdcnn.training.task import Task
+
+Stage = Literal["coarse", "classifier", "enhanced"]
+Network = CoarseSegmenter | MaskGuidedClassifier | EnhancedSegmenter
+Interrupted = Literal["refuse", "resume", "restart"]
+BUILDERS: dict[str, Callable[[Config], Network]] = {
+    "coarse": build_coarse,
+    "classifier": build_classifier,
+    "enhanced": build_enhanced,
+}
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a stage is trained from beside the prepared data."""
+
+    masks: MaskSet | None = None
+    """Coarse masks, for classifier and enhanced."""
+    coarse: Run | None = None
+    """Starting weights of enhanced."""
+    classifier: Run | None = None
+    """Frozen giver of activation maps, for enhanced."""
+
+
+def train(
+    stage: Stage,
+    data: PreparedData,
+    out: Path,
+    config: Config,
+    sources: Sources = Sources(),
+    *,
+    fold: int | None = None,
+    interrupted: Interrupted = "refuse",
+    progress: Progress = silent,
+) -> Run:
+    """Train one network, or give the run that lies at `out` if it was made from just this.
+
+    Args:
+        stage: which network.
+        data: prepared pictures.
+        out: folder of the run.
+        config: its section for the stage, seed, classes and CAM mode count.
+        sources: masks and runs the stage needs.
+        fold: leave out this one of `config.coarse.folds` folds of the training images (coarse only).
+        interrupted: what to do about an unfinished run at `out`.
+        progress: told the steps done.
+
+    Raises:
+        UserError: sources missing or of other data, an unfinished run in the way, a loss that is not finite.
+    """
+    data.check_made_with(config, "this configuration")
+    settings, inputs = _settings(stage, config, fold), _inputs(stage, data, config, sources)
+    if Run.is_current(out, settings, inputs):
+        return Run.open(out)
+    _prepare_draft(out, Run.identity_of(settings, inputs), interrupted)
+    with Run.writing(out, settings, inputs, keep=True) as draft:
+        (draft.path / "identity").write_text(Run.identity_of(settings, inputs))
+        save_config(config, draft.path / "config.yaml")
+        task, loaders, rows = _assemble(stage, data, config, sources, fold)
+        fit(task, loaders, draft, config.runtime.device, progress)
+        _write_ids(draft, rows)
+        (draft.path / "identity").unlink()
+    return Run.open(out)
+
+
+def _settings(stage: Stage, config: Config, fold: int | None) -> dict[str, Any]:
+    section = getattr(config, stage).model_dump(mode="json")
+    folds = section.pop("folds", 0)
+    section.pop("initial_weights", None)  # its content counts, among the inputs
+    settings = {"stage": stage, "classes": list(config.classes), "seed": config.seed, stage: section}
+    if stage == "enhanced":
+        settings["cam"] = config.cam
+    if fold is not None:
+        settings["fold"] = [fold, folds]
+    return settings
+
+
+def _inputs(stage: Stage, data: PreparedData, config: Config, sources: Sources) -> dict[str, str]:
+    needed = {"coarse": (), "classifier": ("masks",), "enhanced": ("masks", "coarse", "classifier")}[stage]
+    inputs = {"data": data.provenance.fingerprint}
+    for name in needed:
+        source: MaskSet | Run | None = getattr(sources, name)
+        if source is None:
+            raise UserError(f"train {stage}: give --{name}, made from {data.path}")
+        check_same_data(source, data)
+        inputs[name] = source.provenance.fingerprint
+    weights = _initial_weights(stage, config)
+    if weights is not None:
+        inputs["initial_weights"] = file_digest(weights)
+    return inputs
+
+
+def _initial_weights(stage: Stage, config: Config) -> Path | None:
+    given: str | None = getattr(getattr(config, stage), "initial_weights", None)
+    if given is None:
+        return None
+    path = Path(given)
+    if (path / Run.filename).is_file():
+        return Run.open(path).weights
+    if (path / Bundle.filename).is_file():
+        return Bundle.open(path).weights(stage)
+    if not path.is_file():
+        raise UserError(f"{stage}.initial_weights: {path}: no such file, run or bundle")
+    return path
+
+
+def _prepare_draft(out: Path, identity: str, interrupted: Interrupted) -> None:
+    draft = draft_path(out)
+    if not draft.exists():
+        return
+    mark = draft / "identity"
+    same = mark.is_file() and mark.read_text() == identity
+    if interrupted == "refuse":
+        remedy = "--resume to continue it or " if same else ""
+        raise UserError(f"{out}: an unfinished run is kept at {draft}; give {remedy}--restart to discard it")
+    if interrupted == "resume" and same:
+        return
+    shutil.rmtree(draft)
+
+
+def _assemble(
+    stage: Stage, data: PreparedData, config: Config, sources: Sources, fold: int | None
+) -> tuple[Task, tuple[DataLoader[Any], DataLoader[Any]], dict[str, list[Row]]]:
+    lightning.seed_everything(config.seed, verbose=False)
+    network = BUILDERS[stage](config)
+    weights = _initial_weights(stage, config)
+    if weights is not None:
+        logging.getLogger("mbdcnn").info("%s: %s", weights, import_weights(weights, network).summary())
+    if stage == "classifier":
+        return _classification(network, data, config, sources)
+    return _segmentation(stage, network, data, config, sources, fold)
+
+
+def _segmentation(
+    stage: Stage, network: Network, data: PreparedData, config: Config, sources: Sources, fold: int | None
+) -> tuple[Task, tuple[DataLoader[Any], DataLoader[Any]], dict[str, list[Row]]]:
+    section = config.enhanced if stage == "enhanced" else config.coarse
+    rows = {split: segmentation_rows(data, split) for split in ("train", "validation")}
+    if fold is not None:
+        folds = fold_of(data.split("train"), config.coarse.folds)
+        rows["train"] = [row for row in rows["train"] if folds[row.id] != fold]
+    samples = SegmentationTraining(data, rows["train"], sources.masks)
+    validation = SegmentationValidation(data, rows["validation"], sources.masks)
+    options: dict[str, Any] = {
+        "steps": total_steps(section.training, len(samples)),
+        "seed": config.seed,
+        "ids": samples.ids,
+        "loss": section.loss,
+        "augmentation": section.augmentation,
+        "side": data.provenance.settings["data"]["image_size"],
+    }
+    if stage == "coarse":
+        task: Task = SegmentationTask(network, section.training, **options)
+    else:
+        assert sources.coarse is not None
+        assert sources.classifier is not None
+        import_weights(sources.coarse.weights, network)
+        classifier = build_classifier(sources.classifier.config)
+        load_weights(sources.classifier.weights, classifier)
+        task = EnhancedSegmentationTask(network, section.training, classifier=classifier, cam=config.cam, **options)
+    return task, _loaders(samples, validation, section.training, config.seed), rows
+
+
+def _classification(
+    network: Network, data: PreparedData, config: Config, sources: Sources
+) -> tuple[Task, tuple[DataLoader[Any], DataLoader[Any]], dict[str, list[Row]]]:
+    section = config.classifier
+    assert sources.masks is not None
+    rows = {split: classification_rows(data, split) for split in ("train", "validation")}
+    samples = ClassificationPatches(data, rows["train"], sources.masks)
+    validation = ClassificationPatches(data, rows["validation"], sources.masks)
+    weights = balancing_weights(samples.labels, section.balance) if section.balance else None
+    task = ClassificationTask(
+        network,
+        section.training,
+        steps=total_steps(section.training, len(samples)),
+        seed=config.seed,
+        ids=[samples.ids[owner] for owner in samples.owners],
+        augmentation=section.augmentation,
+        side=data.provenance.settings["data"]["image_size"],
+        validation=validation,
+        classes=config.classes,
+    )
+    return task, _loaders(samples, validation, section.training, config.seed, weights), rows
+
+
+def _loaders(
+    samples: Any, validation: Any, settings: Training, seed: int, weights: Any = None
+) -> tuple[DataLoader[Any], DataLoader[Any]]:
+    boundaries = validation_steps(settings, len(samples))
+    return training_loader(samples, settings, boundaries, seed, weights), validation_loader(validation)
+
+
+def _write_ids(draft: Draft, rows: dict[str, list[Row]]) -> None:
+    ids = {
+        "training": sorted(hashed_id(row.id) for row in rows["train"]),
+        "selection": sorted(hashed_id(row.id) for row in rows["validation"]),
+    }
+    (draft.path / "ids.json").write_text(json.dumps(ids, indent=0))
+    draft.facts |= {"training_images": len(rows["train"]), "validation_images": len(rows["validation"])}
