@@ -17,6 +17,7 @@ from mbdcnn.errors import UserError
 
 Model = TypeVar("Model", bound=BaseModel)
 Probability = Annotated[float, Field(ge=0, le=1)]
+Fifths = Annotated[float, Field(gt=0, le=5)]
 Positive = Annotated[int, Field(ge=1)]
 
 
@@ -45,9 +46,9 @@ class Section(BaseModel):
 class Views(Section):
     """Centred crops of an image, each squashed to the classifier's input."""
 
-    fractions: tuple[float, ...] = (4, 3, 2, 1)
+    fractions: tuple[Fifths, ...] = (4, 3, 2, 1)
     """Crop sizes in fifths of the image, used once with the image's aspect and once as squares."""
-    rare_fractions: tuple[float, ...] = (4, 3.5, 3, 2.5, 2, 1.5, 1)
+    rare_fractions: tuple[Fifths, ...] = (4, 3.5, 3, 2.5, 2, 1.5, 1)
     """The same for training images of the rare classes, which so get more patches."""
     rare_classes: tuple[str, ...] = ("melanoma", "seborrheic_keratosis")
     """Classes whose training images are cut by `rare_fractions`."""
@@ -235,7 +236,7 @@ class Runtime(Section):
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:N`. `auto` takes a GPU where there is one."""
     workers: Annotated[int, Field(ge=0)] = 0
-    """Processes that `prepare` decodes with; 0 means one a core."""
+    """Pictures that `prepare` decodes at a time; 0 means one a core."""
 
 
 class Config(Section):

@@ -155,7 +155,7 @@ def test_pictures_without_a_label(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("image,mask,split,patient\na.png,mask.png,train,p\nb.png,,test,\n")
     data = prepare(tmp_path / "t.csv", tmp_path / "out", CONFIG)
     assert [(row.label, len(row.views), row.patient) for row in data.rows] == [(None, 1, "p"), (None, 9, None)]
-    assert "1 masks are empty: a" in summary_lines(data)
+    assert "empty masks: 1 (a)" in summary_lines(data)
     assert "train: 1 (unlabelled 1); 1 with a mask" in summary_lines(data)
 
 
@@ -169,7 +169,7 @@ def test_identical_pictures_are_told(raw: Path, tmp_path: Path) -> None:
         )
     data = prepare(raw, tmp_path / "out", CONFIG)
     assert data.provenance.facts["identical"] == [["SYN_0000000", "SYN_2000000"]]
-    assert summary_lines(data)[-1].startswith("warning: 1 of them lie in more than one split")
+    assert summary_lines(data)[-1].startswith("warning: 1 of these groups span splits")
     assert "SYN_0000000 (train) = SYN_2000000 (test)" in summary_lines(data)[-1]
 
 

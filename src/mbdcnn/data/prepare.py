@@ -291,15 +291,15 @@ def summary_lines(data: PreparedData) -> list[str]:
         lines.append(f"{split}: {total} ({named}); {facts['with_mask'][split]} with a mask")
     lines += facts["notes"]
     if facts["empty_masks"]:
-        lines.append(f"{len(facts['empty_masks'])} masks are empty: {_some(facts['empty_masks'])}")
+        lines.append(f"empty masks: {len(facts['empty_masks'])} ({_some(facts['empty_masks'])})")
     groups = facts["identical"]
     if groups:
-        lines.append(f"{len(groups)} groups of identical pictures: {_some([' = '.join(group) for group in groups])}")
+        lines.append(f"identical pictures: {len(groups)} groups ({_some([' = '.join(group) for group in groups])})")
     split_of = {row.id: row.split for row in data.rows}
     across = [group for group in groups if len({split_of[image_id] for image_id in group}) > 1]
     if across:
         shared = _some([" = ".join(f"{image_id} ({split_of[image_id]})" for image_id in group) for group in across])
-        lines.append(f"warning: {len(across)} of them lie in more than one split, which flatters results: {shared}")
+        lines.append(f"warning: {len(across)} of these groups span splits, which flatters results: {shared}")
     return lines
 
 

@@ -50,6 +50,7 @@ def fit(
     )
     table = MetricsTable(draft.path / "metrics.csv", task, progress)
     stopping = _early_stopping(task)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     task.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     trainer = lightning.Trainer(
         accelerator="auto" if device == "auto" else device.partition(":")[0],
@@ -66,7 +67,6 @@ def fit(
         use_distributed_sampler=False,
     )
     resumed = checkpoints / "last.ckpt"
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
         trainer.fit(task, *loaders, ckpt_path=resumed if resumed.is_file() else None, weights_only=True)

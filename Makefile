@@ -1,0 +1,35 @@
+# Two commands set everything up: `make demo` and `make test`. Each builds .venv from the lock if it is missing or stale.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint types lock
+
+demo: .venv/ready
+	$(BIN)/mbdcnn demo
+
+test: .venv/ready
+	$(BIN)/pytest -m "not slow and not gpu"
+
+lint: .venv/ready
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+
+types: .venv/ready
+	$(BIN)/mypy
+
+# torch comes in builds for CPU and for each CUDA version under one version number, so its hash cannot be locked.
+TORCH := torch==2.13.0
+
+.venv/ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+# Pins every dependency anew, with hashes. torch is left out, see above.
+lock:
+	echo $(TORCH) > .venv/torch.txt
+	$(BIN)/pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --generate-hashes --extra dev --strip-extras --allow-unsafe --unsafe-package torch \
+		--constraint .venv/torch.txt --output-file requirements.lock pyproject.toml
