@@ -32,13 +32,6 @@ from mbdcnn.errors import UserError
 
 Bytes = npt.NDArray[np.uint8]
 
-SPLITS = ("train", "validation", "test")
-
-
-def fingerprint(value: Any) -> str:
-    """SHA-256 of a JSON-able value, the same for equal values."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
-
 
 def hashed_id(image_id: str) -> str:
     """Name an image in a shared model without giving its id away."""
@@ -53,26 +46,6 @@ def pack(masks: npt.NDArray[np.bool_]) -> Bytes:
 def unpack(packed: Bytes) -> npt.NDArray[np.bool_]:
     """Undo `pack`."""
     return np.unpackbits(packed, axis=-1).view(np.bool_)
-
-
-class Provenance(BaseModel):
-    """The JSON file of an artefact."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    kind: str
-    version: int
-    identity: str
-    """Fingerprint of version, settings and inputs: equal means made alike."""
-    fingerprint: str
-    """Fingerprint of identity and content: equal means the same."""
-    settings: dict[str, Any]
-    inputs: dict[str, str]
-    facts: dict[str, Any]
-    files: dict[str, str]
-    """SHA-256 of every file directly in the folder."""
-    tools: dict[str, str]
-    created: str
 
 
 @dataclass(frozen=True)
@@ -218,92 +191,6 @@ def _put_in_place(draft: Path, path: Path) -> None:
         path.rename(old)
     draft.rename(path)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def file_digest(file: Path) -> str:
-    """SHA-256 of a file's content."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _tools() -> dict[str, str]:
-    names = ("torch", "lightning", "numpy", "pillow")
-    installed = {name: metadata.version(name) for name in names if _is_installed(name)}
-    return {"mbdcnn": mbdcnn.__version__, "python": platform.python_version(), **installed}
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-@dataclass(frozen=True)
-class Row:
-    """One image of a prepared data set, as a line of `manifest.csv`."""
-
-    id: str
-    split: str
-    label: int | None
-    """Index into the classes; None where only the mask is known."""
-    source: str
-    """The picture it was prepared from."""
-    width: int
-    height: int
-    """Size of the picture in pixels."""
-    patient: str | None
-    has_mask: bool
-    pixels: str
-    """SHA-256 of the decoded pixels."""
-    views: tuple[int, ...]
-    """Row of `patches.npy` for each of the classifier's views; the first is the whole image."""
-    training_row: int | None
-    """Row of the training arrays of the segmentation networks."""
-    evaluation_row: int | None
-    """Row of the arrays of larger scales."""
-
-
-def write_manifest(path: Path, rows: list[Row]) -> None:
-    """Write rows as CSV; what is unknown stays empty."""
-    with path.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(column.name for column in fields(Row))
-        for row in rows:
-            writer.writerow(_cell(getattr(row, column.name)) for column in fields(Row))
-
-
-def read_manifest(path: Path) -> list[Row]:
-    """Read rows written by `write_manifest`."""
-    with path.open(newline="") as stream:
-        return [_row(cells) for cells in csv.DictReader(stream)]
-
-
-def _cell(value: object) -> object:
-    if isinstance(value, bool):
-        return int(value)
-    return " ".join(map(str, value)) if isinstance(value, tuple) else value
-
-
-def _row(cells: dict[str, str]) -> Row:
-    def optional(name: str) -> int | None:
-        return int(cells[name]) if cells[name] else None
-
-    return Row(
-        id=cells["id"],
-        split=cells["split"],
-        label=optional("label"),
-        source=cells["source"],
-        width=int(cells["width"]),
-        height=int(cells["height"]),
-        patient=cells["patient"] or None,
-        has_mask=cells["has_mask"] == "1",
-        pixels=cells["pixels"],
-        views=tuple(int(view) for view in cells["views"].split()),
-        training_row=optional("training_row"),
-        evaluation_row=optional("evaluation_row"),
-    )
 
 
 def prepared_with(config: Config) -> dict[str, Any]:
