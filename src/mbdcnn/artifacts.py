@@ -7,35 +7,31 @@ Importing this module does not import torch.
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import json
-import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from pydantic import BaseModel, ConfigDict
 
 import mbdcnn
 from mbdcnn.config import Config, load_config, parse
 from mbdcnn.errors import UserError
+from mbdcnn.manifest import Row, read_manifest
+from mbdcnn.provenance import Provenance, file_digest, fingerprint, tools
 
 Bytes = npt.NDArray[np.uint8]
 
 
-def hashed_id(image_id: str) -> str:
-    """Name an image in a shared model without giving its id away."""
-    return hashlib.sha256(f"mbdcnn:{image_id}".encode()).hexdigest()[:32]
+EDITABLE = {"README.md"}
+"""Files of an artefact that may be changed later: a hub folder's model card is there to be written on."""
 
 
 def pack(masks: npt.NDArray[np.bool_]) -> Bytes:
@@ -87,18 +83,20 @@ class Artifact:
         if not file.is_file():
             raise UserError(f"{path}: not a {cls.__name__} folder ({cls.filename} is missing)")
         try:
-            settings = json.loads(file.read_text())
-        except (ValueError, UnicodeDecodeError):
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError):
             raise UserError(f"{file}: not JSON; make the folder again") from None
-        provenance = parse(Provenance, settings, str(file))
-        if provenance.kind != cls.__name__:
-            raise UserError(f"{path}: a {provenance.kind} folder where a {cls.__name__} is needed")
-        if provenance.version != cls.version:
+        if not isinstance(content, dict) or not {"kind", "version"} <= content.keys():
+            raise UserError(f"{file}: not written by mbdcnn; name a {cls.__name__} folder")
+        # Before all else, because another version may hold other keys.
+        if content["kind"] != cls.__name__:
+            raise UserError(f"{path}: a {content['kind']} folder where a {cls.__name__} is needed")
+        if content["version"] != cls.version:
             raise UserError(
-                f"{path}: {cls.__name__} format {provenance.version}, this is mbdcnn {mbdcnn.__version__} with "
+                f"{path}: {cls.__name__} format {content['version']}, this is mbdcnn {mbdcnn.__version__} with "
                 f"format {cls.version}; make it again"
             )
-        return provenance
+        return parse(Provenance, content, str(file))
 
     @classmethod
     def identity_of(cls, settings: dict[str, Any], inputs: dict[str, str]) -> str:
@@ -145,6 +143,8 @@ class Artifact:
 
     @classmethod
     def _check_replaceable(cls, path: Path) -> None:
+        if path.resolve() == Path.cwd():
+            raise UserError(f"{path}: the folder you are in; name a new folder, which will be made whole")
         if not path.exists() or (path.is_dir() and not any(path.iterdir())):
             return
         if not path.is_dir() or not (path / cls.filename).is_file():
@@ -153,8 +153,8 @@ class Artifact:
     @classmethod
     def _seal(cls, draft: Draft, settings: dict[str, Any], inputs: dict[str, str]) -> None:
         identity = cls.identity_of(settings, inputs)
-        names = sorted(file.name for file in draft.path.iterdir() if file.is_file() and file.name != cls.filename)
-        files = {name: file_digest(draft.path / name) for name in names}
+        names = {file.name for file in draft.path.iterdir() if file.is_file()} - {cls.filename, *EDITABLE}
+        files = {name: file_digest(draft.path / name) for name in sorted(names)}
         provenance = Provenance(
             kind=cls.__name__,
             version=cls.version,
@@ -164,10 +164,11 @@ class Artifact:
             inputs=inputs,
             facts=draft.facts,
             files=files,
-            tools=_tools(),
+            tools=tools(),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        (draft.path / cls.filename).write_text(provenance.model_dump_json(indent=2) + "\n")
+        text = json.dumps(provenance.model_dump(mode="json"), indent=2) + "\n"
+        (draft.path / cls.filename).write_text(text, encoding="utf-8")
 
 
 @dataclass
@@ -180,11 +181,12 @@ class Draft:
 
 
 def draft_path(path: Path) -> Path:
-    """Where an artefact is written before it is complete."""
-    return path.with_name(f".{path.name}.partial")
+    """Where an artefact is written before it is complete: beside it, or beside what a link there points to."""
+    return path.resolve().with_name(f".{path.resolve().name}.partial")
 
 
 def _put_in_place(draft: Path, path: Path) -> None:
+    path = path.resolve()
     old = path.with_name(f".{path.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if path.exists():
@@ -265,16 +267,15 @@ class PreparedData(Artifact):
 
     def truth(self, row: Row) -> npt.NDArray[np.bool_]:
         """Read a mask at its picture's own size."""
-        with Image.open(self.path / "truth" / f"{row.id}.png") as mask:
-            return np.asarray(mask.convert("L")) > 0
+        file = self.path / "truth" / f"{row.id}.png"
+        try:
+            with Image.open(file) as mask:
+                return np.asarray(mask.convert("L")) > 0
+        except (OSError, SyntaxError):
+            raise UserError(f"{file}: missing or damaged; run prepare again") from None
 
     def _array(self, name: str) -> Bytes:
-        file = self.path / f"{name}.npy"
-        try:
-            array: Bytes = np.load(file, mmap_mode="r")
-        except (OSError, ValueError):
-            raise UserError(f"{file}: missing or damaged; run prepare again") from None
-        return array
+        return _mapped(self.path / f"{name}.npy")
 
 
 class MaskSet(Artifact):
@@ -286,8 +287,7 @@ class MaskSet(Artifact):
     @cached_property
     def patches(self) -> Bytes:
         """Packed coarse masks in the order of the data's patches."""
-        array: Bytes = np.load(self.path / "patches.npy", mmap_mode="r")
-        return array
+        return _mapped(self.path / "patches.npy")
 
     def check_made_for(self, data: PreparedData) -> None:
         """Raise a UserError unless the masks belong to these pictures."""
@@ -327,6 +327,15 @@ class Run(Artifact):
             raise UserError(f"{path}: a run of the {run.stage} network where one of the {stage} network is needed")
         return run
 
+    def check_whole(self) -> None:
+        """Raise a UserError if it was imported from a file without part of the network, and so only starts training."""
+        initial = self.provenance.facts.get("initial")
+        if initial:
+            raise UserError(
+                f"{self.path}: {len(initial)} of its tensors, such as {initial[0]}, were not in the imported file and "
+                f"are as initialised; train the network from it first ({self.stage}.initial_weights={self.path})"
+            )
+
 
 class Bundle(Artifact):
     """The three networks with all that prediction needs, laid out as a Hugging Face hub folder."""
@@ -347,6 +356,12 @@ class Bundle(Artifact):
         """Hashed ids of the images used for `training` or `selection`."""
         return set(json.loads((self.path / "ids.json").read_text())[use])
 
+    @property
+    def imported(self) -> list[str]:
+        """Networks that were trained elsewhere, on images nobody told."""
+        facts = self.provenance.facts
+        return [stage for stage in ("coarse", "classifier", "enhanced") if "imported" in facts.get(stage, {})]
+
 
 class Report(Artifact):
     """An evaluation: `report.html` to read, `metrics.json` and `per_image.csv` to compute with."""
@@ -361,9 +376,21 @@ class Report(Artifact):
         return summary
 
 
+def _mapped(file: Path) -> Bytes:
+    try:
+        array: Bytes = np.load(file, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        raise UserError(f"{file}: missing or damaged; make its folder again") from None
+    return array
+
+
 def check_same_data(artifact: Artifact, data: PreparedData) -> None:
     """Raise a UserError unless `artifact` was made from just these prepared pictures."""
     made_from = artifact.provenance.inputs.get("data")
+    if made_from is None:
+        raise UserError(
+            f"{artifact.path}: imported, not trained on {data.path}; train from it, as initial_weights of the network"
+        )
     if made_from != data.provenance.fingerprint:
         raise UserError(
             f"{artifact.path}: made from other data than {data.path}; make it again from these, or name the data "

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mbdcnn.errors import UserError
 
@@ -27,7 +27,7 @@ def _multiple_of_16(side: int) -> int:
     return side
 
 
-Side = Annotated[int, BeforeValidator(_multiple_of_16)]
+Side = Annotated[int, AfterValidator(_multiple_of_16)]
 Duration = Annotated[str, Field(pattern=r"^[1-9]\d* (epoch|step)s?$")]
 
 
@@ -40,7 +40,7 @@ def in_steps(duration: str, steps_per_epoch: int) -> int:
 class Section(BaseModel):
     """Part of a configuration: immutable, and strict about unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class Views(Section):
@@ -82,7 +82,7 @@ class SegmentationNetwork(Section):
     """Channels of the atrous pyramid and the decoder."""
     low_level_channels: Positive = 48
     """Channels to which the stride-4 feature is projected."""
-    dilations: tuple[int, ...] = (6, 12, 18)
+    dilations: tuple[Positive, ...] = (6, 12, 18)
     """Dilation of each 3x3 branch of the atrous pyramid; empty for 1x1 and image pooling alone."""
     separable_decoder: bool = False
     """Depthwise-separable instead of full 3x3 convolutions in pyramid and decoder."""
@@ -145,6 +145,12 @@ class Augmentation(Section):
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     """Largest shift of hue, as a fraction of the colour circle."""
 
+    @model_validator(mode="after")
+    def _range_of_scale(self) -> Self:
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"scale: {list(self.scale)} is not a range of positive factors, smallest first")
+        return self
+
 
 class Training(Section):
     """How one network is trained."""
@@ -169,6 +175,12 @@ class Training(Section):
     """Keep batch-norm statistics as they start."""
     early_stopping: Positive | None = None
     """Stop after so many validations without a better one; never if not given."""
+
+    @model_validator(mode="after")
+    def _enough_for_batch_norm(self) -> Self:
+        if self.batch_size == 1 and not self.freeze_batch_norm:
+            raise ValueError("batch_size: 1 is too few for batch norm to train on; give 2 or freeze_batch_norm: true")
+        return self
 
 
 class SegmentationLoss(Section):
@@ -244,7 +256,7 @@ class Config(Section):
 
     classes: Annotated[tuple[str, ...], Field(min_length=2)] = ("nevus", "melanoma", "seborrheic_keratosis")
     """Class names in the order of the classifier's outputs; the first is the benign rest."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of initial weights, data order and augmentation."""
     cam: Literal["reference", "relu"] = "reference"
     """Activation maps keep their negative values, as in the authors' code, or are clipped at 0."""
@@ -270,7 +282,7 @@ def load_config(source: str | Path | None = None, overrides: list[str] | tuple[s
     Args:
         source: name of a configuration that ships with the package (`paper`, `compact`, `demo`), a YAML file,
             or a run or bundle folder whose configuration is used again. None for the defaults.
-        overrides: dotted settings such as `coarse.training.epochs=10`; values are YAML.
+        overrides: dotted settings such as `coarse.training.length=10 epochs`; values are YAML.
 
     Raises:
         UserError: a file is missing or not YAML, a key unknown, a value out of range.
@@ -279,8 +291,8 @@ def load_config(source: str | Path | None = None, overrides: list[str] | tuple[s
     for override in overrides:
         key, separator, value = override.partition("=")
         if not separator:
-            raise UserError(f"--set {override}: expected KEY=VALUE, such as coarse.training.epochs=10")
-        _assign(settings, key.split("."), yaml.safe_load(value))
+            raise UserError(f"--set {override}: expected KEY=VALUE, such as coarse.training.batch_size=8")
+        _assign(settings, key.split("."), _read_value(value, f"--set {override}"))
     return parse(Config, _merge(Config().model_dump(mode="json"), settings), name)
 
 
@@ -312,19 +324,31 @@ def _read_yaml(source: str | Path) -> tuple[str, dict[str, Any]]:
     if path.is_dir():
         path = path / "config.yaml"
     if path.suffix in {".yaml", ".yml"} and path.is_file():
-        text = path.read_text()
+        text = _read_text(path)
     elif str(source) in shipped_configs():
         text = (resources.files("mbdcnn") / "configs" / f"{source}.yaml").read_text()
     else:
         known = ", ".join(shipped_configs())
         raise UserError(f"{source}: no such configuration; give a YAML file or one of {known}")
-    try:
-        settings = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{source}: not YAML: {' '.join(str(error).split())}") from None
+    settings = _read_value(text, str(source))
     if not isinstance(settings or {}, dict):
         raise UserError(f"{source}: expected settings such as 'seed: 1', found {type(settings).__name__}")
     return str(source), settings or {}
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a text file; give a configuration in YAML") from None
+
+
+def _read_value(text: str, name: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    # Dates that do not exist and the like are a ValueError.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
 
 
 def _merge(defaults: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
@@ -350,7 +374,8 @@ def _first_mistake(model: type[BaseModel], error: ValidationError) -> str:
         known = ", ".join(_section_at(model, first["loc"][:-1]).model_fields)
         text = f"unknown key '{place}'; known here: {known}"
     else:
-        text = f"{place}: {first['msg']}" if place else first["msg"]
+        message = first["msg"].removeprefix("Value error, ")
+        text = f"{place}: {message}" if place else message
     return text + (f" (and {len(mistakes) - 1} more mistakes)" if len(mistakes) > 1 else "")
 
 

@@ -22,7 +22,10 @@ def demo(out: Path, bar: Bar) -> tuple[Results, Path]:
     """
     raw = out / "raw"
     if not raw.is_dir():
-        generate(raw, IMAGES)
+        # Renamed when complete: half a data set would be taken for a whole one the next time.
+        unfinished = out / ".raw.partial"
+        generate(unfinished, IMAGES)
+        unfinished.rename(raw)
     config = load_config("demo")
     results = run(raw, out, config, bar)
     pictures = find_pictures([str(raw / "ISIC-2017_Test_v2_Data")])[:SHOWN]

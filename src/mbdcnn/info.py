@@ -27,8 +27,14 @@ def describe(path: str | None = None) -> dict[str, Any]:
     """
     if path is None:
         return _installation()
-    if Path(path).is_dir():
-        return _folder(Path(path))
+    folder = Path(path)
+    kind = next((kind for kind in KINDS if (folder / kind.filename).is_file()), None)
+    if kind is not None:
+        provenance = kind.open(folder).provenance
+        return {"path": path, **provenance.model_dump(exclude={"files", "version", "identity"})}
+    if folder.is_dir() and path not in shipped_configs():
+        known = ", ".join(kind.filename for kind in KINDS)
+        raise UserError(f"{path}: not a folder made by mbdcnn (none of {known} is in it)")
     return load_config(path).model_dump(mode="json")
 
 
@@ -42,15 +48,6 @@ def _installation() -> dict[str, Any]:
         "configs": shipped_configs(),
         "use": "research and education; not a medical device",
     }
-
-
-def _folder(path: Path) -> dict[str, Any]:
-    for kind in KINDS:
-        if (path / kind.filename).is_file():
-            provenance = kind.open(path).provenance
-            return {"path": str(path), **provenance.model_dump(exclude={"files", "version", "identity"})}
-    known = ", ".join(kind.filename for kind in KINDS)
-    raise UserError(f"{path}: not a folder made by mbdcnn (none of {known} is in it)")
 
 
 def _version(name: str) -> str | None:

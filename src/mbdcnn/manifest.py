@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -56,6 +57,11 @@ def read_manifest(path: Path) -> list[Row]:
             return [_row(cells) for cells in csv.DictReader(stream)]
     except (OSError, csv.Error, KeyError, ValueError, TypeError, AttributeError):
         raise UserError(f"{path}: missing or damaged; run prepare again") from None
+
+
+def hashed_id(image_id: str) -> str:
+    """Name an image in a shared model without giving its id away."""
+    return hashlib.sha256(f"mbdcnn:{image_id}".encode()).hexdigest()[:32]
 
 
 def _cell(value: object) -> object:

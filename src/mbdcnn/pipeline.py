@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,9 @@ class Results:
     report: Report
 
 
-def run(raw: Path, out: Path, config: Config, bar: Bar, split: str | None = None) -> Results:
+def run(
+    raw: Path, out: Path, config: Config, bar: Bar, split: str | None = None, *, extra: Sequence[Path] = ()
+) -> Results:
     """Go from raw pictures to a scored model.
 
     Args:
@@ -40,13 +42,14 @@ def run(raw: Path, out: Path, config: Config, bar: Bar, split: str | None = None
         config: the experiment.
         bar: opens a progress bar.
         split: what to evaluate on; the test split where there is one, else validation.
+        extra: more pictures in one of these layouts.
 
     Raises:
         UserError: something the user gave is wrong. Interrupted trainings are resumed by running again.
     """
     device = config.runtime.device
     with bar("prepare") as progress:
-        data = prepare(raw, out / "data", config, progress)
+        data = prepare(raw, out / "data", config, progress, extra=extra)
     _check_trainable(data)
     coarse = _train("coarse", data, out / "runs" / "coarse", config, Sources(), bar)
     folds = [
@@ -76,4 +79,4 @@ def _train(
 ) -> Run:
     title = f"train {stage}" + ("" if fold is None else f", fold {fold}")
     with bar(title) as progress:
-        return train(stage, data, out, config, sources, fold=fold, interrupted="resume", progress=progress)
+        return train(stage, data, out, config, sources, fold=fold, interrupted="resume or restart", progress=progress)

@@ -19,27 +19,38 @@ def silent(done: int, total: int, note: str = "") -> None:
 
 
 @contextmanager
-def bar(title: str, *, quiet: bool = False) -> Iterator[Progress]:
-    """Draw a progress bar on standard error until the block ends."""
+def bar(title: str, *, quiet: bool = False, of_bytes: bool = False) -> Iterator[Progress]:
+    """Draw a progress bar on standard error, from the first report until the block ends; pieces may be bytes."""
     if quiet:
         yield silent
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
     from rich.progress import Progress as Bars
 
     columns = (
         TextColumn("{task.description:<22}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        DownloadColumn() if of_bytes else MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Bars(*columns, console=Console(stderr=True)) as bars:
-        task = bars.add_task(title, total=None, note="")
+    bars = Bars(*columns, console=Console(stderr=True))
+    task = bars.add_task(title, total=None, note="")
 
-        def report(done: int, total: int, note: str = "") -> None:
-            bars.update(task, completed=done, total=total, note=note)
+    def report(done: int, total: int, note: str = "") -> None:
+        bars.start()
+        bars.update(task, completed=done, total=total, note=note)
 
+    try:
         yield report
+    finally:
+        bars.stop()

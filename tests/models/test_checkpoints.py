@@ -205,7 +205,7 @@ def test_our_own_weights_are_recognised(tiny, kind, variant):
 
 
 def test_another_backbone_is_refused(tiny):
-    message = r"^MobileNetV2 weights do not fit a CoarseSegmenter with xception65$"
+    message = r"^MobileNetV2 weights do not fit a CoarseSegmenter with xception65; choose theirs$"
     with pytest.raises(UserError, match=message):
         import_state_dict(tiny("coarse", "paper"), mobilenet_state())
 

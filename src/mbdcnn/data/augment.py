@@ -1,7 +1,7 @@
 """Random geometry and colour on a whole batch, on its own device.
 
-Geometry is drawn once a sample, as a map from output to input positions, and every picture and mask of the sample
-is read through that one map: they cannot come apart.
+Geometry is drawn once a sample, as maps from output to input positions, and every picture and mask of the sample
+is read through those same maps: they cannot come apart.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mbdcnn.config import Augmentation
-from mbdcnn.types import Images, Masks
+from mbdcnn.types import Images
 
 Maps = Float[Tensor, "b 3 3"]
 """Homogeneous maps from output to input positions, both in [-1, 1] from edge to edge."""
+AnyImages = Float[Tensor, "b 3 _ _"]
+AnyMasks = Float[Tensor, "b 1 _ _"]
+"""As `Images` and `Masks`, of a size of their own."""
 
 
 class Augmenter:
@@ -34,8 +37,8 @@ class Augmenter:
         self.side = side
 
     def __call__(
-        self, images: Images, masks: list[Masks], frames: Float[Tensor, "b 2"] | None = None
-    ) -> tuple[Images, list[Masks]]:
+        self, images: AnyImages, masks: list[AnyMasks], frames: Float[Tensor, "b 2"] | None = None
+    ) -> tuple[AnyImages, list[AnyMasks]]:
         """Change a batch. Draws from torch's global CPU generator.
 
         Args:
@@ -48,20 +51,22 @@ class Augmenter:
         """
         moves = self.draw_moves(len(images)).to(images.device)
         crops = torch.eye(3).to(moves).expand_as(moves) if frames is None else self.draw_crops(frames)
-        together = crops @ moves
         if self.settings.interpolation == "nearest":
-            images = sample(images, crops, self.side)
-            images = sample(images, moves, self.side, "nearest")
+            # As the authors do: what was cropped off does not come back from outside.
+            images = sample(sample(images, crops, self.side), moves, self.side, "nearest")
+            masks = [sample(sample(mask, crops, self.side, "nearest"), moves, self.side, "nearest") for mask in masks]
         else:
-            images = sample(images, together, self.side)
-        images = self.recolour(images).contiguous(memory_format=torch.channels_last)
-        return images, [sample(mask, together, self.side, "nearest") for mask in masks]
+            images = sample(images, crops @ moves, self.side)
+            masks = [sample(mask, crops @ moves, self.side, "nearest") for mask in masks]
+        return self.recolour(images).contiguous(memory_format=torch.channels_last), masks
 
     def draw_crops(self, frames: Float[Tensor, "b 2"]) -> Maps:
         """Draw an equal margin in pixels for all four sides; none where a frame is too small for one."""
         step = self.settings.crop_margin_step
         size, chance = torch.rand(2, len(frames)).to(frames.device)
-        largest = (frames.mean(dim=1) / 4 / step).ceil().sub(1).clamp(min=0)
+        # A strip three times as long as it is high would have nothing left between its margins.
+        limit = torch.minimum(frames.mean(dim=1) / 4, frames.amin(dim=1) / 2)
+        largest = (limit / step).ceil().sub(1).clamp(min=0)
         margins = step * (1 + (size * largest).floor())
         cropped = (chance < self.settings.crop_probability) & (largest > 0)
         kept = 1 - 2 * (margins * cropped)[:, None] / frames
@@ -83,7 +88,8 @@ class Augmenter:
         sheared = _matrix([one, -shear, zero], [zero, one, zero])
         scaled = _matrix([scale * stretch, zero, zero], [zero, scale / stretch, zero])
         flipped = _matrix([flip_x, zero, zero], [zero, flip_y, zero])
-        return torch.linalg.inv(shifted @ rotated @ sheared @ scaled) @ flipped
+        moves: Tensor = torch.linalg.inv(shifted @ rotated @ sheared @ scaled) @ flipped
+        return moves
 
     def _shift(self, count: int, fraction: float) -> Float[Tensor, " b"]:
         shift: Tensor = (_uniform(count, fraction) * self.side).round() * 2 / self.side
@@ -97,15 +103,15 @@ class Augmenter:
             return (centre + _uniform(count, spread)).to(images.device)
 
         if settings.brightness:
-            images = images * around(1, settings.brightness)[:, None, None, None]
+            images = images * around(1.0, settings.brightness)[:, None, None, None]
         if settings.contrast:
             mean = images.mean(dim=(1, 2, 3), keepdim=True)
-            images = mean + (images - mean) * around(1, settings.contrast)[:, None, None, None]
+            images = mean + (images - mean) * around(1.0, settings.contrast)[:, None, None, None]
         images = images.clamp(0, 1)
         if settings.saturation:
-            images = kornia.enhance.adjust_saturation(images, around(1, settings.saturation))
+            images = kornia.enhance.adjust_saturation(images, around(1.0, settings.saturation))
         if settings.hue:
-            images = kornia.enhance.adjust_hue(images, around(0, settings.hue) * 2 * math.pi)
+            images = kornia.enhance.adjust_hue(images, around(0.0, settings.hue) * 2 * math.pi)
         return images
 
 

@@ -11,8 +11,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from mbdcnn.artifacts import MaskSet, PreparedData, Row
+from mbdcnn.artifacts import MaskSet, PreparedData
 from mbdcnn.data.crops import limited_size
+from mbdcnn.manifest import Row
 
 Batch = dict[str, Tensor]
 """Tensors by name: `images` uint8 b h w 3, `truth` and `coarse` packed masks, `frames`, `labels`, `rows`."""
@@ -143,7 +144,7 @@ class TrainingOrder(Sampler[list[int]]):
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[list[int]]:
-        for step in range(*self.boundaries[self.epoch : self.epoch + 2]):
+        for step in range(self.boundaries[self.epoch], self.boundaries[self.epoch + 1]):
             yield self.batch(step)
 
     def batch(self, step: int) -> list[int]:

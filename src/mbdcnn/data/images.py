@@ -57,13 +57,24 @@ def decode(source: Source, at_least: int | None = None) -> Image.Image:
         with _open(source) as picture:
             if at_least is not None:
                 picture.draft("RGB", (at_least, at_least))
-            picture.load()
-            return _upright(_to_rgb(picture), _orientation(picture))
+            return _decoded(picture)
     except UserError:
         raise
     # Damaged files make the decoders fail in many ways (OSError, SyntaxError, struct.error, IndexError ...).
     except Exception as error:
         raise _unreadable(name, error) from None
+
+
+def decode_opened(picture: Image.Image) -> Image.Image:
+    """Give what `decode` would of a picture that is already open.
+
+    Raises:
+        UserError: it cannot be decoded.
+    """
+    try:
+        return _decoded(picture)
+    except Exception as error:
+        raise _unreadable("the picture", error) from None
 
 
 def decode_mask(source: Source) -> npt.NDArray[np.bool_]:
@@ -109,6 +120,11 @@ def picture_size(source: Source) -> tuple[int, int]:
         raise
     except Exception as error:
         raise _unreadable(name, error) from None
+
+
+def _decoded(picture: Image.Image) -> Image.Image:
+    picture.load()
+    return _upright(_to_rgb(picture), _orientation(picture))
 
 
 def _name(source: Source) -> str:

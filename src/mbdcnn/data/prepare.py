@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,12 +18,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mbdcnn.artifacts import SPLITS, PreparedData, Row, fingerprint, pack, prepared_with, write_manifest
+from mbdcnn.artifacts import PreparedData, pack, prepared_with
 from mbdcnn.config import Config
 from mbdcnn.data import crops, read_raw
 from mbdcnn.data.images import decode, mask_image, picture_size
-from mbdcnn.data.records import RawData, Record
+from mbdcnn.data.records import RawData, Record, join
 from mbdcnn.errors import UserError
+from mbdcnn.manifest import SPLITS, Row, write_manifest
+from mbdcnn.provenance import fingerprint
 
 Progress = Callable[[int, int], None]
 """Called with how many pictures are done, and of how many."""
@@ -53,7 +55,9 @@ class Finished:
     mask_is_empty: bool
 
 
-def prepare(raw: Path, out: Path, config: Config, progress: Progress | None = None) -> PreparedData:
+def prepare(
+    raw: Path, out: Path, config: Config, progress: Progress | None = None, *, extra: Sequence[Path] = ()
+) -> PreparedData:
     """Prepare a raw data set, or give back what lies at `out` if it was made from the same files and settings.
 
     Args:
@@ -61,13 +65,16 @@ def prepare(raw: Path, out: Path, config: Config, progress: Progress | None = No
         out: the folder to write.
         config: classes, sizes and views; `runtime.workers` pictures are decoded at a time.
         progress: told after every picture.
+        extra: more such folders or files, whose pictures are added.
 
     Raises:
         UserError: something is wrong with a file; nothing is then written.
     """
-    found = read_raw(raw, config.classes)
+    sources = [read_raw(path, config.classes) for path in (raw, *extra)]
+    found = join(sources)
     settings = prepared_with(config)
-    inputs = {"raw": _fingerprint(found)}
+    names = ["raw", *(f"extra {number}" for number in range(1, len(sources)))]
+    inputs = {name: _fingerprint(source) for name, source in zip(names, sources, strict=True)}
     if PreparedData.is_current(out, settings, inputs):
         return PreparedData.open(out)
     plans = make_plans(found.records, config)

@@ -39,6 +39,26 @@ class RawData:
     """What a user should know: what was left out, and why."""
 
 
+def join(sources: Sequence[RawData]) -> RawData:
+    """Put several raw data sets together.
+
+    Raises:
+        UserError: two pictures have one id.
+    """
+    first = sources[0]
+    if len(sources) == 1:
+        return first
+    records = [record for source in sources for record in source.records]
+    check_records(records, first.root)
+    return RawData(
+        kind=" and ".join(source.kind for source in sources),
+        root=first.root,
+        records=records,
+        label_files=[file for source in sources for file in source.label_files],
+        notes=[note for source in sources for note in source.notes],
+    )
+
+
 def check_records(records: Sequence[Record], where: Path) -> None:
     """Raise a UserError unless there are pictures and their ids are unique and safe as file names."""
     if not records:

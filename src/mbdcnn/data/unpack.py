@@ -51,14 +51,16 @@ def unpack(archive: Path, folder: Path, progress: Progress = silent) -> None:
 def _checked(content: zipfile.ZipFile, archive: Path, name: str) -> dict[PurePosixPath, zipfile.ZipInfo]:
     """Give the files by their path in the folder, once none of them can do harm."""
     entries: dict[PurePosixPath, zipfile.ZipInfo] = {}
+    seen: set[str] = set()
     for entry in content.infolist():
         path = _safe_path(entry, archive)
         if entry.is_dir() or path.parts[0] == "__MACOSX":
             continue
         inner = path.relative_to(name) if path.parts[0] == name and len(path.parts) > 1 else path
+        if str(inner).casefold() in seen:
+            raise UserError(f"{archive}: holds two files named {inner}; not unpacked")
+        seen.add(str(inner).casefold())
         entries[inner] = entry
-    if len({str(path).casefold() for path in entries}) < sum(not entry.is_dir() for entry in entries.values()):
-        raise UserError(f"{archive}: holds two files of one name; not unpacked")
     total, packed = sum(entry.file_size for entry in entries.values()), archive.stat().st_size
     if total > min(packed * EXPANSION_LIMIT, SIZE_LIMIT):
         raise UserError(f"{archive}: {packed} bytes that unpack to {total}; not unpacked, it may be a zip bomb")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,14 @@ import numpy as np
 from PIL import Image
 
 import mbdcnn
-from mbdcnn.artifacts import Bundle, PreparedData, Report, Row, hashed_id
+from mbdcnn.artifacts import Bundle, PreparedData, Report
 from mbdcnn.errors import UserError
 from mbdcnn.evaluation.gallery import GalleryCase
 from mbdcnn.evaluation.report import write_report
 from mbdcnn.evaluation.scoring import ImageScore, choose_cases, summarise, to_json, write_per_image_csv
 from mbdcnn.inference.predictor import Prediction, Predictor, batches
 from mbdcnn.inference.protocol import ProtocolName, inputs_of_row
+from mbdcnn.manifest import Row, hashed_id
 from mbdcnn.metrics import mask_metrics
 from mbdcnn.progress import Progress, silent
 
@@ -93,7 +94,9 @@ def _score(
     return scores
 
 
-def _predict(predictor: Predictor, data: PreparedData, rows: Sequence[Row], protocol: ProtocolName) -> list[Prediction]:
+def _predict(
+    predictor: Predictor, data: PreparedData, rows: Sequence[Row], protocol: ProtocolName
+) -> Iterator[Prediction]:
     settings = predictor.bundle.config.data
     return predictor.predict_inputs([inputs_of_row(data, row, settings) for row in rows], protocol)
 
@@ -126,8 +129,16 @@ def _facts(
         "activation maps": bundle.config.cam,
         "mbdcnn": mbdcnn.__version__,
     }
+    cautions = []
     if chosen:
-        facts["caution"] = f"{chosen} of these images chose the model's weights, so the scores flatter"
+        cautions.append(f"{chosen} of these images chose the model's weights, so the scores flatter")
+    if bundle.imported:
+        cautions.append(
+            f"{' and '.join(bundle.imported)} came from elsewhere: the images they were trained on are not known, may "
+            "be among these, and would flatter the scores"
+        )
+    if cautions:
+        facts["caution"] = "; ".join(cautions)
     return facts
 
 

@@ -25,9 +25,11 @@ def write_bundle(runs: dict[str, Run], out: Path) -> Bundle:
         out: folder of the bundle.
 
     Raises:
-        UserError: the runs were not trained from one another.
+        UserError: the runs were not trained from one another, or one lacks part of its network.
     """
     _check_related(runs)
+    for run in runs.values():
+        run.check_whole()
     inputs = {stage: runs[stage].provenance.fingerprint for stage in STAGES}
     if Bundle.is_current(out, {}, inputs):
         return Bundle.open(out)
@@ -57,7 +59,7 @@ def load_model(bundle: Bundle) -> MBDCNN:
 def _check_related(runs: dict[str, Run]) -> None:
     enhanced = runs["enhanced"].provenance.inputs
     for stage in ("coarse", "classifier"):
-        if enhanced[stage] != runs[stage].provenance.fingerprint:
+        if enhanced.get(stage) != runs[stage].provenance.fingerprint:
             raise UserError(f"{runs[stage].path}: not the {stage} run that {runs['enhanced'].path} was trained with")
 
 
@@ -73,11 +75,17 @@ def _write_ids(runs: dict[str, Run], draft: Draft) -> None:
     (draft.path / "ids.json").write_text(json.dumps(uses, indent=0))
 
 
+def _training(facts: dict[str, Any]) -> str:
+    """Say in two cells how a network was trained."""
+    if "imported" in facts:
+        return f"not known | imported: {facts['imported']}"
+    return f"{facts['training_images']} | {facts['score'].replace('_', ' ')} {facts['best']:.3f}"
+
+
 def _model_card(config: Config, facts: dict[str, Any]) -> str:
     networks = {stage: getattr(config, stage).network for stage in STAGES}
     rows = [
-        f"| {stage} | {networks[stage].backbone}, width {networks[stage].width:g} | "
-        f"{facts[stage]['training_images']} | {facts[stage]['score'].replace('_', ' ')} {facts[stage]['best']:.3f} |"
+        f"| {stage} | {networks[stage].backbone}, width {networks[stage].width:g} | {_training(facts[stage])} |"
         for stage in STAGES
     ]
     return "\n".join(

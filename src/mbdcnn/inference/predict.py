@@ -14,7 +14,7 @@ from PIL import Image
 
 from mbdcnn.errors import UserError
 from mbdcnn.inference.predictor import Prediction, Predictor, as_picture, batches, cam_overlay, overlay
-from mbdcnn.inference.protocol import ProtocolName, inputs_of_picture
+from mbdcnn.inference.protocol import Inputs, ProtocolName, inputs_of_picture
 from mbdcnn.progress import Progress, silent
 
 PICTURE_FILES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
@@ -24,21 +24,25 @@ MASK_SUFFIXES = ("_segmentation", "_superpixels")
 """Files that lie beside the pictures in the ISIC layout."""
 
 
-def find_pictures(sources: Sequence[str]) -> list[Path]:
+def find_pictures(sources: Sequence[str], apart_from: Path | None = None) -> list[Path]:
     """List the pictures that files, folders and glob patterns name, each once.
+
+    Args:
+        sources: what the user named.
+        apart_from: folder of earlier results, which folders and patterns pass over.
 
     Raises:
         UserError: one of them names none.
     """
+    results = apart_from.resolve() if apart_from else None
     found: dict[Path, None] = {}
     for source in sources:
         path = Path(source)
-        if path.is_dir():
-            files = [file for file in sorted(path.rglob("*")) if _is_picture(file)]
-        elif path.exists():
+        if path.is_file():
             files = [path]
         else:
-            files = [Path(name) for name in sorted(glob(source, recursive=True)) if _is_picture(Path(name))]
+            names = path.rglob("*") if path.is_dir() else map(Path, glob(source, recursive=True))
+            files = [file for file in sorted(names) if _is_picture(file) and results not in file.resolve().parents]
         if not files:
             raise UserError(f"{source}: no pictures there")
         found |= dict.fromkeys(files)
@@ -59,7 +63,13 @@ def predict_files(
 
     Returns:
         One entry a file: what `predictions.json` holds.
+
+    Raises:
+        UserError: results would lie among the pictures, where they could replace masks of the same name.
     """
+    among = next((file for file in files if file.resolve().parent == out.resolve()), None)
+    if among is not None:
+        raise UserError(f"{out}: {among.name} lies there; choose another folder for the results")
     out.mkdir(parents=True, exist_ok=True)
     entries: list[dict[str, Any]] = []
     for batch in batches(zip(files, unique_names(files), strict=True)):
@@ -73,24 +83,25 @@ def _predict_batch(
     predictor: Predictor, batch: Sequence[tuple[Path, str]], out: Path, protocol: ProtocolName
 ) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = [{"file": str(file), "name": name} for file, name in batch]
-    pictures: list[tuple[dict[str, Any], Image.Image]] = []
+    readable: list[tuple[dict[str, Any], Image.Image, Inputs]] = []
     for entry in entries:
         try:
-            pictures.append((entry, as_picture(entry["file"])))
+            picture = as_picture(entry["file"])
         except UserError as error:
             entry["problem"] = str(error)
-    if pictures:
-        inputs = [inputs_of_picture(picture, predictor.bundle.config.data) for _, picture in pictures]
-        predictions = predictor.predict_inputs(inputs, protocol)
-        for (entry, picture), prediction in zip(pictures, predictions, strict=True):
+        else:
+            inputs = inputs_of_picture(picture, predictor.bundle.config.data, protocol)
+            picture.thumbnail((OVERLAY_SIDE, OVERLAY_SIDE))
+            readable.append((entry, picture, inputs))
+    if readable:
+        predictions = predictor.predict_inputs([inputs for *_, inputs in readable], protocol)
+        for (entry, small, _), prediction in zip(readable, predictions, strict=True):
             entry |= prediction.to_dict()
-            _write_pictures(out, entry["name"], picture, prediction)
+            _write_pictures(out, entry["name"], small, prediction)
     return entries
 
 
-def _write_pictures(out: Path, name: str, picture: Image.Image, prediction: Prediction) -> None:
-    small = picture.copy()
-    small.thumbnail((OVERLAY_SIDE, OVERLAY_SIDE))
+def _write_pictures(out: Path, name: str, small: Image.Image, prediction: Prediction) -> None:
     _save(Image.fromarray(prediction.mask), out / f"{name}_mask.png")
     _save(Image.fromarray(prediction.coarse_mask), out / f"{name}_coarse.png")
     _save(Image.fromarray(cam_overlay(small, prediction)), out / f"{name}_cam.jpg")

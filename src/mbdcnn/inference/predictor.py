@@ -14,8 +14,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from mbdcnn.artifacts import Bundle
-from mbdcnn.config import Data
-from mbdcnn.data.images import decode
+from mbdcnn.data.images import decode, decode_opened
+from mbdcnn.device import choose_device
 from mbdcnn.errors import UserError
 from mbdcnn.inference.bundle import load_model
 from mbdcnn.inference.overlay import COARSE, heat, outline
@@ -28,7 +28,7 @@ from mbdcnn.inference.protocol import (
     resize_mask,
     run_protocol,
 )
-from mbdcnn.inference.runtimes import TorchCore, choose_device
+from mbdcnn.inference.runtimes import TorchCore
 
 Picture = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
 BATCH = 8
@@ -137,18 +137,13 @@ class Predictor:
         Raises:
             UserError: the picture cannot be read.
         """
-        (prediction,) = self.predict_inputs([self.inputs(picture)], protocol)
-        return prediction
+        inputs = inputs_of_picture(as_picture(picture), self.bundle.config.data, protocol)
+        return next(self.predict_inputs([inputs], protocol))
 
-    def predict_inputs(self, inputs: list[Inputs], protocol: ProtocolName) -> list[Prediction]:
-        """Predict pictures that are already resampled, in one batch."""
-        outcomes = run_protocol(self.core, inputs, protocol)
-        return [_prediction(outcome, self.classes, protocol) for outcome in outcomes]
-
-    def inputs(self, picture: Picture) -> Inputs:
-        """Decode and resample one picture."""
-        settings: Data = self.bundle.config.data
-        return inputs_of_picture(as_picture(picture), settings)
+    def predict_inputs(self, inputs: list[Inputs], protocol: ProtocolName) -> Iterator[Prediction]:
+        """Predict pictures that are already resampled, in one batch; give the large results one by one."""
+        for outcome in run_protocol(self.core, inputs, protocol):
+            yield _prediction(outcome, self.classes, protocol)
 
 
 def as_picture(picture: Picture) -> Image.Image:
@@ -158,11 +153,11 @@ def as_picture(picture: Picture) -> Image.Image:
         UserError: it is none of these, or cannot be read.
     """
     if isinstance(picture, np.ndarray):
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
             raise UserError(f"an array of {picture.dtype} {picture.shape}: expected uint8, height x width x 3, RGB")
         return Image.fromarray(picture)
     if isinstance(picture, Image.Image):
-        return picture.convert("RGB")
+        return decode_opened(picture)
     return decode(Path(picture) if isinstance(picture, str) else picture)
 
 
@@ -187,17 +182,26 @@ def cam_overlay(picture: Image.Image, prediction: Prediction) -> npt.NDArray[np.
 def _prediction(outcome: Outcome, classes: tuple[str, ...], protocol: ProtocolName) -> Prediction:
     views = softmax(outcome.view_logits)
     probabilities = views.mean(axis=0)
-    lesion = (1 / (1 + np.exp(-np.clip(outcome.lesion_logits, -60, 60)))).astype(np.float32)
-    height, width = outcome.mask.shape
+    logits = outcome.lesion_logits()
+    mask = logits > 0
+    lesion = _sigmoid(logits)
     return Prediction(
-        mask=outcome.mask,
+        mask=mask,
         mask_probability=lesion,
-        coarse_mask=resize_mask(outcome.coarse_mask, width, height),
+        coarse_mask=resize_mask(outcome.coarse_mask, outcome.width, outcome.height),
         cam=outcome.activation_map,
         probabilities=dict(zip(classes, map(float, probabilities), strict=True)),
         uncertainty=_uncertainty(views, probabilities, lesion),
         protocol=protocol,
     )
+
+
+def _sigmoid(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Turn logits into probabilities, in their own memory: at full size they take hundreds of megabytes."""
+    np.clip(logits, -60, 60, out=logits)
+    np.exp(np.negative(logits, out=logits), out=logits)
+    np.add(logits, 1, out=logits)
+    return np.reciprocal(logits, out=logits)
 
 
 def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

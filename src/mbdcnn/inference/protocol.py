@@ -5,7 +5,7 @@ Works on arrays, whatever runs the networks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mbdcnn.artifacts import PreparedData, Row
-from mbdcnn.config import Data
+from mbdcnn.artifacts import PreparedData
+from mbdcnn.config import Data, Views
 from mbdcnn.data.crops import squash, unique_boxes, view_boxes, views_of_picture
-from mbdcnn.inference.views import all_views, enlarge, merge_views
+from mbdcnn.inference.views import SIX_VIEWS, all_views, enlarge, merge_views
+from mbdcnn.manifest import Row
 
 Pixels = npt.NDArray[Any]
 """n h w 3, uint8 or float in [0, 1]."""
@@ -74,19 +75,25 @@ class Outcome:
     """At the networks' size, s s."""
     activation_map: Logits
     """Of the whole upright picture, s/16 s/16."""
-    lesion_logits: Logits
-    """Mean over views and scales of lesion minus background logit, at the picture's own size, h w."""
     embedding: Logits
     """Pooled features of the whole upright picture, c."""
+    scale_logits: tuple[Logits, ...]
+    """For each scale, mean over views of lesion minus background logit, s s."""
+    width: int
+    height: int
 
-    @property
-    def mask(self) -> BoolMasks:
-        """The lesion at the picture's own size, h w."""
-        return self.lesion_logits > 0
+    def lesion_logits(self) -> Logits:
+        """Enlarge to the picture's own size and average over scales, h w. Large, so not kept."""
+        total = np.zeros((self.height, self.width), np.float32)
+        for logits in self.scale_logits:
+            total += enlarge(logits, self.height, self.width)
+        return total / np.float32(len(self.scale_logits))
 
 
-def inputs_of_picture(picture: Image.Image, settings: Data) -> Inputs:
-    """Resample a picture as `prepare` does."""
+def inputs_of_picture(picture: Image.Image, settings: Data, protocol: ProtocolName) -> Inputs:
+    """Resample a picture as `prepare` does, to what a protocol looks at."""
+    if protocol == "fast":
+        settings = settings.model_copy(update={"scales": (), "views": Views(fractions=())})
     distinct, views = unique_boxes(view_boxes(*picture.size, settings.views.fractions))
     patches = np.stack(views_of_picture(picture, distinct, settings.image_size))
     whole = distinct[0]
@@ -107,11 +114,11 @@ def inputs_of_row(data: PreparedData, row: Row, settings: Data) -> Inputs:
     return Inputs(row.width, row.height, patches, views, scales)
 
 
-def run_protocol(core: Core, inputs: Sequence[Inputs], protocol: ProtocolName) -> list[Outcome]:
+def run_protocol(core: Core, inputs: Sequence[Inputs], protocol: ProtocolName) -> Iterable[Outcome]:
     """Look at pictures by one of the two protocols."""
     if protocol == "fast":
         return _fast(core, inputs)
-    return [_paper(core, picture) for picture in inputs]
+    return (_paper(core, picture) for picture in inputs)
 
 
 def six_view_masks(coarse: Callable[[Pixels], Logits], pixels: Pixels) -> BoolMasks:
@@ -147,8 +154,10 @@ def _fast(core: Core, inputs: Sequence[Inputs]) -> list[Outcome]:
             view_logits=guidance.logits[index : index + 1],
             coarse_mask=masks[index],
             activation_map=guidance.activation_maps[index, 0],
-            lesion_logits=enlarge(logits[index], picture.height, picture.width),
             embedding=guidance.embedding[index],
+            scale_logits=(logits[index],),
+            width=picture.width,
+            height=picture.height,
         )
         for index, picture in enumerate(inputs)
     ]
@@ -158,15 +167,17 @@ def _paper(core: Core, picture: Inputs) -> Outcome:
     masks = six_view_masks(core.coarse, picture.patches)
     guidance = core.classify(picture.patches, masks)
     original = resize_mask(masks[0], picture.width, picture.height)
-    total = np.zeros((picture.height, picture.width), np.float32)
+    scale_logits = []
     for side, pixels in picture.scales.items():
         mask = resize_mask(original, side, side)
         logits = lesion_minus_background(enhanced_logits(core, pixels[None], mask[None]))
-        total += enlarge(logits[0], picture.height, picture.width)
+        scale_logits.append(logits[0] / len(SIX_VIEWS))
     return Outcome(
         view_logits=guidance.logits[list(picture.views)],
         coarse_mask=masks[0],
         activation_map=guidance.activation_maps[0, 0],
-        lesion_logits=(total / (6 * len(picture.scales))).astype(np.float32),
         embedding=guidance.embedding[0],
+        scale_logits=tuple(scale_logits),
+        width=picture.width,
+        height=picture.height,
     )

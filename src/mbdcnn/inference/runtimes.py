@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mbdcnn.errors import UserError
 from mbdcnn.inference.protocol import BoolMasks, Guidance, Logits, Pixels
 
 if TYPE_CHECKING:
@@ -85,21 +84,3 @@ class TorchCore:
 def channels_first(pixels: Pixels) -> Pixels:
     """Turn n h w 3 into n 3 h w without moving a byte."""
     return pixels.transpose(0, 3, 1, 2)
-
-
-def choose_device(name: str) -> torch.device:
-    """Turn `auto`, `cpu`, `cuda` or `cuda:N` into a device that is there.
-
-    Raises:
-        UserError: there is no such device.
-    """
-    import torch
-
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, index = name.partition(":")
-    if kind not in {"cpu", "cuda"} or (index and not index.isdigit()):
-        raise UserError(f"device {name}: unknown; give auto, cpu, cuda or cuda:N")
-    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
-        raise UserError(f"device {name}: not there; this machine has {torch.cuda.device_count()} CUDA devices")
-    return torch.device(name)

@@ -3,7 +3,15 @@
 from mbdcnn.models.classifier import Classification, MaskGuidedClassifier
 from mbdcnn.models.coarse import CoarseSegmenter
 from mbdcnn.models.enhanced import EnhancedSegmenter
-from mbdcnn.models.mbdcnn import MBDCNN, Outputs, build_classifier, build_coarse, build_enhanced, guide
+from mbdcnn.models.mbdcnn import (
+    MBDCNN,
+    Outputs,
+    build_classifier,
+    build_coarse,
+    build_enhanced,
+    build_network,
+    guide,
+)
 
 __all__ = [
     "MBDCNN",
@@ -15,5 +23,6 @@ __all__ = [
     "build_classifier",
     "build_coarse",
     "build_enhanced",
+    "build_network",
     "guide",
 ]

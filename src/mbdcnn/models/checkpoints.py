@@ -139,14 +139,17 @@ def identify(state: State) -> Source:
 def import_state_dict(network: Network, state: State) -> ImportReport:
     """Copy all that fits from a checkpoint of any known kind; change nothing where its trunk does not fit.
 
-    A fourth stem channel starts as the mean of the RGB weights, a bias that the checkpoint's convolution lacks as 0.
+    A fourth stem channel starts as the mean of the RGB weights, or is left out where the network has none; a bias that
+    the checkpoint's convolution lacks starts as 0.
 
     Raises:
         UserError: unknown kind, another backbone, or a trunk of another width.
     """
     source = identify(state)
     if source.backbone != network.backbone:
-        raise UserError(f"{source.name} weights do not fit a {type(network).__name__} with {network.backbone}")
+        raise UserError(
+            f"{source.name} weights do not fit a {type(network).__name__} with {network.backbone}; choose theirs"
+        )
     own = network.state_dict()
     fitting, dropped = _translate(source, state, own)
     zeros = {
@@ -215,6 +218,8 @@ def _adapted(target: str, tensor: Tensor, source: Source, own: State) -> Tensor:
     stem = target in {"encoder.stem.0.0.weight", "encoder.features.0.0.weight"}
     if stem and tensor.shape[1] == 3 and own[target].shape[1] == 4:
         return torch.cat([tensor, tensor.mean(1, keepdim=True)], dim=1)
+    if stem and tensor.shape[1] == 4 and own[target].shape[1] == 3:
+        return tensor[:, :3]
     if source.rules is MOBILENET and target == "pyramid.projection.0.weight":
         # These files concatenate image pooling first, our pyramid last.
         return tensor.roll(-(tensor.shape[1] // 2), dims=1)

@@ -68,6 +68,13 @@ def guide(
     return Guidance(logits, maps, features.mean((2, 3)))
 
 
+def build_network(stage: str, config: Config) -> CoarseSegmenter | MaskGuidedClassifier | EnhancedSegmenter:
+    """Build the `coarse`, `classifier` or `enhanced` network."""
+    if stage == "classifier":
+        return build_classifier(config)
+    return build_coarse(config) if stage == "coarse" else build_enhanced(config)
+
+
 def build_coarse(config: Config) -> CoarseSegmenter:
     return CoarseSegmenter(config.coarse.network)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from mbdcnn.errors import UserError
@@ -23,7 +23,8 @@ WRAPPERS = ("state_dict", "model_state_dict", "model")
 def save_weights(path: Path, network: nn.Module, metadata: Mapping[str, str] | None = None) -> None:
     """Write a network's parameters and buffers as safetensors."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    save_file(state, path, metadata=dict(metadata or {}))
+    # Not `save_file`, whose files only their owner may read.
+    path.write_bytes(save(state, metadata=dict(metadata or {})))
 
 
 def load_weights(path: Path, network: nn.Module) -> dict[str, str]:

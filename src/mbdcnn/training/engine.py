@@ -17,10 +17,12 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from mbdcnn.artifacts import Draft
+from mbdcnn.device import choose_device
+from mbdcnn.errors import UserError
 from mbdcnn.models.weights import save_weights
 from mbdcnn.progress import Progress
 from mbdcnn.training.curves import draw_curves
-from mbdcnn.training.task import Task
+from mbdcnn.training.task import REMEDY, Task
 
 PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
@@ -40,7 +42,13 @@ def fit(
         draft: the run being written.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         progress: told the steps done.
+
+    Raises:
+        UserError: the device is not there or cannot compute in fp16, or the loss is not finite.
     """
+    place = choose_device(device)
+    if task.settings.precision == "fp16" and place.type == "cpu":
+        raise UserError("precision fp16: needs a GPU; choose fp32 or bf16 to train on the CPU")
     checkpoints = draft.path / "checkpoints"
     best = ModelCheckpoint(
         checkpoints, "best", task.score, mode="max", save_on_train_epoch_end=False, enable_version_counter=False
@@ -53,8 +61,8 @@ def fit(
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     task.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     trainer = lightning.Trainer(
-        accelerator="auto" if device == "auto" else device.partition(":")[0],
-        devices=[int(device.partition(":")[2])] if ":" in device else 1,
+        accelerator=place.type,
+        devices=1 if place.index is None else [place.index],
         precision=PRECISIONS[task.settings.precision],
         max_steps=task.steps,
         max_epochs=-1,
@@ -115,6 +123,10 @@ class MetricsTable(Callback):
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Add a row for what was trained and validated since the last one."""
         logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if not np.isfinite(logged["train_loss"]):
+            # On a GPU, where looking at every loss would hold up the next step.
+            first = self.rows[-1]["step"] if self.rows else 0
+            raise UserError(f"the loss is not finite between the steps {first} and {trainer.global_step}; {REMEDY}")
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         self.rows.append({"step": trainer.global_step, "learning_rate": rate} | dict(sorted(logged.items())))
         self.best = max(self.best, logged.get(self.score, -np.inf))

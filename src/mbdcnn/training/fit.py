@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,18 +12,7 @@ from typing import Any, Literal
 import lightning
 from torch.utils.data import DataLoader
 
-from mbdcnn.artifacts import (
-    Bundle,
-    Draft,
-    MaskSet,
-    PreparedData,
-    Row,
-    Run,
-    check_same_data,
-    draft_path,
-    file_digest,
-    hashed_id,
-)
+from mbdcnn.artifacts import Bundle, Draft, MaskSet, PreparedData, Run, check_same_data, draft_path
 from mbdcnn.config import Config, Training, save_config
 from mbdcnn.data.datasets import (
     ClassificationPatches,
@@ -34,16 +22,12 @@ from mbdcnn.data.datasets import (
 )
 from mbdcnn.data.folds import fold_of
 from mbdcnn.errors import UserError
-from mbdcnn.models import (
-    CoarseSegmenter,
-    EnhancedSegmenter,
-    MaskGuidedClassifier,
-    build_classifier,
-    build_coarse,
-    build_enhanced,
-)
+from mbdcnn.manifest import Row, hashed_id
+from mbdcnn.models import build_classifier, build_network
+from mbdcnn.models.checkpoints import Network
 from mbdcnn.models.weights import import_weights, load_weights
 from mbdcnn.progress import Progress, silent
+from mbdcnn.provenance import file_digest
 from mbdcnn.training.classification import ClassificationTask
 from mbdcnn.training.engine import fit
 from mbdcnn.training.loaders import (
@@ -58,13 +42,7 @@ from mbdcnn.training.segmentation import EnhancedSegmentationTask, SegmentationT
 from mbdcnn.training.task import Task
 
 Stage = Literal["coarse", "classifier", "enhanced"]
-Network = CoarseSegmenter | MaskGuidedClassifier | EnhancedSegmenter
-Interrupted = Literal["refuse", "resume", "restart"]
-BUILDERS: dict[str, Callable[[Config], Network]] = {
-    "coarse": build_coarse,
-    "classifier": build_classifier,
-    "enhanced": build_enhanced,
-}
+Interrupted = Literal["refuse", "resume", "restart", "resume or restart"]
 
 
 @dataclass(frozen=True)
@@ -99,12 +77,15 @@ def train(
         config: its section for the stage, seed, classes and CAM mode count.
         sources: masks and runs the stage needs.
         fold: leave out this one of `config.coarse.folds` folds of the training images (coarse only).
-        interrupted: what to do about an unfinished run at `out`.
+        interrupted: what to do about an unfinished run at `out`. One that began with other settings or sources
+            cannot be resumed.
         progress: told the steps done.
 
     Raises:
-        UserError: sources missing or of other data, an unfinished run in the way, a loss that is not finite.
+        UserError: sources missing or of other data, no such fold, an unfinished run in the way, a loss that is not
+            finite.
     """
+    _check_fold(stage, config, fold)
     data.check_made_with(config, "this configuration")
     settings, inputs = _settings(stage, config, fold), _inputs(stage, data, config, sources)
     if Run.is_current(out, settings, inputs):
@@ -118,6 +99,13 @@ def train(
         _write_ids(draft, rows)
         (draft.path / "identity").unlink()
     return Run.open(out)
+
+
+def _check_fold(stage: Stage, config: Config, fold: int | None) -> None:
+    if fold is not None and stage != "coarse":
+        raise UserError(f"train {stage}: only coarse is trained in folds; leave --fold out")
+    if fold is not None and not 0 <= fold < config.coarse.folds:
+        raise UserError(f"fold {fold}: coarse.folds is {config.coarse.folds}, and folds count from 0")
 
 
 def _settings(stage: Stage, config: Config, fold: int | None) -> dict[str, Any]:
@@ -163,23 +151,26 @@ def _initial_weights(stage: Stage, config: Config) -> Path | None:
 
 def _prepare_draft(out: Path, identity: str, interrupted: Interrupted) -> None:
     draft = draft_path(out)
-    if not draft.exists():
+    if not (draft / "checkpoints" / "last.ckpt").is_file():
+        # Stopped before anything was learnt.
+        shutil.rmtree(draft, ignore_errors=True)
         return
     mark = draft / "identity"
     same = mark.is_file() and mark.read_text() == identity
     if interrupted == "refuse":
         remedy = "--resume to continue it or " if same else ""
         raise UserError(f"{out}: an unfinished run is kept at {draft}; give {remedy}--restart to discard it")
-    if interrupted == "resume" and same:
-        return
-    shutil.rmtree(draft)
+    if interrupted == "resume" and not same:
+        raise UserError(f"{out}: the unfinished run at {draft} began with other settings or sources; give --restart")
+    if interrupted == "restart" or not same:
+        shutil.rmtree(draft)
 
 
 def _assemble(
     stage: Stage, data: PreparedData, config: Config, sources: Sources, fold: int | None
 ) -> tuple[Task, tuple[DataLoader[Any], DataLoader[Any]], dict[str, list[Row]]]:
     lightning.seed_everything(config.seed, verbose=False)
-    network = BUILDERS[stage](config)
+    network = build_network(stage, config)
     weights = _initial_weights(stage, config)
     if weights is not None:
         logging.getLogger("mbdcnn").info("%s: %s", weights, import_weights(weights, network).summary())

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
-from mbdcnn.artifacts import PreparedData, Row
+from mbdcnn.artifacts import PreparedData
 from mbdcnn.config import Training, in_steps
 from mbdcnn.data.datasets import (
     ClassificationPatches,
@@ -18,6 +18,7 @@ from mbdcnn.data.datasets import (
     steps_per_epoch,
 )
 from mbdcnn.errors import UserError
+from mbdcnn.manifest import Row
 
 Samples = SegmentationTraining | ClassificationPatches
 VALIDATION_BATCH = 32

@@ -68,13 +68,16 @@ class EnhancedSegmentationTask(SegmentationTask):
         self.frozen = (classifier.eval().requires_grad_(False),)
         self.cam = cam
 
+    def on_fit_start(self) -> None:
+        """Put the classifier where the training runs."""
+        self.frozen[0].to(self.device)
+
     def logits(self, images: Images, coarse: Masks | None) -> MaskLogits:
         """Compute the activation map on the very images and masks that the network is given."""
         if coarse is None:
             raise ValueError("enhanced-SN is trained with coarse masks")
-        classifier = self.frozen[0].to(self.device)
         with torch.no_grad():
-            maps = guide(classifier, images, coarse, self.cam).activation_maps
+            maps = guide(self.frozen[0], images, coarse, self.cam).activation_maps
         logits: MaskLogits = self.network(images, maps)
         return logits
 

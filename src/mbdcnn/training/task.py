@@ -15,6 +15,8 @@ from mbdcnn.data.datasets import Batch
 from mbdcnn.errors import UserError
 from mbdcnn.training.optim import adam, polynomial_schedule
 
+REMEDY = "lower the learning rate or use precision fp32 and start again; the last checkpoint before it is kept"
+
 
 class Task(lightning.LightningModule, ABC):
     """Steps, schedule and randomness of one training.
@@ -50,8 +52,7 @@ class Task(lightning.LightningModule, ABC):
         if self.device.type == "cpu" and not torch.isfinite(loss):
             names = ", ".join(self.ids[position] for position in batch["positions"].tolist())
             raise UserError(
-                f"the loss is {loss.item()} at step {self.global_step}, on the pictures {names}; "
-                "the last checkpoint is kept: lower the learning rate or use precision fp32, and resume"
+                f"the loss is {loss.item()} at step {self.global_step}, on the pictures {names}; {REMEDY}"
             )
         self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(batch["positions"]))
         return loss

@@ -1,0 +1,65 @@
+"""The `mbdcnn` command: each verb a dataclass with `run()`, its heavy imports inside.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage. What goes wrong is one line on standard error.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+
+import tyro
+
+import mbdcnn
+from mbdcnn.cli.data import Download, Prepare
+from mbdcnn.cli.training import BundleRuns, Demo, ImportWeights, Masks, RunAll, Train
+from mbdcnn.cli.use import Evaluate, Info, Predict
+from mbdcnn.cli.verb import NOTICE, Verb
+from mbdcnn.errors import UserError
+
+VERBS: dict[str, Callable[..., Verb]] = {
+    "demo": Demo,
+    "download": Download,
+    "prepare": Prepare,
+    "train": Train,
+    "masks": Masks,
+    "bundle": BundleRuns,
+    "import-weights": ImportWeights,
+    "run": RunAll,
+    "evaluate": Evaluate,
+    "predict": Predict,
+    "info": Info,
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments == ["--version"]:
+        print(f"mbdcnn {mbdcnn.__version__}")
+        return
+    verb: Verb = tyro.extras.subcommand_cli_from_dict(
+        VERBS,
+        prog="mbdcnn",
+        description=f"MB-DCNN: outline a skin lesion and classify it. {NOTICE}",
+        args=arguments,
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes),
+    )
+    logging.basicConfig(level=logging.INFO if verb.verbose else logging.WARNING, format="%(message)s")
+    sys.exit(_run(verb))
+
+
+def _run(verb: Verb) -> int:
+    try:
+        verb.run()
+    except UserError as error:
+        message = str(error)
+    except KeyboardInterrupt:
+        message = "stopped"
+    except OSError as error:
+        message = f"{error.filename or 'output'}: {error.strerror or error}"
+    else:
+        return 0
+    print(f"mbdcnn: {message}", file=sys.stderr)
+    return 1

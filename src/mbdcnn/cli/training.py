@@ -1,0 +1,192 @@
+"""Commands that make models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from mbdcnn.cli.data import Extra
+from mbdcnn.cli.verb import NOTICE, Configured, Verb
+from mbdcnn.errors import UserError
+
+
+@dataclass(kw_only=True)
+class Train(Configured):
+    """Train one of the three networks."""
+
+    stage: Positional[Literal["coarse", "classifier", "enhanced"]]
+    """Which network: coarse-SN, mask-CN or enhanced-SN."""
+    data: Path = Path("data")
+    """Prepared pictures."""
+    out: Path | None = None
+    """Folder of the run; `runs/STAGE` if not given."""
+    masks: Path | None = None
+    """Coarse masks, for classifier and enhanced."""
+    coarse: Path | None = None
+    """Run of coarse-SN that enhanced-SN starts from."""
+    classifier: Path | None = None
+    """Run of mask-CN that guides enhanced-SN."""
+    fold: int | None = None
+    """Leave out this fold of `coarse.folds`, counted from 0 (coarse only)."""
+    resume: bool = False
+    """Go on with a run that was interrupted."""
+    restart: bool = False
+    """Discard a run that was interrupted."""
+
+    def run(self) -> None:
+        """Train and say how good it got."""
+        from mbdcnn.artifacts import MaskSet, PreparedData, Run
+        from mbdcnn.training.fit import Sources, train
+
+        sources = Sources(
+            masks=MaskSet.open(self.masks) if self.masks else None,
+            coarse=Run.open_stage(self.coarse, "coarse") if self.coarse else None,
+            classifier=Run.open_stage(self.classifier, "classifier") if self.classifier else None,
+        )
+        if self.resume and self.restart:
+            raise UserError("train: give --resume or --restart, not both")
+        out = self.out or Path("runs") / self.stage
+        interrupted = "resume" if self.resume else "restart" if self.restart else "refuse"
+        with self.bar(f"train {self.stage}") as progress:
+            run = train(
+                self.stage,
+                PreparedData.open(self.data),
+                out,
+                self.load(),
+                sources,
+                fold=self.fold,
+                interrupted=interrupted,  # type: ignore[arg-type]
+                progress=progress,
+            )
+        facts = run.provenance.facts
+        print(f"{out}: best validation {facts['score']} {facts['best']:.4f} at step {facts['best_step']}")
+
+
+@dataclass(kw_only=True)
+class Masks(Verb):
+    """Predict coarse masks for every patch, for training classifier and enhanced."""
+
+    coarse: Path = Path("runs/coarse")
+    """Run of coarse-SN."""
+    data: Path = Path("data")
+    """Prepared pictures."""
+    out: Path = Path("masks")
+    """Folder to write."""
+    folds: tuple[Path, ...] = ()
+    """Runs that each left out one fold, in order: training images get masks from the one that did not see them."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+
+    def run(self) -> None:
+        """Predict and say where the masks lie."""
+        from mbdcnn.artifacts import PreparedData, Run
+        from mbdcnn.inference.masks import generate_masks
+
+        folds = [Run.open_stage(fold, "coarse") for fold in self.folds]
+        coarse = Run.open_stage(self.coarse, "coarse")
+        with self.bar("coarse masks") as progress:
+            masks = generate_masks(
+                coarse, PreparedData.open(self.data), self.out, folds=folds, device=self.device, progress=progress
+            )
+        print(f"{self.out}: coarse masks of {masks.provenance.facts['patches']} patches")
+
+
+@dataclass(kw_only=True)
+class BundleRuns(Verb):
+    """Put three runs together into one model folder."""
+
+    coarse: Path = Path("runs/coarse")
+    """Run of coarse-SN."""
+    classifier: Path = Path("runs/classifier")
+    """Run of mask-CN."""
+    enhanced: Path = Path("runs/enhanced")
+    """Run of enhanced-SN."""
+    out: Path = Path("bundle")
+    """Folder to write."""
+
+    def run(self) -> None:
+        """Write the bundle."""
+        from mbdcnn.artifacts import Run
+        from mbdcnn.inference.bundle import STAGES, write_bundle
+
+        runs = {stage: Run.open_stage(getattr(self, stage), stage) for stage in STAGES}
+        bundle = write_bundle(runs, self.out)
+        megabytes = sum(bundle.weights(stage).stat().st_size for stage in STAGES) / 1e6
+        print(f"{self.out}: a model of {megabytes:.1f} MB")
+
+
+@dataclass(kw_only=True)
+class ImportWeights(Configured):
+    """Turn foreign checkpoints into a run to start training from, or all three networks into a model.
+
+    Known are the MB-DCNN authors' files, Xception (ImageNet), DeepLabV3+ Xception-65 (VOC), MobileNetV2 and this
+    package's own, told apart by their tensors.
+    """
+
+    files: Positional[tuple[Path, ...]]
+    """One file, or one of each network; safetensors or torch files of plain tensors."""
+    out: Path
+    """Folder of the run; with three files, for `runs` and `bundle`."""
+    stage: Annotated[Literal["coarse", "classifier", "enhanced"] | None, arg(name="as")] = None
+    """Network to put a single file into, if not the one it is for."""
+
+    def run(self) -> None:
+        """Import and say what became of the tensors."""
+        from mbdcnn.inference.imports import import_model, import_run
+
+        if len(self.files) == 1:
+            imported = [import_run(self.files[0], self.out, self.load(), self.stage)]
+        elif self.stage is not None:
+            raise UserError("import-weights: --as goes with one file; several are told apart by their tensors")
+        else:
+            imported, _ = import_model(self.files, self.out, self.load())
+        for each in imported:
+            print(f"{each.file}: {each.report.summary()}; now the {each.run.stage} run {each.run.path}")
+            if self.verbose:
+                print(*(f"  dropped {name}: {reason}" for name, reason in each.report.dropped.items()), sep="\n")
+        if len(imported) > 1:
+            print(f"{self.out / 'bundle'}: a model; the images it was trained on are not known")
+
+
+@dataclass(kw_only=True)
+class RunAll(Configured):
+    """Do everything from raw pictures to a scored model, skipping what is up to date."""
+
+    raw: Positional[Path]
+    """Folder or CSV file of pictures, masks and labels."""
+    out: Positional[Path]
+    """Folder for all that is made: data, runs, masks, bundle, report."""
+    split: Literal["validation", "test"] | None = None
+    """What to evaluate on; test where there is one, else validation."""
+    extra: Extra = ()
+    """More pictures in one of the layouts; may be given several times."""
+
+    def run(self) -> None:
+        """Run the pipeline and show the scores."""
+        from mbdcnn.data.prepare import summary_lines
+        from mbdcnn.evaluation.wording import score_lines
+        from mbdcnn.pipeline import run
+
+        results = run(self.raw, self.out, self.load(), self.bar, self.split, extra=self.extra)
+        print(*summary_lines(results.data), *score_lines(results.report), sep="\n")
+        print(f"model    {results.bundle.path}\nreport   {results.report.path / 'report.html'}\n{NOTICE}")
+
+
+@dataclass(kw_only=True)
+class Demo(Verb):
+    """Run the whole pipeline on a generated data set with small networks, in minutes."""
+
+    out: Path = Path("demo")
+    """Folder for all that is made."""
+
+    def run(self) -> None:
+        """Generate, train, evaluate, predict."""
+        from mbdcnn.demo import demo
+        from mbdcnn.evaluation.wording import score_lines
+
+        results, overlay = demo(self.out, self.bar)
+        print(*score_lines(results.report), sep="\n")
+        print(f"report   {results.report.path / 'report.html'}\noverlay  {overlay}\n{NOTICE}")

@@ -1,0 +1,49 @@
+"""What all commands share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Annotated
+
+from tyro.conf import UseAppendAction, arg
+
+from mbdcnn.config import Config, load_config
+from mbdcnn.progress import Progress, bar
+
+NOTICE = "For research and education; not a medical device."
+
+Settings = Annotated[UseAppendAction[tuple[str, ...]], arg(name="set", metavar="KEY=VALUE")]
+
+
+@dataclass(kw_only=True)
+class Verb(ABC):
+    """What all commands share."""
+
+    quiet: Annotated[bool, arg(aliases=["-q"])] = False
+    """Draw no progress bars."""
+    verbose: Annotated[bool, arg(aliases=["-v"])] = False
+    """Say more about what is done."""
+
+    @abstractmethod
+    def run(self) -> None:
+        """Do the work; raise a UserError for what the user can mend."""
+
+    def bar(self, title: str, *, of_bytes: bool = False) -> AbstractContextManager[Progress]:
+        """Open a progress bar."""
+        return bar(title, quiet=self.quiet, of_bytes=of_bytes)
+
+
+@dataclass(kw_only=True)
+class Configured(Verb):
+    """Commands that follow a configuration."""
+
+    config: Annotated[str | None, arg(metavar="NAME|FILE")] = None
+    """paper, compact, demo, a YAML file, or a run or bundle whose settings are used again. The paper's if not given."""
+    settings: Settings = ()
+    """Override one setting, such as `coarse.training.length="10 epochs"`; may be given several times."""
+
+    def load(self) -> Config:
+        """Resolve the configuration."""
+        return load_config(self.config, self.settings)

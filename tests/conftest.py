@@ -1,0 +1,135 @@
+"""One tiny experiment, run once and shared by all tests that need trained networks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["MPLBACKEND"] = "Agg"
+
+from jaxtyping import install_import_hook
+
+# Every shape annotation in these is checked at each call. Not in `runtimes`, which names torch only for the
+# type checker, nor in `protocol`, whose protocol class beartype cannot check.
+CHECKED = (
+    "mbdcnn.models",
+    "mbdcnn.losses",
+    "mbdcnn.metrics",
+    "mbdcnn.data.augment",
+    "mbdcnn.data.datasets",
+    "mbdcnn.training.classification",
+    "mbdcnn.training.segmentation",
+    "mbdcnn.inference.overlay",
+    "mbdcnn.inference.views",
+    "mbdcnn.evaluation.scoring",
+)
+install_import_hook(CHECKED, "beartype.beartype")
+
+import pytest
+import torch
+from hypothesis import settings as hypothesis_settings
+
+from mbdcnn.config import Config, load_config
+from mbdcnn.data.synthetic import generate
+from mbdcnn.pipeline import Results, run
+from mbdcnn.progress import Progress, silent
+
+torch.set_num_threads(1)
+# How long an example takes depends on what else the machine does.
+hypothesis_settings.register_profile("tests", deadline=None, max_examples=50)
+hypothesis_settings.load_profile("tests")
+
+IMAGES = {"train": 16, "validation": 8, "test": 4}
+SETTINGS = """
+data:
+  image_size: 32
+  segmentation_size: 48
+  scales: [32, 48]
+  views: {fractions: [3], rare_fractions: [4, 3]}
+coarse:
+  folds: 2
+  network: &network
+    backbone: mobilenet_v2
+    width: 0.1
+    depth: 1
+    decoder_channels: 8
+    low_level_channels: 4
+    dilations: []
+    separable_decoder: true
+    dropout: 0.1
+    pixel_mean: 0.5
+    pixel_std: 0.25
+  training: &training {batch_size: 8, length: 3 epochs, learning_rate: 0.01, precision: fp32}
+  augmentation: &augmentation {crop_margin_step: 4, interpolation: bilinear}
+classifier:
+  network: {backbone: mobilenet_v2, width: 0.1, depth: 1, pixel_mean: 0.5, pixel_std: 0.25}
+  training: {batch_size: 8, length: 7 steps, validate_every: 3 steps, validate_from: 0, learning_rate: 0.01}
+  augmentation: {interpolation: bilinear}
+enhanced:
+  network: *network
+  training: *training
+  augmentation: *augmentation
+evaluation: {bootstrap_samples: 20}
+runtime: {device: cpu, workers: 2}
+"""
+
+
+@contextlib.contextmanager
+def quiet_bar(title: str) -> Iterator[Progress]:
+    yield silent
+
+
+@pytest.fixture(scope="session")
+def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    file.write_text(SETTINGS)
+    return file
+
+
+@pytest.fixture(scope="session")
+def tiny_config(config_file: Path):
+    """Return a function giving the tiny configuration, with settings overridden."""
+
+    def make(*overrides: str) -> Config:
+        return load_config(config_file, overrides)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("raw") / "generated"
+    generate(folder, IMAGES, size=(60, 44), seed=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def experiment(raw: Path, tiny_config, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """The whole pipeline, run once: `out`, `config`, and its `results`. Not to be changed."""
+    out = tmp_path_factory.mktemp("experiment") / "out"
+    results: Results = run(raw, out, tiny_config(), quiet_bar)
+    return SimpleNamespace(out=out, config=tiny_config(), results=results)
+
+
+@pytest.fixture(scope="session")
+def data(experiment: SimpleNamespace):
+    return experiment.results.data
+
+
+@pytest.fixture(scope="session")
+def bundle(experiment: SimpleNamespace):
+    return experiment.results.bundle
+
+
+@pytest.fixture(scope="session")
+def sources(experiment: SimpleNamespace):
+    """What training of classifier and enhanced-SN takes."""
+    from mbdcnn.artifacts import Run
+    from mbdcnn.training.fit import Sources
+
+    runs = experiment.out / "runs"
+    return Sources(experiment.results.masks, Run.open(runs / "coarse"), Run.open(runs / "classifier"))

@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mbdcnn.artifacts import Run, draft_path, unpack
+from mbdcnn.data.augment import Augmenter
+from mbdcnn.errors import UserError
+from mbdcnn.manifest import hashed_id
+from mbdcnn.metrics import class_metrics, mask_metrics, mean_auc
+from mbdcnn.models import build_classifier, build_coarse, build_enhanced, guide
+from mbdcnn.models.weights import load_weights
+from mbdcnn.training import segmentation
+from mbdcnn.training.engine import MetricsTable
+from mbdcnn.training.fit import Sources, train
+
+
+def table(run: Run) -> list[dict[str, float]]:
+    with (run.path / "metrics.csv").open(newline="") as stream:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(stream)]
+
+
+def message(*arguments, **options) -> str:
+    with pytest.raises(UserError) as caught:
+        train(*arguments, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def pixels(data, row) -> torch.Tensor:
+    return torch.from_numpy(data.patches[row.views[0]].copy()).permute(2, 0, 1)[None].float() / 255
+
+
+@torch.inference_mode()
+def plain_jaccard(data, network, coarse=None) -> float:
+    """The mean Jaccard index over the validation pictures, one by one."""
+    scores = []
+    for place, row in enumerate(data.rows):
+        if row.split == "validation":
+            extra = () if coarse is None else (coarse(pixels(data, row), row),)
+            logits = network.eval()(pixels(data, row), *extra)[0]
+            scores.append(mask_metrics((logits[1] > logits[0]).numpy(), unpack(data.masks[place]))["jaccard"])
+    return float(np.nanmean(scores))
+
+
+@pytest.fixture(scope="module")
+def longer(data, tiny_config, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    config = tiny_config("coarse.training.length=12 epochs", "coarse.training.validate_every=3 epochs")
+    return train("coarse", data, tmp_path_factory.mktemp("longer") / "run", config)
+
+
+def test_some_steps_lower_the_loss(longer: Run) -> None:
+    rows = table(longer)
+    assert [row["step"] for row in rows] == [6, 12, 18, 24]
+    losses = [row["train_loss"] for row in rows]
+    assert losses[-1] < losses[0] - 0.1
+    assert all(row["train_loss"] == pytest.approx(row["train_dice"] + 0.05 * row["train_rank"]) for row in rows)
+
+
+def test_the_learning_rate_falls_to_nothing(longer: Run) -> None:
+    expected = [0.01 * (1 - step / 24) ** 0.9 for step in (6, 12, 18, 24)]
+    assert [row["learning_rate"] for row in table(longer)] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("file", "choose"), [("best", max), ("last", lambda scores: scores[-1])])
+def test_best_and_last_weights_of_coarse_have_the_scores_they_are_said_to(data, longer: Run, file, choose) -> None:
+    network = build_coarse(longer.config)
+    load_weights(longer.path / f"{file}.safetensors", network)
+    scores = [row["jaccard"] for row in table(longer)]
+    assert plain_jaccard(data, network) == pytest.approx(choose(scores), abs=1e-5)
+    assert longer.provenance.facts["best"] == pytest.approx(max(scores))
+    assert longer.provenance.facts["best_step"] == table(longer)[int(np.argmax(scores))]["step"]
+
+
+def test_best_weights_of_the_classifier_have_the_score_they_are_said_to(data, experiment, sources: Sources) -> None:
+    run, masks = sources.classifier, experiment.results.masks
+    network = build_classifier(run.config)
+    load_weights(run.weights, network)
+    network.eval()
+    probabilities, labels = [], []
+    for row in data.rows:
+        if row.split == "validation":
+            views = list(row.views)
+            images = torch.from_numpy(data.patches[views]).permute(0, 3, 1, 2).float() / 255
+            coarse = torch.from_numpy(unpack(masks.patches[views]))[:, None].float()
+            with torch.inference_mode():
+                probabilities.append(network(images, coarse).logits.softmax(1).double().mean(0).numpy())
+            labels.append(row.label)
+    expected = mean_auc(class_metrics(np.stack(probabilities), np.array(labels), run.config.classes))
+    assert run.provenance.facts["best"] == pytest.approx(expected, abs=1e-5)
+    assert run.provenance.facts["best"] == max(row["mean_auc"] for row in table(run))
+    assert [row["step"] for row in table(run)] == [3, 6, 7]
+
+
+def test_best_weights_of_enhanced_have_the_score_they_are_said_to(data, experiment, sources: Sources) -> None:
+    run, config = Run.open(experiment.out / "runs" / "enhanced"), experiment.config
+    network, classifier = build_enhanced(config), build_classifier(config)
+    load_weights(run.weights, network)
+    load_weights(sources.classifier.weights, classifier)
+
+    def maps(images, row):
+        coarse = torch.from_numpy(unpack(sources.masks.patches[row.views[0]]))[None, None].float()
+        return guide(classifier.eval(), images, coarse, config.cam).activation_maps
+
+    assert run.provenance.facts["best"] == pytest.approx(plain_jaccard(data, network, maps), abs=1e-5)
+
+
+def test_a_run_holds_all_that_it_promises(data, longer: Run) -> None:
+    files = {file.name for file in longer.path.iterdir()}
+    assert files >= {"best.safetensors", "last.safetensors", "config.yaml", "metrics.csv", "curves.png", "ids.json"}
+    assert (longer.path / "checkpoints" / "last.ckpt").is_file()
+    assert list((longer.path / "tensorboard").glob("events.out.tfevents.*"))
+    ids = json.loads((longer.path / "ids.json").read_text())
+    for use, split in (("training", "train"), ("selection", "validation")):
+        assert ids[use] == sorted(hashed_id(row.id) for row in data.rows if row.split == split)
+    assert (longer.path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    Run.open(longer.path, verify=True)
+
+
+def test_a_fold_leaves_out_its_images_and_no_other(data, experiment) -> None:
+    trained = []
+    for fold in range(2):
+        run = Run.open(experiment.out / "runs" / f"coarse-fold{fold}")
+        trained.append(set(json.loads((run.path / "ids.json").read_text())["training"]))
+    assert not trained[0] & trained[1]
+    assert trained[0] | trained[1] == {hashed_id(row.id) for row in data.rows if row.split == "train"}
+    assert len(trained[0]) == len(trained[1])
+
+
+def test_masks_of_training_images_come_from_the_network_that_did_not_see_them(data, experiment) -> None:
+    from mbdcnn.inference.masks import _network
+    from mbdcnn.inference.protocol import six_view_masks
+
+    runs = experiment.out / "runs"
+    folds = [Run.open(runs / f"coarse-fold{fold}") for fold in range(2)]
+    seen = [set(json.loads((run.path / "ids.json").read_text())["training"]) for run in folds]
+    networks = [_network(run, "cpu") for run in (*folds, Run.open(runs / "coarse"))]
+    for row in data.rows:
+        unseen = next((fold for fold in range(2) if hashed_id(row.id) not in seen[fold]), 2)
+        chosen = networks[2 if row.split != "train" else unseen]
+        expected = six_view_masks(chosen, data.patches[list(row.views)])
+        found = unpack(experiment.results.masks.patches[list(row.views)])
+        assert (expected != found).mean() < 0.002
+
+
+def test_enhanced_guides_by_maps_of_the_augmented_batch_from_a_classifier_that_stays(
+    data, sources: Sources, tiny_config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    augmented, guided, frozen = [], [], set()
+    change = Augmenter.__call__
+
+    def spy_change(self, *arguments):
+        images, masks = change(self, *arguments)
+        augmented.append((images.clone(), masks[1].clone()))
+        return images, masks
+
+    def spy_guide(classifier, images, coarse, mode):
+        assert not classifier.training
+        assert not any(parameter.requires_grad for parameter in classifier.parameters())
+        frozen.add(classifier)
+        guided.append((images.clone(), coarse.clone()))
+        return guide(classifier, images, coarse, mode)
+
+    monkeypatch.setattr(Augmenter, "__call__", spy_change)
+    monkeypatch.setattr(segmentation, "guide", spy_guide)
+    run = train("enhanced", data, tmp_path / "run", tiny_config("enhanced.training.length=2 epochs"), sources)
+    trained = [pair for pair in guided if any(torch.equal(pair[0], images) for images, _ in augmented)]
+    assert len(trained) == len(augmented) == 4
+    assert all(
+        torch.equal(one, other)
+        for pair, expected in zip(trained, augmented, strict=True)
+        for one, other in zip(pair, expected, strict=True)
+    )
+    (classifier,) = frozen
+    before = load_file(sources.classifier.weights)
+    assert all(torch.equal(value, before[name]) for name, value in classifier.state_dict().items())
+    assert not any("frozen" in name or "classifier" in name for name in load_file(run.weights))
+
+
+def test_frozen_batch_norm_keeps_its_statistics_and_the_weights_move(data, tiny_config, tmp_path: Path) -> None:
+    for freeze in (True, False):
+        settings = (f"coarse.training.freeze_batch_norm={str(freeze).lower()}", "coarse.training.length=2 epochs")
+        state = load_file(train("coarse", data, tmp_path / str(freeze), tiny_config(*settings)).path / "last.safetensors")
+        kept = [not value.any() for name, value in state.items() if name.endswith("running_mean")]
+        assert all(kept) is any(kept) is freeze
+
+
+def test_early_stopping_stops(data, tiny_config, tmp_path: Path) -> None:
+    settings = ("learning_rate=1e-20", "freeze_batch_norm=true", "early_stopping=2", "length=9 epochs")
+    run = train("coarse", data, tmp_path / "run", tiny_config(*(f"coarse.training.{each}" for each in settings)))
+    assert [row["step"] for row in table(run)] == [2, 4, 6]
+    assert run.provenance.facts["steps"] == 6
+
+
+def test_bf16_trains_on_the_cpu(data, tiny_config, tmp_path: Path) -> None:
+    config = tiny_config("coarse.training.precision=bf16", "coarse.training.length=1 epoch")
+    state = load_file(train("coarse", data, tmp_path / "run", config).weights)
+    assert {value.dtype for value in state.values()} <= {torch.float32, torch.int64}
+    assert all(value.isfinite().all() for value in state.values())
+
+
+def test_fp16_needs_a_gpu(data, tiny_config, tmp_path: Path) -> None:
+    text = message("coarse", data, tmp_path / "run", tiny_config("coarse.training.precision=fp16"))
+    assert "fp16: needs a GPU; choose fp32 or bf16" in text
+
+
+def test_an_unknown_device_is_refused(data, tiny_config, tmp_path: Path) -> None:
+    assert "give auto, cpu" in message("coarse", data, tmp_path / "run", tiny_config("runtime.device=gpu"))
+
+
+def test_a_loss_that_is_not_finite_names_the_pictures_and_keeps_the_checkpoint(
+    data, tiny_config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = segmentation.SegmentationTask.loss
+    asked: list[list[int]] = []
+
+    def wrong(self, batch):
+        asked.append(batch["positions"].tolist())
+        return right(self, batch) * (float("nan") if self.global_step == 3 else 1)
+
+    monkeypatch.setattr(segmentation.SegmentationTask, "loss", wrong)
+    text = message("coarse", data, tmp_path / "run", tiny_config())
+    assert "the loss is nan at step 3" in text
+    training = [row.id for row in data.rows if row.split == "train"]
+    assert all(training[position] in text for position in asked[-1])
+    assert len(asked[-1]) == 8
+    kept = draft_path(tmp_path / "run") / "checkpoints" / "last.ckpt"
+    assert torch.load(kept, weights_only=True)["global_step"] == 2
+    assert not (tmp_path / "run").exists()
+
+
+def test_where_losses_are_not_looked_at_one_by_one_the_epochs_mean_is(tmp_path: Path) -> None:
+    rows = MetricsTable(tmp_path / "metrics.csv", SimpleNamespace(score="jaccard"), lambda *_: None)
+    optimizer = SimpleNamespace(param_groups=[{"lr": 0.1}])
+    trainer = SimpleNamespace(callback_metrics={"train_loss": torch.tensor(1.0)}, optimizers=[optimizer], global_step=4)
+    rows.on_train_epoch_end(trainer, None)
+    trainer.global_step, trainer.callback_metrics = 8, {"train_loss": torch.tensor(float("nan"))}
+    with pytest.raises(UserError, match="not finite between the steps 4 and 8"):
+        rows.on_train_epoch_end(trainer, None)
+
+
+@pytest.mark.parametrize(
+    ("stage", "fold", "part"),
+    [("coarse", 2, "coarse.folds is 2"), ("coarse", -1, "folds count from 0"), ("classifier", 0, "only coarse")],
+)
+def test_there_are_only_so_many_folds(data, sources, tiny_config, tmp_path: Path, stage, fold, part) -> None:
+    assert part in message(stage, data, tmp_path / "run", tiny_config(), sources, fold=fold)
+
+
+def test_missing_sources_and_data_prepared_otherwise_are_told(data, tiny_config, tmp_path: Path) -> None:
+    assert "give --masks" in message("classifier", data, tmp_path / "run", tiny_config())
+    other = tiny_config("data.image_size=48")
+    assert "prepared with other settings" in message("coarse", data, tmp_path / "run", other)
+    assert "no such file, run or bundle" in message(
+        "coarse", data, tmp_path / "run", tiny_config("coarse.initial_weights=nowhere.safetensors")
+    )
+    assert not any(tmp_path.iterdir())
+
+
+def test_initial_weights_are_where_training_starts(data, longer: Run, tiny_config, tmp_path: Path) -> None:
+    settings = ("coarse.training.learning_rate=1e-20", "coarse.training.length=1 epoch")
+    frozen = "coarse.training.freeze_batch_norm=true"
+    run = train("coarse", data, tmp_path / "run", tiny_config(*settings, frozen, f"coarse.initial_weights={longer.path}"))
+    start, end = load_file(longer.weights), load_file(run.path / "last.safetensors")
+    assert all(torch.equal(start[name], end[name]) for name in start)
+    assert "initial_weights" in run.provenance.inputs
