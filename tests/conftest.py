@@ -1,5 +1,8 @@
 """One tiny experiment, run once and shared by all tests that need trained networks."""
 
+# The import hook must be there before what it checks.
+# ruff: noqa: E402
+
 from __future__ import annotations
 
 import contextlib
@@ -81,6 +84,11 @@ runtime: {device: cpu, workers: 2}
 @contextlib.contextmanager
 def quiet_bar(title: str) -> Iterator[Progress]:
     yield silent
+
+
+@pytest.fixture(scope="session")
+def bar():
+    return quiet_bar
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ from mbdcnn.evaluation.evaluate import evaluate
 from mbdcnn.inference.masks import generate_masks
 from mbdcnn.pipeline import run
 from mbdcnn.training.fit import Sources, train
-from tests.conftest import quiet_bar
 
 
 def times(folder: Path) -> dict[str, int]:
@@ -43,9 +42,9 @@ def test_everything_is_there(experiment) -> None:
     assert not list(experiment.out.rglob("*.partial"))
 
 
-def test_doing_it_again_does_nothing(experiment, raw: Path, copy: Path) -> None:
+def test_doing_it_again_does_nothing(experiment, raw: Path, copy: Path, bar) -> None:
     before = times(copy)
-    run(raw, copy, experiment.config, quiet_bar)
+    run(raw, copy, experiment.config, bar)
     assert times(copy) == before
 
 
@@ -59,10 +58,10 @@ def test_doing_it_again_does_nothing(experiment, raw: Path, copy: Path) -> None:
         ("cam=relu", {"runs/enhanced", "bundle", "report"}),
     ],
 )
-def test_a_changed_setting_redoes_what_depends_on_it(tiny_config, raw: Path, copy: Path, override, redone) -> None:
+def test_a_changed_setting_redoes_what_depends_on_it(tiny_config, raw: Path, copy: Path, bar, override, redone) -> None:
     folders = ("data", *(f"runs/{file.name}" for file in (copy / "runs").iterdir()), "masks", "bundle", "report")
     before = {name: times(copy / name) for name in folders}
-    results = run(raw, copy, tiny_config(override), quiet_bar)
+    results = run(raw, copy, tiny_config(override), bar)
     assert {name for name in folders if times(copy / name) != before[name]} == redone
     if override == "cam=relu":
         assert results.bundle.config.cam == "relu"
@@ -115,7 +114,7 @@ def test_a_run_of_another_fold_is_refused(experiment, data, tmp_path: Path) -> N
 
 
 def test_training_images_are_not_scored_by_accident(experiment, data, bundle, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="16 of 16 images, such as .*--allow-training-images"):
+    with pytest.raises(UserError, match=r"16 of 16 images, such as .*--allow-training-images"):
         evaluate(bundle, data, "train", tmp_path / "report", device="cpu")
     assert not (tmp_path / "report").exists()
     report = evaluate(
@@ -129,11 +128,11 @@ def test_pictures_that_chose_the_weights_are_pointed_out(data, bundle, tmp_path:
     assert "8 of these images chose the model's weights" in json.dumps(report.metrics["facts"])
 
 
-def test_data_that_cannot_train_are_told_before_training(raw: Path, tiny_config, tmp_path: Path) -> None:
+def test_data_that_cannot_train_are_told_before_training(raw: Path, tiny_config, tmp_path: Path, bar) -> None:
     folder = tmp_path / "raw"
     shutil.copytree(raw, folder)
     for path in folder.glob("ISIC-2017_Validation*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     with pytest.raises(UserError, match="no validation images; a run trains and validates"):
-        run(folder, tmp_path / "out", tiny_config(), quiet_bar)
+        run(folder, tmp_path / "out", tiny_config(), bar)
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"data"}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ def settings(tiny_config):
     return tiny_config(*lengths)
 
 
-@pytest.mark.parametrize(("stage", "steps"), [("coarse", (3, 6)), ("classifier", (4, 8)), ("enhanced", (5,))])
+@pytest.mark.parametrize(("stage", "steps"), [("coarse", (3, 3, 6)), ("classifier", (4, 8)), ("enhanced", (5,))])
 def test_a_killed_training_ends_as_an_unbroken_one(data, sources, settings, tmp_path: Path, stage, steps) -> None:
     whole = train(stage, data, tmp_path / "whole", settings, sources)
     for step in steps:
@@ -53,7 +54,7 @@ def test_a_killed_training_ends_as_an_unbroken_one(data, sources, settings, tmp_
         interrupted="resume",
         progress=lambda done, total, note="": seen.append(done),
     )
-    assert seen[0] in {steps[-1], steps[-1] - 1, steps[-1] - 2}
+    assert 1 < seen[0] <= steps[-1]
     assert seen == list(range(seen[0], seen[-1] + 1))
     for name in COMPARED:
         assert (broken.path / name).read_bytes() == (whole.path / name).read_bytes(), name
@@ -78,8 +79,10 @@ def test_what_fails_after_the_last_step_is_resumed_too(
 
 
 def test_an_interrupt_reaches_the_caller_and_keeps_the_run(data, settings, tmp_path: Path) -> None:
+    handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         train("coarse", data, tmp_path / "run", settings, progress=killer(3, KeyboardInterrupt))
+    assert signal.getsignal(signal.SIGINT) is handler
     assert (draft_path(tmp_path / "run") / "checkpoints" / "last.ckpt").is_file()
 
 

@@ -145,6 +145,18 @@ def test_shear_moves_rows_sideways_only(monkeypatch: pytest.MonkeyPatch) -> None
     assert abs(slope) == pytest.approx(math.tan(math.radians(30)), abs=0.03)
 
 
+def test_changes_follow_one_another_as_in_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scale first, then shear along x, then rotate, then shift; flips last of all."""
+    drawn(monkeypatch, 1.0)
+    move = augmenter(rotation=20, shear=30, scale=(1, 1.5), translate_y=0.25).draw_moves(1)[0]
+    turn, slant = math.radians(20), math.tan(math.radians(30))
+    rotate = torch.tensor([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
+    forward = torch.eye(3)
+    forward[:2, :2] = rotate @ torch.tensor([[1, -slant], [0, 1]]) * 1.5
+    forward[1, 2] = 0.5
+    assert torch.allclose(move @ forward, torch.eye(3), atol=1e-5)
+
+
 @pytest.mark.parametrize("size", [(1600.0, 1200.0), (240.0, 240.0), (241.0, 240.0), (1600.0, 200.0), (30.0, 20.0)])
 def test_margins_are_multiples_below_a_quarter_of_the_mean_side(size: tuple[float, float]) -> None:
     frames = torch.tensor([size] * 2000)

@@ -75,13 +75,17 @@ def test_patches_know_their_picture_and_label(data, experiment) -> None:
         assert np.array_equal(batch["coarse"][place], masks.patches[view])
 
 
+def training_order(count, batch_size, boundaries, seed, step=0, **options) -> TrainingOrder:
+    return TrainingOrder(count, batch_size, boundaries, seed, current_step=lambda: step, **options)
+
+
 orders = st.tuples(st.integers(1, 40), st.integers(1, 12), st.integers(0, 5))
 
 
 @given(orders)
 def test_each_pass_takes_no_sample_twice_and_passes_differ(order: tuple[int, int, int]) -> None:
     count, batch_size, seed = order
-    samples = TrainingOrder(count, batch_size, [10**6], seed)
+    samples = training_order(count, batch_size, [10**6], seed)
     steps = steps_per_epoch(count, batch_size)
     passes = []
     for turn in range(3):
@@ -94,48 +98,39 @@ def test_each_pass_takes_no_sample_twice_and_passes_differ(order: tuple[int, int
 
 
 def test_every_sample_has_its_turn() -> None:
-    samples = TrainingOrder(10, 4, [100], 0)
+    samples = training_order(10, 4, [100], 0)
     assert {place for step in range(40) for place in samples.batch(step)} == set(range(10))
 
 
 @given(orders, st.integers(0, 60))
 def test_any_step_can_be_resumed_at(order: tuple[int, int, int], step: int) -> None:
     count, batch_size, seed = order
-    through = TrainingOrder(count, batch_size, [100], seed)
+    through = training_order(count, batch_size, [100], seed)
     expected = [through.batch(number) for number in range(step + 3)][step:]
-    resumed = TrainingOrder(count, batch_size, [100], seed)
+    resumed = training_order(count, batch_size, [100], seed)
     assert [resumed.batch(number) for number in range(step, step + 3)] == expected
 
 
 @given(orders, st.integers(1, 4))
 def test_processes_share_a_batch_without_overlap(order: tuple[int, int, int], world_size: int) -> None:
     count, batch_size, seed = order
-    whole = TrainingOrder(count, batch_size, [100], seed)
+    whole = training_order(count, batch_size, [100], seed)
     for step in (0, 7):
         shares = [
-            TrainingOrder(count, batch_size, [100], seed, rank=rank, world_size=world_size).batch(step)
+            training_order(count, batch_size, [100], seed, rank=rank, world_size=world_size).batch(step)
             for rank in range(world_size)
         ]
         assert sorted(place for share in shares for place in share) == sorted(whole.batch(step))
 
 
-def test_epochs_end_at_the_boundaries() -> None:
-    order = TrainingOrder(10, 5, [3, 4, 8], 0)
-    lengths, batches = [], []
-    for epoch in range(3):
-        order.set_epoch(epoch)
-        found = list(order)
-        lengths.append(len(found))
-        batches += found
-    assert lengths == [3, 1, 4]
-    assert batches == [order.batch(step) for step in range(8)]
-    order.set_epoch(3)
-    with pytest.raises(IndexError):
-        list(order)
+@pytest.mark.parametrize(("step", "length"), [(0, 3), (1, 2), (3, 1), (4, 4), (7, 1), (8, 0)])
+def test_an_iteration_goes_from_the_current_step_to_the_next_boundary(step: int, length: int) -> None:
+    order = training_order(10, 5, [3, 4, 8], 0, step)
+    assert list(order) == [order.batch(number) for number in range(step, step + length)]
 
 
 def test_the_seed_decides_the_order() -> None:
-    first, second = (TrainingOrder(30, 30, [1], seed).batch(0) for seed in (0, 1))
+    first, second = (training_order(30, 30, [1], seed).batch(0) for seed in (0, 1))
     assert first != second
 
 
@@ -145,6 +140,6 @@ def test_balancing_moves_from_as_they_come_to_equally_often(balance: float, rare
     weights = balancing_weights(labels, balance)
     assert weights.sum() == pytest.approx(1)
     assert weights[labels == 2].sum() == pytest.approx(rare)
-    order = TrainingOrder(100, 100, [1], 0, weights=weights)
+    order = training_order(100, 100, [1], 0, weights=weights)
     drawn = np.concatenate([labels[order.batch(step)] for step in range(40)])
     assert (drawn == 2).mean() == pytest.approx(rare, abs=0.03)

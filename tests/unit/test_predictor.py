@@ -83,7 +83,8 @@ def test_any_size_works(predictor: Predictor, size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "array", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((4, 4, 4), np.uint8), np.zeros((3, 0, 3), np.uint8)]
+    "array",
+    [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((4, 4, 4), np.uint8), np.zeros((3, 0, 3), np.uint8)],
 )
 def test_other_arrays_are_refused(predictor: Predictor, array: np.ndarray) -> None:
     with pytest.raises(UserError, match="expected uint8, height x width x 3"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -112,6 +112,7 @@ class TrainingOrder(Sampler[list[int]]):
         batch_size: samples in a step, over all processes; the whole set if that is smaller.
         boundaries: steps at which an epoch (as Lightning counts: up to the next validation) ends.
         seed: seed of the permutations.
+        current_step: tells at which step an iteration begins; it goes on to the next boundary.
         weights: chances of the samples; then each pass draws with replacement.
         rank: this process.
         world_size: number of processes; each takes every `world_size`-th sample of a batch.
@@ -124,27 +125,27 @@ class TrainingOrder(Sampler[list[int]]):
         boundaries: Sequence[int],
         seed: int,
         *,
+        current_step: Callable[[], int],
         weights: npt.NDArray[np.float64] | None = None,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         self.count = count
         self.batch_size = min(batch_size, count)
-        self.boundaries = [0, *boundaries]
+        self.boundaries = boundaries
+        self.current_step = current_step
         self.seed = seed
         self.weights = weights
         self.rank = rank
         self.world_size = world_size
-        self.epoch = 0
         self._pass = -1
         self._order = np.empty(0, np.int64)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the stretch between two boundaries that the next iteration gives."""
-        self.epoch = epoch
-
     def __iter__(self) -> Iterator[list[int]]:
-        for step in range(self.boundaries[self.epoch], self.boundaries[self.epoch + 1]):
+        # Not from the number of the epoch: Lightning's skips one where a training is resumed.
+        start = self.current_step()
+        end = next((boundary for boundary in self.boundaries if boundary > start), start)
+        for step in range(start, end):
             yield self.batch(step)
 
     def batch(self, step: int) -> list[int]:

@@ -77,7 +77,11 @@ def fit(
     resumed = checkpoints / "last.ckpt"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
-        trainer.fit(task, *loaders, ckpt_path=resumed if resumed.is_file() else None, weights_only=True)
+        try:
+            trainer.fit(task, *loaders, ckpt_path=resumed if resumed.is_file() else None, weights_only=True)
+        except SystemExit:
+            # What Lightning turns Ctrl-C into.
+            raise KeyboardInterrupt from None
     _write_weights(task, checkpoints, draft, best)
 
 
@@ -123,6 +127,9 @@ class MetricsTable(Callback):
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Add a row for what was trained and validated since the last one."""
         logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if not logged:
+            # After a checkpoint at the end of an epoch, Lightning comes here once more before it goes on.
+            return
         if not np.isfinite(logged["train_loss"]):
             # On a GPU, where looking at every loss would hold up the next step.
             first = self.rows[-1]["step"] if self.rows else 0

@@ -206,7 +206,7 @@ def _segmentation(
         classifier = build_classifier(sources.classifier.config)
         load_weights(sources.classifier.weights, classifier)
         task = EnhancedSegmentationTask(network, section.training, classifier=classifier, cam=config.cam, **options)
-    return task, _loaders(samples, validation, section.training, config.seed), rows
+    return task, _loaders(task, samples, validation, section.training), rows
 
 
 def _classification(
@@ -229,14 +229,15 @@ def _classification(
         validation=validation,
         classes=config.classes,
     )
-    return task, _loaders(samples, validation, section.training, config.seed, weights), rows
+    return task, _loaders(task, samples, validation, section.training, weights), rows
 
 
 def _loaders(
-    samples: Any, validation: Any, settings: Training, seed: int, weights: Any = None
+    task: Task, samples: Any, validation: Any, settings: Training, weights: Any = None
 ) -> tuple[DataLoader[Any], DataLoader[Any]]:
     boundaries = validation_steps(settings, len(samples))
-    return training_loader(samples, settings, boundaries, seed, weights), validation_loader(validation)
+    order = training_loader(samples, settings, boundaries, task.seed, lambda: task.global_step, weights)
+    return order, validation_loader(validation)
 
 
 def _write_ids(draft: Draft, rows: dict[str, list[Row]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,7 @@ def training_loader(
     settings: Training,
     boundaries: Sequence[int],
     seed: int,
+    current_step: Callable[[], int],
     weights: npt.NDArray[np.float64] | None = None,
     rank: int = 0,
     world_size: int = 1,
@@ -66,6 +67,7 @@ def training_loader(
         settings.batch_size,
         boundaries,
         seed,
+        current_step=current_step,
         weights=weights,
         rank=rank,
         world_size=world_size,

@@ -51,9 +51,7 @@ class Task(lightning.LightningModule, ABC):
         loss = self.loss(batch)
         if self.device.type == "cpu" and not torch.isfinite(loss):
             names = ", ".join(self.ids[position] for position in batch["positions"].tolist())
-            raise UserError(
-                f"the loss is {loss.item()} at step {self.global_step}, on the pictures {names}; {REMEDY}"
-            )
+            raise UserError(f"the loss is {loss.item()} at step {self.global_step}, on the pictures {names}; {REMEDY}")
         self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(batch["positions"]))
         return loss
 
