@@ -222,12 +222,15 @@ class PreparedData(Artifact):
         """Class names in label order."""
         return tuple(self.provenance.settings["classes"])
 
-    def check_made_with(self, config: Config, name: str) -> None:
+    def check_made_with(self, config: Config, name: str = "the configuration given") -> None:
         """Raise a UserError unless classes and sizes are those of a configuration, which `name` names."""
-        if self.provenance.settings != prepared_with(config):
-            raise UserError(
-                f"{self.path}: prepared with other settings than those of {name}; prepare again with --config {name}"
-            )
+        wanted = prepared_with(config)
+        for section in ("classes", "data"):
+            if self.provenance.settings[section] != wanted[section]:
+                raise UserError(
+                    f"{self.path}: prepared with another `{section}` than that of {name}; prepare again with it, "
+                    "or give the configuration that was prepared with"
+                )
 
     def split(self, name: str) -> list[Row]:
         """Give the images of one split.

@@ -266,7 +266,7 @@ def test_there_are_only_so_many_folds(data, sources, tiny_config, tmp_path: Path
 def test_missing_sources_and_data_prepared_otherwise_are_told(data, tiny_config, tmp_path: Path) -> None:
     assert "give --masks" in message("classifier", data, tmp_path / "run", tiny_config())
     other = tiny_config("data.image_size=48")
-    assert "prepared with other settings" in message("coarse", data, tmp_path / "run", other)
+    assert "prepared with another `data`" in message("coarse", data, tmp_path / "run", other)
     assert "no such file, run or bundle" in message(
         "coarse", data, tmp_path / "run", tiny_config("coarse.initial_weights=nowhere.safetensors")
     )

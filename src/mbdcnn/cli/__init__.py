@@ -59,6 +59,11 @@ def _run(verb: Verb) -> int:
         message = "stopped"
     except OSError as error:
         message = f"{error.filename or 'output'}: {error.strerror or error}"
+    except Exception as error:
+        # Told by name because torch may not be loaded.
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        message = "the GPU has too little memory; lower training.batch_size with --set, or choose --device cpu"
     else:
         return 0
     print(f"mbdcnn: {message}", file=sys.stderr)

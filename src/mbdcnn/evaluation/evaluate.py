@@ -49,12 +49,15 @@ def evaluate(
         progress: told the images done.
 
     Raises:
-        UserError: the data were prepared with other settings, or hold images the model was trained on.
+        UserError: the data were prepared with other settings, hold images the model was trained on, or are not kept at
+            all the scales that the protocol looks at.
     """
     rows = [row for row in data.split(split) if row.has_mask or row.label is not None]
     data.check_made_with(bundle.config, str(bundle.path))
     if not allow_training_images:
         _check_unseen(bundle, rows, data)
+    if split == "train" and protocol == "paper":
+        raise UserError(f"{data.path}: training images are not kept at all scales; score them with --protocol fast")
     settings = {"split": split, "protocol": protocol, "bootstrap": bundle.config.evaluation.bootstrap_samples}
     inputs = {"model": bundle.provenance.fingerprint, "data": data.provenance.fingerprint}
     if Report.is_current(out, settings, inputs):

@@ -64,9 +64,12 @@ def _check_related(runs: dict[str, Run]) -> None:
 
 
 def _joined_config(runs: dict[str, Run]) -> Config:
-    """Take each network's section from its own run, the rest from the last."""
-    sections: dict[str, Any] = {stage: getattr(runs[stage].config, stage) for stage in STAGES}
-    return runs["enhanced"].config.model_copy(update=sections)
+    """Take each network's section from its own run, the rest from the last; leave out paths of this machine."""
+    config = runs["enhanced"].config
+    sections: dict[str, Any] = {"enhanced": config.enhanced}
+    for stage in ("coarse", "classifier"):
+        sections[stage] = getattr(runs[stage].config, stage).model_copy(update={"initial_weights": None})
+    return config.model_copy(update=sections)
 
 
 def _write_ids(runs: dict[str, Run], draft: Draft) -> None:

@@ -86,7 +86,7 @@ def train(
             finite.
     """
     _check_fold(stage, config, fold)
-    data.check_made_with(config, "this configuration")
+    data.check_made_with(config)
     settings, inputs = _settings(stage, config, fold), _inputs(stage, data, config, sources)
     if Run.is_current(out, settings, inputs):
         return Run.open(out)

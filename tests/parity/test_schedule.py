@@ -1,0 +1,21 @@
+"""The learning rate of every kind of step, against the authors' schedule."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mbdcnn.config import load_config
+from mbdcnn.training.optim import polynomial
+
+GOLDEN = json.loads((Path(__file__).parent / "protocol.json").read_text())["poly_lr"]
+
+
+@pytest.mark.parametrize("step", GOLDEN["values"])
+def test_learning_rate(step: str) -> None:
+    settings = load_config("paper").classifier.training
+    assert settings.length == f"{GOLDEN['max_iter']} steps"
+    factor = polynomial(int(step), steps=GOLDEN["max_iter"], power=settings.poly_power)
+    assert settings.learning_rate * factor == pytest.approx(GOLDEN["values"][step], rel=1e-9)
