@@ -138,7 +138,7 @@ def test_data_that_cannot_train_are_told_before_training(raw: Path, tiny_config,
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"data"}
 
 
-def test_training_images_are_not_scored_at_scales_they_lack(experiment: SimpleNamespace, tmp_path: Path) -> None:
+def test_training_images_are_not_scored_at_scales_they_lack(experiment, tmp_path: Path) -> None:
     results = experiment.results
     with pytest.raises(UserError, match="--protocol fast"):
         evaluate(results.bundle, results.data, "train", tmp_path / "report", allow_training_images=True)
