@@ -160,7 +160,7 @@ class Training(Section):
     poly_power: Annotated[float, Field(ge=0)] = 0.9
     """The rate at step t of T is `learning_rate * (1 - t / T) ** poly_power`."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """L2 penalty on all weights."""
+    """Share of each weight taken off at each step, times the rate (decoupled, as in AdamW)."""
     batch_size: Positive = 16
     """Samples in one optimiser step, over all devices."""
     length: Duration = "500 epochs"

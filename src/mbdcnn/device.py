@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from mbdcnn.errors import UserError
@@ -20,9 +21,9 @@ def choose_device(name: str) -> torch.device:
 
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, index = name.partition(":")
-    if kind not in {"cpu", "cuda"} or (index and not index.isdigit()):
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
         raise UserError(f"device {name}: unknown; give auto, cpu, cuda or cuda:N")
-    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+    index = name.partition(":")[2]
+    if name != "cpu" and int(index or 0) >= torch.cuda.device_count():
         raise UserError(f"device {name}: not there; this machine has {torch.cuda.device_count()} CUDA devices")
     return torch.device(name)

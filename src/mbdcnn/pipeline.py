@@ -64,7 +64,10 @@ def run(
     bundle = write_bundle({"coarse": coarse, "classifier": classifier, "enhanced": enhanced}, out / "bundle")
     split = split or ("test" if any(row.split == "test" for row in data.rows) else "validation")
     with bar(f"evaluate {split}") as progress:
-        report = evaluate(bundle, data, split, out / "report", device=device, progress=progress)
+        samples = config.evaluation.bootstrap_samples
+        report = evaluate(
+            bundle, data, split, out / "report", device=device, bootstrap_samples=samples, progress=progress
+        )
     return Results(data, masks, bundle, report)
 
 

@@ -52,7 +52,7 @@ def test_doing_it_again_does_nothing(experiment, raw: Path, copy: Path, bar) -> 
     ("override", "redone"),
     [
         ("runtime.workers=1", set()),
-        ("evaluation.bootstrap_samples=21", set()),
+        ("evaluation.bootstrap_samples=21", {"report"}),
         ("enhanced.training.length=1 epoch", {"runs/enhanced", "bundle", "report"}),
         ("classifier.training.length=3 steps", {"runs/classifier", "runs/enhanced", "bundle", "report"}),
         ("cam=relu", {"runs/enhanced", "bundle", "report"}),

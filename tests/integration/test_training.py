@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +22,8 @@ from mbdcnn.models.weights import load_weights
 from mbdcnn.training import segmentation
 from mbdcnn.training.engine import MetricsTable
 from mbdcnn.training.fit import Sources, train
+
+ONE_EPOCH = "coarse.training.length=1 epoch"
 
 
 def table(run: Run) -> list[dict[str, float]]:
@@ -282,3 +285,54 @@ def test_initial_weights_are_where_training_starts(data, longer: Run, tiny_confi
     start, end = load_file(longer.weights), load_file(run.path / "last.safetensors")
     assert all(torch.equal(start[name], end[name]) for name in start)
     assert "initial_weights" in run.provenance.inputs
+
+
+def test_images_behind_the_starting_weights_count_as_trained_on(data, longer: Run, tiny_config, tmp_path: Path) -> None:
+    before = tmp_path / "before"
+    shutil.copytree(longer.path, before)
+    ids = json.loads((before / "ids.json").read_text())
+    ids["training"].append(hashed_id("an image of somewhere else"))
+    (before / "ids.json").write_text(json.dumps(ids))
+    run = train("coarse", data, tmp_path / "run", tiny_config(ONE_EPOCH, f"coarse.initial_weights={before}"))
+    assert set(json.loads((run.path / "ids.json").read_text())["training"]) == set(ids["training"])
+    assert "imported" not in run.provenance.facts
+
+
+def test_starting_weights_of_unknown_origin_are_recorded(data, longer: Run, tiny_config, tmp_path: Path) -> None:
+    run = train("coarse", data, tmp_path / "run", tiny_config(ONE_EPOCH, f"coarse.initial_weights={longer.weights}"))
+    assert run.provenance.facts["imported"].startswith("mbdcnn's coarse")
+    start = run.provenance.facts["starting_weights"]
+    assert start["used"] > 100
+    assert start["initial"] == []
+    assert start["dropped"] == {}
+
+
+def test_enhanced_must_be_able_to_start_as_coarse(data, sources: Sources, tiny_config, tmp_path: Path) -> None:
+    other = tiny_config("enhanced.network.decoder_channels=16")
+    assert "give enhanced.network the settings of coarse.network" in message(
+        "enhanced", data, tmp_path / "run", other, sources
+    )
+
+
+def test_a_training_that_could_not_be_sealed_is_resumed(data, tiny_config, tmp_path: Path, monkeypatch) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    config = tiny_config(ONE_EPOCH)
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_seal", full)
+        with pytest.raises(OSError, match="No space left"):
+            train("coarse", data, tmp_path / "run", config)
+    steps: list[int] = []
+    run = train(
+        "coarse",
+        data,
+        tmp_path / "run",
+        config,
+        interrupted="resume",
+        progress=lambda done, total, note="": steps.append(done),
+    )
+    assert steps == []
+    whole = train("coarse", data, tmp_path / "whole", config)
+    assert run.weights.read_bytes() == whole.weights.read_bytes()
+    assert not (run.path / "checkpoints" / "best.ckpt").exists()

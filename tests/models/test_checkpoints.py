@@ -290,3 +290,10 @@ def one_line(path, read) -> str:
     assert message.startswith(str(path))
     assert "\n" not in message
     return message
+
+
+def test_a_bias_that_matters_is_never_taken_for_zero() -> None:
+    network = MaskGuidedClassifier(ClassificationNetwork(backbone="mobilenet_v2", width=0.1, depth=1), 3)
+    state = {name: tensor for name, tensor in network.state_dict().items() if not name.endswith(".bias")}
+    missing = {name for name in network.state_dict() if name.endswith(".bias")}
+    assert set(import_state_dict(network, state).initial) == missing

@@ -58,6 +58,19 @@ def test_picture_mask_and_coarse_mask_stay_together_pixel_by_pixel(seed: int, se
     assert moved_truth.mean() > 0.05
 
 
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+def test_autocast_of_the_networks_does_not_coarsen_the_geometry(interpolation: str) -> None:
+    truth = blobs(6)
+    augment = Augmenter(Augmentation.model_validate(STILL | WILD | {"interpolation": interpolation}), SIDE)
+    torch.manual_seed(0)
+    images, (moved,) = augment(as_pictures(truth), [truth])
+    torch.manual_seed(0)
+    with torch.autocast("cpu", torch.bfloat16):
+        images_again, (moved_again,) = augment(as_pictures(truth), [truth])
+    assert torch.equal(images, images_again)
+    assert torch.equal(moved, moved_again)
+
+
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
 def test_with_crops_and_other_sizes_they_stay_together_up_to_the_borders(seed: int, interpolation: str) -> None:

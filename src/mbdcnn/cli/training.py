@@ -146,7 +146,8 @@ class ImportWeights(Configured):
         for each in imported:
             print(f"{each.file}: {each.report.summary()}; now the {each.run.stage} run {each.run.path}")
             if self.verbose:
-                print(*(f"  dropped {name}: {reason}" for name, reason in each.report.dropped.items()), sep="\n")
+                lines = [f"  dropped {name}: {reason}" for name, reason in each.report.dropped.items()]
+                print(*lines, *(f"  left at initialisation {name}" for name in each.report.initial), sep="\n")
         if len(imported) > 1:
             print(f"{self.out / 'bundle'}: a model; the images it was trained on are not known")
 

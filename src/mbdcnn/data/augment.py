@@ -49,6 +49,13 @@ class Augmenter:
         Returns:
             Images and masks at `side` x `side`.
         """
+        # bfloat16 has 8 bits: positions would be half a pixel off, and differently for image and mask.
+        with torch.autocast(images.device.type, enabled=False):
+            return self._change(images, masks, frames)
+
+    def _change(
+        self, images: AnyImages, masks: list[AnyMasks], frames: Float[Tensor, "b 2"] | None
+    ) -> tuple[AnyImages, list[AnyMasks]]:
         moves = self.draw_moves(len(images)).to(images.device)
         crops = torch.eye(3).to(moves).expand_as(moves) if frames is None else self.draw_crops(frames)
         if self.settings.interpolation == "nearest":

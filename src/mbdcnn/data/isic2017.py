@@ -106,6 +106,8 @@ def read_labels(file: Path, classes: tuple[str, ...]) -> dict[str, int]:
                 labels[image_id] = _label(row, classes, where)
     except UnicodeDecodeError:
         raise UserError(f"{file}: not a text file in UTF-8") from None
+    except csv.Error as error:
+        raise UserError(f"{file}: not CSV: {error}") from None
     return labels
 
 

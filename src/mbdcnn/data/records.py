@@ -9,8 +9,8 @@ from pathlib import Path
 
 from mbdcnn.errors import UserError
 
-# What no common file system takes in a name, and names that mean a folder.
-_UNSAFE = re.compile(r'[/\\:*?"<>|\x00-\x1f]|^\.*$|[. ]$|^ ')
+# What no common file system takes in a name, bytes that are not UTF-8, and names that mean a folder.
+_UNSAFE = re.compile(r'[/\\:*?"<>|\x00-\x1f\ud800-\udfff]|^\.*$|[. ]$|^ ')
 
 
 @dataclass(frozen=True)

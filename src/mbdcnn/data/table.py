@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 from mbdcnn.data.records import RawData, Record, class_index
 from mbdcnn.errors import UserError
@@ -47,7 +48,14 @@ def _read_lines(file: Path) -> tuple[list[_Line], list[str]]:
     except UnicodeDecodeError:
         raise UserError(f"{file}: not UTF-8; save it as 'CSV UTF-8'") from None
     delimiter = _delimiter(text.partition("\n")[0])
-    reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+    try:
+        return _lines(file, reader)
+    except csv.Error as error:
+        raise UserError(f"{file} row {reader.line_num}: not CSV: {error}; is a quote left open?") from None
+
+
+def _lines(file: Path, reader: Any) -> tuple[list[_Line], list[str]]:
     header = [name.strip().casefold() for name in next(reader, [])]
     _check_header(file, header)
     lines: list[_Line] = []
@@ -59,7 +67,7 @@ def _read_lines(file: Path) -> tuple[list[_Line], list[str]]:
             raise UserError(f"{where}: {len(row)} cells under {len(header)} columns; quote cells that hold a comma")
         cells = [cell.strip() for cell in row] + [""] * (len(header) - len(row))
         line = _Line(dict(zip(header, cells, strict=True)), where)
-        if not line.cells["image"]:
+        if not Path(line.cells["image"].replace("\\", "/")).stem:
             raise UserError(f"{where}: no image")
         lines.append(line)
     if not lines:

@@ -34,6 +34,7 @@ def evaluate(
     protocol: ProtocolName = "paper",
     device: str = "auto",
     allow_training_images: bool = False,
+    bootstrap_samples: int | None = None,
     progress: Progress = silent,
 ) -> Report:
     """Score a model on a split, or give the report at `out` if it is of just this.
@@ -46,6 +47,7 @@ def evaluate(
         protocol: `paper` for the authors' protocol, `fast` for one view of each network.
         device: where the networks run.
         allow_training_images: score even images that the model was trained on.
+        bootstrap_samples: resamples behind each interval; as in the model's configuration if None.
         progress: told the images done.
 
     Raises:
@@ -58,16 +60,15 @@ def evaluate(
         _check_unseen(bundle, rows, data)
     if split == "train" and protocol == "paper":
         raise UserError(f"{data.path}: training images are not kept at all scales; score them with --protocol fast")
-    settings = {"split": split, "protocol": protocol, "bootstrap": bundle.config.evaluation.bootstrap_samples}
+    samples = bundle.config.evaluation.bootstrap_samples if bootstrap_samples is None else bootstrap_samples
+    settings = {"split": split, "protocol": protocol, "bootstrap": samples}
     inputs = {"model": bundle.provenance.fingerprint, "data": data.provenance.fingerprint}
     if Report.is_current(out, settings, inputs):
         return Report.open(out)
     with Report.writing(out, settings, inputs) as draft:
         predictor = Predictor.load(bundle.path, device=device)
         scores = _score(predictor, data, rows, protocol, progress)
-        summary = summarise(
-            scores, bundle.config.classes, bundle.config.evaluation.bootstrap_samples, bundle.config.seed
-        )
+        summary = summarise(scores, bundle.config.classes, samples, bundle.config.seed)
         facts = _facts(bundle, data, rows, split, protocol)
         (draft.path / "metrics.json").write_text(to_json({**summary, "facts": facts}))
         write_per_image_csv(draft.path / "per_image.csv", scores, bundle.config.classes)
@@ -133,6 +134,10 @@ def _facts(
         "mbdcnn": mbdcnn.__version__,
     }
     cautions = []
+    trained = bundle.ids("training")
+    seen = sum(hashed_id(row.id) in trained for row in rows)
+    if seen:
+        cautions.append(f"{seen} of these images trained the model, so the scores say nothing about new images")
     if chosen:
         cautions.append(f"{chosen} of these images chose the model's weights, so the scores flatter")
     if bundle.imported:

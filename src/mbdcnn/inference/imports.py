@@ -58,6 +58,7 @@ def import_run(
         save_config(config, draft.path / "config.yaml")
         (draft.path / "ids.json").write_text(json.dumps({"training": [], "selection": []}))
         draft.facts |= {"imported": report.source, "file": file.name, "initial": list(report.initial)}
+        draft.facts |= {"used": list(report.used), "dropped": report.dropped}
     return Imported(file, Run.open(out), report)
 
 

@@ -127,7 +127,7 @@ def _write_tables(out: Path, entries: Sequence[dict[str, Any]], classes: Sequenc
 
 def _write_text(path: Path, text: str) -> None:
     draft = path.with_name(f".{path.name}")
-    draft.write_text(text, newline="")
+    draft.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
     draft.replace(path)
 
 

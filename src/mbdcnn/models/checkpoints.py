@@ -152,16 +152,20 @@ def import_state_dict(network: Network, state: State) -> ImportReport:
         )
     own = network.state_dict()
     fitting, dropped = _translate(source, state, own)
-    zeros = {
-        name: torch.zeros_like(own[name])
-        for name in own
-        if name.endswith(".bias") and name not in fitting and name.replace(".bias", ".weight") in fitting
-    }
+    zeros = {name: torch.zeros_like(own[name]) for name in _needless_biases(own, fitting) if name not in fitting}
     used = fitting | zeros
     for name, tensor in used.items():
         own[name].copy_(tensor)
     initial = tuple(name for name in own if name not in used and not name.endswith("num_batches_tracked"))
     return ImportReport(source.name, tuple(used), dropped, initial)
+
+
+def _needless_biases(own: State, fitting: State) -> Iterable[str]:
+    """Name the biases of filled convolutions before a batch norm, which takes any bias away again."""
+    for name in own:
+        convolution, _, kind = name.rpartition(".0.")
+        if kind == "bias" and f"{convolution}.0.weight" in fitting and f"{convolution}.1.running_mean" in own:
+            yield name
 
 
 def shape_of(tensor: Tensor) -> str:

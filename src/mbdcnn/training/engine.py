@@ -99,7 +99,6 @@ def _write_weights(task: Task, checkpoints: Path, draft: Draft, best: ModelCheck
     )
     save_weights(draft.path / "best.safetensors", task.network)
     draw_curves(draft.path / "metrics.csv", draft.path / "curves.png")
-    (checkpoints / "best.ckpt").unlink()
     assert best.best_model_score is not None
     draft.facts |= {
         "score": task.score,

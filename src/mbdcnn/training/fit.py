@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, Literal
 import lightning
 from torch.utils.data import DataLoader
 
-from mbdcnn.artifacts import Bundle, Draft, MaskSet, PreparedData, Run, check_same_data, draft_path
+from mbdcnn.artifacts import Draft, MaskSet, PreparedData, Run, check_same_data, draft_path
 from mbdcnn.config import Config, Training, save_config
 from mbdcnn.data.datasets import (
     ClassificationPatches,
@@ -25,13 +24,14 @@ from mbdcnn.errors import UserError
 from mbdcnn.manifest import Row, hashed_id
 from mbdcnn.models import build_classifier, build_network
 from mbdcnn.models.checkpoints import Network
-from mbdcnn.models.weights import import_weights, load_weights
+from mbdcnn.models.weights import load_weights
 from mbdcnn.progress import Progress, silent
 from mbdcnn.provenance import file_digest
 from mbdcnn.training.classification import ClassificationTask
 from mbdcnn.training.engine import fit
 from mbdcnn.training.loaders import (
     classification_rows,
+    enough,
     segmentation_rows,
     total_steps,
     training_loader,
@@ -39,9 +39,12 @@ from mbdcnn.training.loaders import (
     validation_steps,
 )
 from mbdcnn.training.segmentation import EnhancedSegmentationTask, SegmentationTask
+from mbdcnn.training.start import Start, continue_from_coarse, find_start, start_network
 from mbdcnn.training.task import Task
 
 Stage = Literal["coarse", "classifier", "enhanced"]
+MARK = Path("checkpoints", "identity")
+"""File of an unfinished run that says what it is trained from."""
 Interrupted = Literal["refuse", "resume", "restart", "resume or restart"]
 
 
@@ -92,12 +95,16 @@ def train(
         return Run.open(out)
     _prepare_draft(out, Run.identity_of(settings, inputs), interrupted)
     with Run.writing(out, settings, inputs, keep=True) as draft:
-        (draft.path / "identity").write_text(Run.identity_of(settings, inputs))
+        mark = draft.path / MARK
+        mark.parent.mkdir(exist_ok=True)
+        mark.write_text(Run.identity_of(settings, inputs))
         save_config(config, draft.path / "config.yaml")
-        task, loaders, rows = _assemble(stage, data, config, sources, fold)
+        start = find_start(stage, config)
+        task, loaders, rows = _assemble(stage, data, config, sources, fold, start, draft)
         fit(task, loaders, draft, config.runtime.device, progress)
-        _write_ids(draft, rows)
-        (draft.path / "identity").unlink()
+        _write_ids(draft, rows, start)
+    # Only now: a training that could not be sealed, on a full disk, is resumed from these.
+    (out / "checkpoints" / "best.ckpt").unlink(missing_ok=True)
     return Run.open(out)
 
 
@@ -129,24 +136,10 @@ def _inputs(stage: Stage, data: PreparedData, config: Config, sources: Sources) 
             raise UserError(f"train {stage}: give --{name}, made from {data.path}")
         check_same_data(source, data)
         inputs[name] = source.provenance.fingerprint
-    weights = _initial_weights(stage, config)
-    if weights is not None:
-        inputs["initial_weights"] = file_digest(weights)
+    start = find_start(stage, config)
+    if start is not None:
+        inputs["initial_weights"] = file_digest(start.weights)
     return inputs
-
-
-def _initial_weights(stage: Stage, config: Config) -> Path | None:
-    given: str | None = getattr(getattr(config, stage), "initial_weights", None)
-    if given is None:
-        return None
-    path = Path(given)
-    if (path / Run.filename).is_file():
-        return Run.open(path).weights
-    if (path / Bundle.filename).is_file():
-        return Bundle.open(path).weights(stage)
-    if not path.is_file():
-        raise UserError(f"{stage}.initial_weights: {path}: no such file, run or bundle")
-    return path
 
 
 def _prepare_draft(out: Path, identity: str, interrupted: Interrupted) -> None:
@@ -155,7 +148,7 @@ def _prepare_draft(out: Path, identity: str, interrupted: Interrupted) -> None:
         # Stopped before anything was learnt.
         shutil.rmtree(draft, ignore_errors=True)
         return
-    mark = draft / "identity"
+    mark = draft / MARK
     same = mark.is_file() and mark.read_text() == identity
     if interrupted == "refuse":
         remedy = "--resume to continue it or " if same else ""
@@ -167,13 +160,18 @@ def _prepare_draft(out: Path, identity: str, interrupted: Interrupted) -> None:
 
 
 def _assemble(
-    stage: Stage, data: PreparedData, config: Config, sources: Sources, fold: int | None
+    stage: Stage,
+    data: PreparedData,
+    config: Config,
+    sources: Sources,
+    fold: int | None,
+    start: Start | None,
+    draft: Draft,
 ) -> tuple[Task, tuple[DataLoader[Any], DataLoader[Any]], dict[str, list[Row]]]:
     lightning.seed_everything(config.seed, verbose=False)
     network = build_network(stage, config)
-    weights = _initial_weights(stage, config)
-    if weights is not None:
-        logging.getLogger("mbdcnn").info("%s: %s", weights, import_weights(weights, network).summary())
+    if start is not None:
+        draft.facts |= start_network(network, start)
     if stage == "classifier":
         return _classification(network, data, config, sources)
     return _segmentation(stage, network, data, config, sources, fold)
@@ -186,7 +184,7 @@ def _segmentation(
     rows = {split: segmentation_rows(data, split) for split in ("train", "validation")}
     if fold is not None:
         folds = fold_of(data.split("train"), config.coarse.folds)
-        rows["train"] = [row for row in rows["train"] if folds[row.id] != fold]
+        rows["train"] = enough([row for row in rows["train"] if folds[row.id] != fold], data, "train", "in a fold")
     samples = SegmentationTraining(data, rows["train"], sources.masks)
     validation = SegmentationValidation(data, rows["validation"], sources.masks)
     options: dict[str, Any] = {
@@ -202,7 +200,7 @@ def _segmentation(
     else:
         assert sources.coarse is not None
         assert sources.classifier is not None
-        import_weights(sources.coarse.weights, network)
+        continue_from_coarse(network, sources.coarse)
         classifier = build_classifier(sources.classifier.config)
         load_weights(sources.classifier.weights, classifier)
         task = EnhancedSegmentationTask(network, section.training, classifier=classifier, cam=config.cam, **options)
@@ -240,10 +238,11 @@ def _loaders(
     return order, validation_loader(validation)
 
 
-def _write_ids(draft: Draft, rows: dict[str, list[Row]]) -> None:
+def _write_ids(draft: Draft, rows: dict[str, list[Row]], start: Start | None) -> None:
+    before = start or Start(draft.path)
     ids = {
-        "training": sorted(hashed_id(row.id) for row in rows["train"]),
-        "selection": sorted(hashed_id(row.id) for row in rows["validation"]),
+        "training": sorted({hashed_id(row.id) for row in rows["train"]} | before.training),
+        "selection": sorted({hashed_id(row.id) for row in rows["validation"]} | before.selection),
     }
     (draft.path / "ids.json").write_text(json.dumps(ids, indent=0))
     draft.facts |= {"training_images": len(rows["train"]), "validation_images": len(rows["validation"])}

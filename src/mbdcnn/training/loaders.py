@@ -31,7 +31,7 @@ def segmentation_rows(data: PreparedData, split: str) -> list[Row]:
         UserError: fewer than two, too few for batch norm to train on.
     """
     rows = [row for row in data.split(split) if row.has_mask]
-    return _enough(rows, data, split, "with a mask")
+    return enough(rows, data, split, "with a mask")
 
 
 def classification_rows(data: PreparedData, split: str) -> list[Row]:
@@ -40,7 +40,7 @@ def classification_rows(data: PreparedData, split: str) -> list[Row]:
     Raises:
         UserError: fewer than two, or of validation images all in one class, so that no AUC can choose the weights.
     """
-    rows = _enough([row for row in data.split(split) if row.label is not None], data, split, "with a label")
+    rows = enough([row for row in data.split(split) if row.label is not None], data, split, "with a label")
     labels = {row.label for row in rows}
     if split == "validation" and len(labels) < 2:
         (only,) = labels
@@ -106,7 +106,8 @@ def validation_steps(settings: Training, samples: int) -> list[int]:
     return [*range(first, steps, every), steps]
 
 
-def _enough(rows: list[Row], data: PreparedData, split: str, what: str) -> list[Row]:
+def enough(rows: list[Row], data: PreparedData, split: str, what: str) -> list[Row]:
+    """Give the rows back, or raise a UserError if they are too few for batch norm to train on."""
     if len(rows) < 2:
         raise UserError(f"{data.path}: {len(rows)} {split} images {what}; training takes at least 2")
     return rows

@@ -1,0 +1,98 @@
+"""Where a network's starting weights come from, and what is known of the images behind them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mbdcnn.artifacts import Bundle, Run
+from mbdcnn.config import Config
+from mbdcnn.errors import UserError
+from mbdcnn.models.checkpoints import Network
+from mbdcnn.models.weights import import_weights
+
+LESION_NETWORKS = ("mbdcnn's", "the MB-DCNN authors'")
+"""Kinds of checkpoint that were trained on lesions, perhaps on the very images of an evaluation."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Starting weights, and the hashed ids of the images they were trained and selected on."""
+
+    weights: Path
+    training: frozenset[str] = frozenset()
+    selection: frozenset[str] = frozenset()
+    facts: dict[str, Any] = field(default_factory=dict)
+    """`imported`, where the images behind them are not known."""
+
+
+def find_start(stage: str, config: Config) -> Start | None:
+    """Look up the starting weights that a configuration names; None for a random start.
+
+    Raises:
+        UserError: they are not there.
+    """
+    given: str | None = getattr(getattr(config, stage), "initial_weights", None)
+    if given is None:
+        return None
+    path = Path(given)
+    if (path / Run.filename).is_file():
+        run = Run.open(path)
+        known = json.loads((run.path / "ids.json").read_text())
+        facts = {name: run.provenance.facts[name] for name in ("imported",) if name in run.provenance.facts}
+        return Start(run.weights, frozenset(known["training"]), frozenset(known["selection"]), facts)
+    if (path / Bundle.filename).is_file():
+        bundle = Bundle.open(path)
+        facts = {"imported": str(path)} if bundle.imported else {}
+        return Start(
+            bundle.weights(stage), frozenset(bundle.ids("training")), frozenset(bundle.ids("selection")), facts
+        )
+    if not path.is_file():
+        raise UserError(f"{stage}.initial_weights: {path}: no such file, run or bundle")
+    return Start(path)
+
+
+def start_network(network: Network, start: Start) -> dict[str, Any]:
+    """Fill a network from its starting weights.
+
+    Returns:
+        Facts for the run: every tensor dropped or left at initialisation, and whether the images are unknown.
+
+    Raises:
+        UserError: the weights do not fit.
+    """
+    log = logging.getLogger("mbdcnn")
+    report = import_weights(start.weights, network)
+    log.info("%s: %s", start.weights, report.summary())
+    gaps = [name for name in report.initial if name.startswith("encoder.")]
+    if gaps:
+        log.warning("%s: %d tensors of the encoder, such as %s, start at random", start.weights, len(gaps), gaps[0])
+    facts: dict[str, Any] = {
+        "starting_weights": {
+            "source": report.source,
+            "used": len(report.used),
+            "dropped": report.dropped,
+            "initial": list(report.initial),
+        }
+    }
+    if start.facts or (not start.training and report.source.startswith(LESION_NETWORKS)):
+        facts["imported"] = start.facts.get("imported", report.source)
+    return facts
+
+
+def continue_from_coarse(network: Network, coarse: Run) -> None:
+    """Start enhanced-SN as coarse-SN, all but the layer that mixes in the activation map.
+
+    Raises:
+        UserError: the two networks have other sizes.
+    """
+    report = import_weights(coarse.weights, network)
+    gaps = [name for name in report.initial if not name.startswith("guidance.")]
+    if gaps:
+        raise UserError(
+            f"{coarse.path}: enhanced-SN starts as this network, but {gaps[0]} does not fit; "
+            "give enhanced.network the settings of coarse.network"
+        )
