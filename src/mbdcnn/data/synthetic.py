@@ -54,6 +54,7 @@ def generate(
     images_per_split: Mapping[str, int] = IMAGES_PER_SPLIT,
     size: tuple[int, int] = (192, 144),
     seed: int = 0,
+    progress: Progress = silent,
 ) -> None:
     """Write a data set that `read_raw` recognises as ISIC-2017; the same seed gives the same bytes.
 
@@ -62,7 +63,9 @@ def generate(
         images_per_split: how many pictures in each of `train`, `validation` and `test`.
         size: usual width and height; some pictures are a little smaller, larger or square.
         seed: what everything is drawn from.
+        progress: told the pictures done.
     """
+    done, total = 0, sum(images_per_split.get(split, 0) for split in SPLIT_NAMES)
     for number, (split, name) in enumerate(SPLIT_NAMES.items()):
         count = images_per_split.get(split, 0)
         if count == 0:
@@ -81,6 +84,8 @@ def generate(
             if index < 3:
                 _superpixels(picture).save(pictures / f"{image_id}_superpixels.png")
             rows.append((image_id, float(kind == 1), float(kind == 2)))
+            done += 1
+            progress(done, total)
         _write_csv(out / f"{name}_Part3_GroundTruth.csv", ("image_id", "melanoma", "seborrheic_keratosis"), rows)
         ages = [(row[0], 30 + index % 50, ("female", "male")[index % 2]) for index, row in enumerate(rows)]
         _write_csv(pictures / f"{name}_Data_metadata.csv", ("image_id", "age_approximate", "sex"), ages)
