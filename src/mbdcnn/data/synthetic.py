@@ -17,6 +17,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
 
 from mbdcnn.data.isic2017 import SPLIT_NAMES
+from mbdcnn.progress import Progress, silent
 
 Plane = npt.NDArray[np.float32]
 """One value a pixel, height x width."""
