@@ -292,12 +292,21 @@ class MaskSet(Artifact):
         """Packed coarse masks in the order of the data's patches."""
         return _mapped(self.path / "patches.npy")
 
-    def check_made_for(self, data: PreparedData) -> None:
-        """Raise a UserError unless the masks belong to these pictures."""
-        check_same_data(self, data)
+
+class Trained(Artifact):
+    """A folder of trained weights, with what they were trained with and on."""
+
+    @cached_property
+    def config(self) -> Config:
+        """What it was trained with."""
+        return load_config(self.path)
+
+    def ids(self, use: str) -> set[str]:
+        """Hashed ids of the images used for `training` or `selection`."""
+        return set(json.loads((self.path / "ids.json").read_text())[use])
 
 
-class Run(Artifact):
+class Run(Trained):
     """One trained network: `best.safetensors` and `last.safetensors`, the resolved `config.yaml`, `metrics.csv`."""
 
     filename = "run.json"
@@ -307,11 +316,6 @@ class Run(Artifact):
     def stage(self) -> str:
         """`coarse`, `classifier` or `enhanced`."""
         return str(self.provenance.settings["stage"])
-
-    @cached_property
-    def config(self) -> Config:
-        """What it was trained with."""
-        return load_config(self.path)
 
     @property
     def weights(self) -> Path:
@@ -340,24 +344,15 @@ class Run(Artifact):
             )
 
 
-class Bundle(Artifact):
+class Bundle(Trained):
     """The three networks with all that prediction needs, laid out as a Hugging Face hub folder."""
 
     filename = "config.json"
     version = 1
 
-    @cached_property
-    def config(self) -> Config:
-        """What the networks were trained with."""
-        return load_config(self.path)
-
     def weights(self, stage: str) -> Path:
         """Weights of the `coarse`, `classifier` or `enhanced` network."""
         return self.path / f"{stage}.safetensors"
-
-    def ids(self, use: str) -> set[str]:
-        """Hashed ids of the images used for `training` or `selection`."""
-        return set(json.loads((self.path / "ids.json").read_text())[use])
 
     @property
     def imported(self) -> list[str]:

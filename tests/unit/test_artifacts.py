@@ -226,7 +226,7 @@ def test_an_artefact_of_other_data_is_refused(tmp_path: Path) -> None:
     with MaskSet.writing(tmp_path / "masks", {}, {"data": mine.provenance.fingerprint}):
         pass
     masks = MaskSet.open(tmp_path / "masks")
-    masks.check_made_for(mine)
+    check_same_data(masks, mine)
     with pytest.raises(UserError, match="made from other data than"):
         check_same_data(masks, other)
 

@@ -73,8 +73,7 @@ def _joined_config(runs: dict[str, Run]) -> Config:
 
 
 def _write_ids(runs: dict[str, Run], draft: Draft) -> None:
-    ids = {stage: json.loads((runs[stage].path / "ids.json").read_text()) for stage in STAGES}
-    uses = {use: sorted({name for stage in STAGES for name in ids[stage][use]}) for use in ("training", "selection")}
+    uses = {use: sorted(set().union(*(run.ids(use) for run in runs.values()))) for use in ("training", "selection")}
     (draft.path / "ids.json").write_text(json.dumps(uses, indent=0))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader
 
 from mbdcnn.artifacts import Draft, MaskSet, PreparedData, Run, check_same_data, draft_path
 from mbdcnn.config import Config, Training, save_config
@@ -17,6 +17,7 @@ from mbdcnn.data.datasets import (
     ClassificationPatches,
     SegmentationTraining,
     SegmentationValidation,
+    TrainingOrder,
     balancing_weights,
 )
 from mbdcnn.data.folds import fold_of
@@ -29,13 +30,11 @@ from mbdcnn.progress import Progress, silent
 from mbdcnn.provenance import file_digest
 from mbdcnn.training.classification import ClassificationTask
 from mbdcnn.training.engine import fit
-from mbdcnn.training.loaders import (
+from mbdcnn.training.schedule import (
     classification_rows,
     enough,
     segmentation_rows,
     total_steps,
-    training_loader,
-    validation_loader,
     validation_steps,
 )
 from mbdcnn.training.segmentation import EnhancedSegmentationTask, SegmentationTask
@@ -45,6 +44,7 @@ from mbdcnn.training.task import Task
 Stage = Literal["coarse", "classifier", "enhanced"]
 MARK = Path("checkpoints", "identity")
 """File of an unfinished run that says what it is trained from."""
+VALIDATION_BATCH = 32
 Interrupted = Literal["refuse", "resume", "restart", "resume or restart"]
 
 
@@ -90,7 +90,8 @@ def train(
     """
     _check_fold(stage, config, fold)
     data.check_made_with(config)
-    settings, inputs = _settings(stage, config, fold), _inputs(stage, data, config, sources)
+    start = find_start(stage, config)
+    settings, inputs = _settings(stage, config, fold), _inputs(stage, data, sources, start)
     if Run.is_current(out, settings, inputs):
         return Run.open(out)
     _prepare_draft(out, Run.identity_of(settings, inputs), interrupted)
@@ -99,7 +100,6 @@ def train(
         mark.parent.mkdir(exist_ok=True)
         mark.write_text(Run.identity_of(settings, inputs))
         save_config(config, draft.path / "config.yaml")
-        start = find_start(stage, config)
         task, loaders, rows = _assemble(stage, data, config, sources, fold, start, draft)
         fit(task, loaders, draft, config.runtime.device, progress)
         _write_ids(draft, rows, start)
@@ -127,7 +127,7 @@ def _settings(stage: Stage, config: Config, fold: int | None) -> dict[str, Any]:
     return settings
 
 
-def _inputs(stage: Stage, data: PreparedData, config: Config, sources: Sources) -> dict[str, str]:
+def _inputs(stage: Stage, data: PreparedData, sources: Sources, start: Start | None) -> dict[str, str]:
     needed = {"coarse": (), "classifier": ("masks",), "enhanced": ("masks", "coarse", "classifier")}[stage]
     inputs = {"data": data.provenance.fingerprint}
     for name in needed:
@@ -136,7 +136,6 @@ def _inputs(stage: Stage, data: PreparedData, config: Config, sources: Sources) 
             raise UserError(f"train {stage}: give --{name}, made from {data.path}")
         check_same_data(source, data)
         inputs[name] = source.provenance.fingerprint
-    start = find_start(stage, config)
     if start is not None:
         inputs["initial_weights"] = file_digest(start.weights)
     return inputs
@@ -233,9 +232,19 @@ def _classification(
 def _loaders(
     task: Task, samples: Any, validation: Any, settings: Training, weights: Any = None
 ) -> tuple[DataLoader[Any], DataLoader[Any]]:
-    boundaries = validation_steps(settings, len(samples))
-    order = training_loader(samples, settings, boundaries, task.seed, lambda: task.global_step, weights)
-    return order, validation_loader(validation)
+    order = TrainingOrder(
+        len(samples),
+        settings.batch_size,
+        validation_steps(settings, len(samples)),
+        task.seed,
+        current_step=lambda: task.global_step,
+        weights=weights,
+    )
+    in_turn = BatchSampler(range(len(validation)), VALIDATION_BATCH, drop_last=False)
+    return (
+        DataLoader(samples, sampler=order, batch_size=None),
+        DataLoader(validation, sampler=in_turn, batch_size=None),
+    )
 
 
 def _write_ids(draft: Draft, rows: dict[str, list[Row]], start: Start | None) -> None:

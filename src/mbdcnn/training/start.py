@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,9 +40,8 @@ def find_start(stage: str, config: Config) -> Start | None:
     path = Path(given)
     if (path / Run.filename).is_file():
         run = Run.open(path)
-        known = json.loads((run.path / "ids.json").read_text())
         facts = {name: run.provenance.facts[name] for name in ("imported",) if name in run.provenance.facts}
-        return Start(run.weights, frozenset(known["training"]), frozenset(known["selection"]), facts)
+        return Start(run.weights, frozenset(run.ids("training")), frozenset(run.ids("selection")), facts)
     if (path / Bundle.filename).is_file():
         bundle = Bundle.open(path)
         facts = {"imported": str(path)} if bundle.imported else {}

@@ -1,27 +1,12 @@
-"""Loaders of training and validation batches."""
+"""Which images are trained and validated on, and at which steps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
-from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
-
 from mbdcnn.artifacts import PreparedData
 from mbdcnn.config import Training, in_steps
-from mbdcnn.data.datasets import (
-    ClassificationPatches,
-    SegmentationTraining,
-    TrainingOrder,
-    steps_per_epoch,
-)
+from mbdcnn.data.datasets import steps_per_epoch
 from mbdcnn.errors import UserError
 from mbdcnn.manifest import Row
-
-Samples = SegmentationTraining | ClassificationPatches
-VALIDATION_BATCH = 32
 
 
 def segmentation_rows(data: PreparedData, split: str) -> list[Row]:
@@ -49,48 +34,6 @@ def classification_rows(data: PreparedData, split: str) -> list[Row]:
             "choosing the classifier by AUC takes at least two classes"
         )
     return rows
-
-
-def training_loader(
-    samples: Samples,
-    settings: Training,
-    boundaries: Sequence[int],
-    seed: int,
-    current_step: Callable[[], int],
-    weights: npt.NDArray[np.float64] | None = None,
-    rank: int = 0,
-    world_size: int = 1,
-) -> DataLoader[Any]:
-    """Give the batches of each step in the order that seed and step say."""
-    order = TrainingOrder(
-        len(samples),
-        settings.batch_size,
-        boundaries,
-        seed,
-        current_step=current_step,
-        weights=weights,
-        rank=rank,
-        world_size=world_size,
-    )
-    return DataLoader(samples, sampler=order, batch_size=None)
-
-
-def validation_loader(samples: Samples, rank: int = 0, world_size: int = 1) -> DataLoader[Any]:
-    """Give every sample once, in order."""
-    own = range(rank, len(samples), world_size)
-    batches = BatchSampler(_Positions(own), VALIDATION_BATCH, drop_last=False)
-    return DataLoader(samples, sampler=batches, batch_size=None)
-
-
-class _Positions(SequentialSampler):
-    def __init__(self, positions: range) -> None:
-        self.positions = positions
-
-    def __iter__(self) -> Any:
-        return iter(self.positions)
-
-    def __len__(self) -> int:
-        return len(self.positions)
 
 
 def total_steps(settings: Training, samples: int) -> int:
