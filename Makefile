@@ -11,8 +11,8 @@ test: .venv/ready
 	$(BIN)/pytest -m "not slow and not gpu"
 
 lint: .venv/ready
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests experiments
+	$(BIN)/ruff format --check src tests experiments
 
 types: .venv/ready
 	$(BIN)/mypy

@@ -318,6 +318,12 @@ class Run(Trained):
         return str(self.provenance.settings["stage"])
 
     @property
+    def fold(self) -> tuple[int, int] | None:
+        """The fold of the training images it did not see, as number and count of folds; None if there is none."""
+        fold = self.provenance.settings.get("fold")
+        return None if fold is None else (fold[0], fold[1])
+
+    @property
     def weights(self) -> Path:
         """The weights that did best on validation."""
         return self.path / "best.safetensors"
@@ -383,12 +389,17 @@ def _mapped(file: Path) -> Bytes:
 
 
 def check_same_data(artifact: Artifact, data: PreparedData) -> None:
-    """Raise a UserError unless `artifact` was made from just these prepared pictures."""
+    """Raise a UserError unless `artifact` was made from just these prepared pictures.
+
+    An imported network, trained elsewhere, goes with any pictures of its classes, if the whole of it was imported.
+    """
     made_from = artifact.provenance.inputs.get("data")
-    if made_from is None:
-        raise UserError(
-            f"{artifact.path}: imported, not trained on {data.path}; train from it, as initial_weights of the network"
-        )
+    if made_from is None and isinstance(artifact, Run):
+        artifact.check_whole()
+        classes = tuple(artifact.provenance.settings["classes"])
+        if classes != data.classes:
+            raise UserError(f"{artifact.path}: for the classes {classes}, {data.path} has {data.classes}")
+        return
     if made_from != data.provenance.fingerprint:
         raise UserError(
             f"{artifact.path}: made from other data than {data.path}; make it again from these, or name the data "

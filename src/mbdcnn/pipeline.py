@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mbdcnn.artifacts import Bundle, MaskSet, PreparedData, Report, Run
 from mbdcnn.config import Config
+from mbdcnn.data.folds import Fold
 from mbdcnn.data.prepare import prepare
 from mbdcnn.errors import UserError
 from mbdcnn.evaluation.evaluate import evaluate
@@ -53,7 +54,9 @@ def run(
     _check_trainable(data)
     coarse = _train("coarse", data, out / "runs" / "coarse", config, Sources(), bar)
     folds = [
-        _train("coarse", data, out / "runs" / f"coarse-fold{fold}", config, Sources(), bar, fold)
+        _train(
+            "coarse", data, out / "runs" / f"coarse-fold{fold}", config, Sources(), bar, Fold(fold, config.coarse.folds)
+        )
         for fold in range(config.coarse.folds)
     ]
     with bar("coarse masks") as progress:
@@ -78,8 +81,8 @@ def _check_trainable(data: PreparedData) -> None:
 
 
 def _train(
-    stage: Stage, data: PreparedData, out: Path, config: Config, sources: Sources, bar: Bar, fold: int | None = None
+    stage: Stage, data: PreparedData, out: Path, config: Config, sources: Sources, bar: Bar, fold: Fold | None = None
 ) -> Run:
-    title = f"train {stage}" + ("" if fold is None else f", fold {fold}")
+    title = f"train {stage}" + ("" if fold is None else f", fold {fold.number}/{fold.of}")
     with bar(title) as progress:
         return train(stage, data, out, config, sources, fold=fold, interrupted="resume or restart", progress=progress)

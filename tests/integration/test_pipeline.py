@@ -109,7 +109,7 @@ def generate_masks_of(other: PreparedData, experiment, folder: Path) -> MaskSet:
 
 def test_a_run_of_another_fold_is_refused(experiment, data, tmp_path: Path) -> None:
     runs = [Run.open(experiment.out / "runs" / name) for name in ("coarse", "coarse-fold1", "coarse-fold0")]
-    with pytest.raises(UserError, match="not the run that leaves out fold 0 of 2"):
+    with pytest.raises(UserError, match="not the run that leaves out fold 0/2"):
         generate_masks(runs[0], data, tmp_path / "masks", folds=runs[1:])
 
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from mbdcnn.artifacts import Run, draft_path, unpack
 from mbdcnn.data.augment import Augmenter
+from mbdcnn.data.folds import Fold
 from mbdcnn.errors import UserError
 from mbdcnn.inference import masks
 from mbdcnn.manifest import hashed_id
@@ -258,12 +259,27 @@ def test_where_losses_are_not_looked_at_one_by_one_the_epochs_mean_is(tmp_path: 
         rows.on_train_epoch_end(trainer, None)
 
 
+def test_every_stage_leaves_out_the_same_fold(data, sources, experiment, tiny_config, tmp_path: Path) -> None:
+    fold = Fold(1, 2)
+    config = tiny_config("classifier.training.length=1 step", "enhanced.training.length=1 step")
+    coarse = Run.open(experiment.out / "runs" / "coarse-fold1")
+    classifier = train("classifier", data, tmp_path / "classifier", config, Sources(sources.masks), fold=fold)
+    guides = Sources(sources.masks, coarse, classifier)
+    enhanced = train("enhanced", data, tmp_path / "enhanced", config, guides, fold=fold)
+    assert coarse.ids("training") == classifier.ids("training") == enhanced.ids("training")
+    assert coarse.fold == classifier.fold == enhanced.fold == (1, 2)
+
+
 @pytest.mark.parametrize(
-    ("stage", "fold", "part"),
-    [("coarse", 2, "coarse.folds is 2"), ("coarse", -1, "folds count from 0"), ("classifier", 0, "only coarse")],
+    ("fold", "part"), [(Fold(0, 2), "the coarse run that leaves out fold 0/2"), (Fold(1, 3), "fold 1/3")]
 )
-def test_there_are_only_so_many_folds(data, sources, tiny_config, tmp_path: Path, stage, fold, part) -> None:
-    assert part in message(stage, data, tmp_path / "run", tiny_config(), sources, fold=fold)
+def test_a_network_that_saw_the_fold_guides_no_training_without_it(
+    data, sources, experiment, tiny_config, tmp_path: Path, fold: Fold, part: str
+) -> None:
+    assert part in message("enhanced", data, tmp_path / "run", tiny_config(), sources, fold=fold)
+    guides = Sources(sources.masks, Run.open(experiment.out / "runs" / "coarse-fold1"), sources.classifier)
+    assert part in message("enhanced", data, tmp_path / "run", tiny_config(), guides, fold=fold)
+    assert "was trained on all folds" in message("enhanced", data, tmp_path / "run", tiny_config(), guides)
 
 
 def test_missing_sources_and_data_prepared_otherwise_are_told(data, tiny_config, tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
 from mbdcnn.errors import UserError
+from mbdcnn.models.folding import fold_batch_norm
 from mbdcnn.models.weights import load_weights, save_weights
 
 pytestmark = [
@@ -17,6 +20,23 @@ pytestmark = [
 def outputs(network, inputs):
     result = network(*inputs)
     return result if isinstance(result, tuple) else (result,)
+
+
+@torch.no_grad()
+def test_folded_batch_norm_changes_no_output(tiny, inputs_for, kind, variant):
+    network = tiny(kind, variant).eval()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for values, spread in ((module.running_mean, 0.3), (module.bias, 0.3)):
+                values.normal_(0, spread)
+            module.running_var.uniform_(0.3, 3)
+            module.weight.uniform_(0.5, 1.5)
+    inputs = inputs_for(kind, 2)
+    expected = outputs(network, inputs)
+    folded = fold_batch_norm(copy.deepcopy(network))
+    assert not [module for module in folded.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for output, wanted in zip(outputs(folded, inputs), expected, strict=True):
+        torch.testing.assert_close(output, wanted, rtol=1e-4, atol=1e-4 * float(wanted.abs().max()))
 
 
 @pytest.mark.parametrize("size", [(16, 16), (48, 80), (64, 32)])

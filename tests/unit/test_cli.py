@@ -145,7 +145,7 @@ def test_what_a_user_can_mend_is_one_line(capsys, raw: Path, config_file: Path, 
     fails(capsys, "train", "coarse", "--data", tmp_path, *config, saying="prepared.json is missing")
     data = ("--data", experiment.out / "data", "--out", tmp_path / "run", *config)
     fails(capsys, "train", "classifier", *data, saying="give --masks")
-    fails(capsys, "train", "coarse", *data, "--fold", "4", saying="coarse.folds is 2")
+    fails(capsys, "train", "coarse", *data, "--fold", "4", saying="fold 4: expected NUMBER/FOLDS")
     fails(capsys, "train", "coarse", *data, "--resume", "--restart", saying="not both")
     fails(capsys, "train", "coarse", *data, "--set", "coarse.training.precision=fp16", saying="needs a GPU")
     classifier = experiment.out / "runs" / "classifier"

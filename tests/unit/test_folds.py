@@ -4,10 +4,12 @@ import random
 from collections import Counter
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mbdcnn.data.folds import fold_of
+from mbdcnn.data.folds import Fold, fold_of
+from mbdcnn.errors import UserError
 from mbdcnn.manifest import Row
 
 
@@ -64,3 +66,19 @@ def test_the_division_is_that_of_the_ids_and_is_mixed() -> None:
     assert [fold[f"image{number}"] for number in range(30)] != [number % 3 for number in range(30)]
     renamed = fold_of([replace(row, id=f"other-{row.id}") for row in rows], 3)
     assert [renamed[f"other-{row.id}"] for row in rows] != [fold[row.id] for row in rows]
+
+
+def test_a_fold_and_the_others_make_up_all_rows() -> None:
+    rows = [row(number, number % 3, None) for number in range(20)]
+    seen = []
+    for number in range(4):
+        others, inside = Fold.parse(f"{number}/4").split(rows)
+        assert sorted([*others, *inside], key=lambda each: int(each.id[5:])) == rows
+        seen += inside
+    assert len(seen) == len(rows)
+
+
+@pytest.mark.parametrize("text", ["", "1", "5/5", "-1/5", "0/1", "a/b", "1/5/2", "0/0"])
+def test_what_is_no_fold_is_told(text: str) -> None:
+    with pytest.raises(UserError, match="expected NUMBER/FOLDS"):
+        Fold.parse(text)

@@ -22,11 +22,12 @@ from mbdcnn.errors import UserError
 from mbdcnn.evaluation.evaluate import evaluate
 from mbdcnn.inference.bundle import write_bundle
 from mbdcnn.inference.imports import import_model, import_run
+from mbdcnn.inference.masks import generate_masks
 from mbdcnn.inference.predictor import Predictor
 from mbdcnn.models import build_network
 from mbdcnn.models.checkpoints import AUTHORS_DEEPLAB, XCEPTION, _our_name
 from mbdcnn.models.weights import load_weights, read_state_dict, save_weights
-from mbdcnn.training.fit import train
+from mbdcnn.training.fit import Sources, train
 
 NAMES = json.loads((Path(__file__).parents[1] / "parity" / "reference_state_dicts.json").read_text())
 TINY = ["width=0.05", "depth=1", "decoder_channels=8", "low_level_channels=4"]
@@ -243,12 +244,30 @@ def test_training_starts_from_an_imported_run_of_any_network(tmp_path: Path, kin
     torch.testing.assert_close(trained[name], start[name], rtol=0, atol=1e-6)
 
 
-def test_an_imported_run_is_no_stage_of_a_training(files: dict[str, Path], data: PreparedData, tmp_path: Path) -> None:
-    from mbdcnn.inference.masks import generate_masks
+def test_whole_imported_networks_stand_in_for_trained_ones(
+    files: dict[str, Path], data: PreparedData, tmp_path: Path
+) -> None:
+    coarse, classifier = (import_run(files[stage], tmp_path / stage, PAPER).run for stage in ("coarse", "classifier"))
+    masks = generate_masks(coarse, data, tmp_path / "masks")
+    short = {"length": "1 step", "batch_size": 2, "precision": "fp32"}
+    training = PAPER.enhanced.training.model_copy(update=short)
+    config = PAPER.model_copy(update={"enhanced": PAPER.enhanced.model_copy(update={"training": training})})
+    enhanced = train("enhanced", data, tmp_path / "enhanced", config, Sources(masks, coarse, classifier))
+    bundle = write_bundle({"coarse": coarse, "classifier": classifier, "enhanced": enhanced}, tmp_path / "bundle")
+    assert bundle.imported == ["coarse", "classifier"]
+    assert len(bundle.ids("training")) == 4
 
-    run = import_run(files["coarse"], tmp_path / "run", PAPER).run
-    message = one_line(lambda: generate_masks(run, data, tmp_path / "masks"))
-    assert "imported, not trained on" in message
+
+def test_an_imported_run_that_does_not_fit_is_no_stage_of_a_training(
+    files: dict[str, Path], data: PreparedData, tmp_path: Path
+) -> None:
+    state = authors_state("coarse")
+    torch.save({name: tensor for name, tensor in state.items() if "cat_conv" not in name}, tmp_path / "part.pth")
+    partial = import_run(tmp_path / "part.pth", tmp_path / "partial", PAPER).run
+    assert "as initialised; train" in one_line(lambda: generate_masks(partial, data, tmp_path / "masks"))
+    others = PAPER.model_copy(update={"classes": ("benign", "melanoma")})
+    other = import_run(files["coarse"], tmp_path / "other", others).run
+    assert "for the classes" in one_line(lambda: generate_masks(other, data, tmp_path / "masks"))
 
 
 def test_a_bundle_of_our_own_runs_has_nothing_imported() -> None:

@@ -29,8 +29,8 @@ class Train(Configured):
     """Run of coarse-SN that enhanced-SN starts from."""
     classifier: Path | None = None
     """Run of mask-CN that guides enhanced-SN."""
-    fold: int | None = None
-    """Leave out this fold of `coarse.folds`, counted from 0 (coarse only)."""
+    fold: str | None = None
+    """Leave out this fold of the training images: 0/5 to 4/5 for five folds."""
     resume: bool = False
     """Go on with a run that was interrupted."""
     restart: bool = False
@@ -39,6 +39,7 @@ class Train(Configured):
     def run(self) -> None:
         """Train and say how good it got."""
         from mbdcnn.artifacts import MaskSet, PreparedData, Run
+        from mbdcnn.data.folds import Fold
         from mbdcnn.training.fit import Sources, train
 
         sources = Sources(
@@ -57,7 +58,7 @@ class Train(Configured):
                 out,
                 self.load(),
                 sources,
-                fold=self.fold,
+                fold=Fold.parse(self.fold) if self.fold else None,
                 interrupted=interrupted,  # type: ignore[arg-type]
                 progress=progress,
             )

@@ -5,8 +5,40 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple, Self
 
+from mbdcnn.errors import UserError
 from mbdcnn.manifest import Row
+
+
+class Fold(NamedTuple):
+    """One of several folds: the part of the training images that a network does not see."""
+
+    number: int
+    """Counted from 0."""
+    of: int
+    """How many there are."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a fold such as `0/5`, the first of five.
+
+        Raises:
+            UserError: it is no such fold.
+        """
+        number, _, of = text.partition("/")
+        if not (number.isdecimal() and of.isdecimal() and int(of) > 1 and int(number) < int(of)):
+            raise UserError(f"fold {text}: expected NUMBER/FOLDS, counted from 0: 0/5 to 4/5 for five folds")
+        return cls(int(number), int(of))
+
+    def split(self, rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+        """Divide training images into those of the other folds and those of this one."""
+        fold = fold_of(rows, self.of)
+        inside = [fold[row.id] == self.number for row in rows]
+        return (
+            [row for row, is_in in zip(rows, inside, strict=True) if not is_in],
+            [row for row, is_in in zip(rows, inside, strict=True) if is_in],
+        )
 
 
 def fold_of(rows: Sequence[Row], folds: int) -> dict[str, int]:

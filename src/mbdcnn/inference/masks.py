@@ -12,7 +12,7 @@ from mbdcnn.data.folds import fold_of
 from mbdcnn.device import choose_device
 from mbdcnn.errors import UserError
 from mbdcnn.inference.protocol import Logits, Pixels, six_view_masks
-from mbdcnn.inference.runtimes import TorchNetwork, channels_first
+from mbdcnn.inference.runtimes import TorchNetwork, channels_first, ready
 from mbdcnn.models import build_coarse
 from mbdcnn.models.weights import load_weights
 from mbdcnn.progress import Progress, silent
@@ -80,13 +80,13 @@ def _shares(coarse: Run, folds: Sequence[Run], data: PreparedData) -> list[tuple
 
 
 def _check_fold(run: Run, fold: int, folds: int) -> None:
-    if run.provenance.settings.get("fold") != [fold, folds]:
-        raise UserError(f"{run.path}: not the run that leaves out fold {fold} of {folds}")
+    if run.fold != (fold, folds):
+        raise UserError(f"{run.path}: not the run that leaves out fold {fold}/{folds}")
 
 
 def _network(run: Run, device: str) -> Callable[[Pixels], Logits]:
     place = choose_device(device)
     network = build_coarse(run.config)
     load_weights(run.weights, network)
-    logits = TorchNetwork(network.eval().to(place), place)
+    logits = TorchNetwork(ready(network, place), place)
     return lambda pixels: logits(channels_first(pixels))[0]

@@ -20,7 +20,7 @@ from mbdcnn.data.datasets import (
     TrainingOrder,
     balancing_weights,
 )
-from mbdcnn.data.folds import fold_of
+from mbdcnn.data.folds import Fold
 from mbdcnn.errors import UserError
 from mbdcnn.manifest import Row, hashed_id
 from mbdcnn.models import build_classifier, build_network
@@ -67,7 +67,7 @@ def train(
     config: Config,
     sources: Sources = Sources(),
     *,
-    fold: int | None = None,
+    fold: Fold | None = None,
     interrupted: Interrupted = "refuse",
     progress: Progress = silent,
 ) -> Run:
@@ -79,19 +79,18 @@ def train(
         out: folder of the run.
         config: its section for the stage, seed, classes and CAM mode count.
         sources: masks and runs the stage needs.
-        fold: leave out this one of `config.coarse.folds` folds of the training images (coarse only).
+        fold: leave out this fold of the training images.
         interrupted: what to do about an unfinished run at `out`. One that began with other settings or sources
             cannot be resumed.
         progress: told the steps done.
 
     Raises:
-        UserError: sources missing or of other data, no such fold, an unfinished run in the way, a loss that is not
-            finite.
+        UserError: sources missing, of other data or of another fold, an unfinished run in the way, a loss that is
+            not finite.
     """
-    _check_fold(stage, config, fold)
     data.check_made_with(config)
     start = find_start(stage, config)
-    settings, inputs = _settings(stage, config, fold), _inputs(stage, data, sources, start)
+    settings, inputs = _settings(stage, config, fold), _inputs(stage, data, sources, start, fold)
     if Run.is_current(out, settings, inputs):
         return Run.open(out)
     _prepare_draft(out, Run.identity_of(settings, inputs), interrupted)
@@ -108,26 +107,21 @@ def train(
     return Run.open(out)
 
 
-def _check_fold(stage: Stage, config: Config, fold: int | None) -> None:
-    if fold is not None and stage != "coarse":
-        raise UserError(f"train {stage}: only coarse is trained in folds; leave --fold out")
-    if fold is not None and not 0 <= fold < config.coarse.folds:
-        raise UserError(f"fold {fold}: coarse.folds is {config.coarse.folds}, and folds count from 0")
-
-
-def _settings(stage: Stage, config: Config, fold: int | None) -> dict[str, Any]:
+def _settings(stage: Stage, config: Config, fold: Fold | None) -> dict[str, Any]:
     section = getattr(config, stage).model_dump(mode="json")
-    folds = section.pop("folds", 0)
+    section.pop("folds", None)  # what the masks come from, not the network
     section.pop("initial_weights", None)  # its content counts, among the inputs
     settings = {"stage": stage, "classes": list(config.classes), "seed": config.seed, stage: section}
     if stage == "enhanced":
         settings["cam"] = config.cam
     if fold is not None:
-        settings["fold"] = [fold, folds]
+        settings["fold"] = list(fold)
     return settings
 
 
-def _inputs(stage: Stage, data: PreparedData, sources: Sources, start: Start | None) -> dict[str, str]:
+def _inputs(
+    stage: Stage, data: PreparedData, sources: Sources, start: Start | None, fold: Fold | None
+) -> dict[str, str]:
     needed = {"coarse": (), "classifier": ("masks",), "enhanced": ("masks", "coarse", "classifier")}[stage]
     inputs = {"data": data.provenance.fingerprint}
     for name in needed:
@@ -135,10 +129,18 @@ def _inputs(stage: Stage, data: PreparedData, sources: Sources, start: Start | N
         if source is None:
             raise UserError(f"train {stage}: give --{name}, made from {data.path}")
         check_same_data(source, data)
+        if isinstance(source, Run):
+            _check_same_fold(source, fold)
         inputs[name] = source.provenance.fingerprint
     if start is not None:
         inputs["initial_weights"] = file_digest(start.weights)
     return inputs
+
+
+def _check_same_fold(run: Run, fold: Fold | None) -> None:
+    if "imported" not in run.provenance.facts and run.fold != fold:
+        wanted = f"leaves out fold {fold.number}/{fold.of}" if fold else "was trained on all folds"
+        raise UserError(f"{run.path}: give the {run.stage} run that {wanted}")
 
 
 def _prepare_draft(out: Path, identity: str, interrupted: Interrupted) -> None:
@@ -163,7 +165,7 @@ def _assemble(
     data: PreparedData,
     config: Config,
     sources: Sources,
-    fold: int | None,
+    fold: Fold | None,
     start: Start | None,
     draft: Draft,
 ) -> tuple[Task, tuple[DataLoader[Any], DataLoader[Any]], dict[str, list[Row]]]:
@@ -172,18 +174,16 @@ def _assemble(
     if start is not None:
         draft.facts |= start_network(network, start)
     if stage == "classifier":
-        return _classification(network, data, config, sources)
+        return _classification(network, data, config, sources, fold)
     return _segmentation(stage, network, data, config, sources, fold)
 
 
 def _segmentation(
-    stage: Stage, network: Network, data: PreparedData, config: Config, sources: Sources, fold: int | None
+    stage: Stage, network: Network, data: PreparedData, config: Config, sources: Sources, fold: Fold | None
 ) -> tuple[Task, tuple[DataLoader[Any], DataLoader[Any]], dict[str, list[Row]]]:
     section = config.enhanced if stage == "enhanced" else config.coarse
     rows = {split: segmentation_rows(data, split) for split in ("train", "validation")}
-    if fold is not None:
-        folds = fold_of(data.split("train"), config.coarse.folds)
-        rows["train"] = enough([row for row in rows["train"] if folds[row.id] != fold], data, "train", "in a fold")
+    rows["train"] = _without(rows["train"], data, fold)
     samples = SegmentationTraining(data, rows["train"], sources.masks)
     validation = SegmentationValidation(data, rows["validation"], sources.masks)
     options: dict[str, Any] = {
@@ -207,11 +207,12 @@ def _segmentation(
 
 
 def _classification(
-    network: Network, data: PreparedData, config: Config, sources: Sources
+    network: Network, data: PreparedData, config: Config, sources: Sources, fold: Fold | None
 ) -> tuple[Task, tuple[DataLoader[Any], DataLoader[Any]], dict[str, list[Row]]]:
     section = config.classifier
     assert sources.masks is not None
     rows = {split: classification_rows(data, split) for split in ("train", "validation")}
+    rows["train"] = _without(rows["train"], data, fold)
     samples = ClassificationPatches(data, rows["train"], sources.masks)
     validation = ClassificationPatches(data, rows["validation"], sources.masks)
     weights = balancing_weights(samples.labels, section.balance) if section.balance else None
@@ -227,6 +228,14 @@ def _classification(
         classes=config.classes,
     )
     return task, _loaders(task, samples, validation, section.training, weights), rows
+
+
+def _without(rows: list[Row], data: PreparedData, fold: Fold | None) -> list[Row]:
+    if fold is None:
+        return rows
+    # The division is that of all training images, with a mask and a label or not, so that it is one for every network.
+    others = {row.id for row in fold.split(data.split("train"))[0]}
+    return enough([row for row in rows if row.id in others], data, "train", f"outside fold {fold.number}/{fold.of}")
 
 
 def _loaders(
