@@ -173,6 +173,9 @@ class Training(Section):
     """Arithmetic of the networks under autocast. `fp16` needs a GPU."""
     freeze_batch_norm: bool = False
     """Keep batch-norm statistics as they start."""
+    weight_averaging: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share that a running average of the weights keeps at each step (EMA), such as 0.998; the average is what is
+    validated and kept. 0 for none."""
     early_stopping: Positive | None = None
     """Stop after so many validations without a better one; never if not given."""
 
@@ -222,6 +225,8 @@ class Classifier(Section):
     augmentation: Augmentation = Augmentation(crop_probability=0)
     initial_weights: str | None = None
     """Starting weights: a weight file, or a run or bundle; random if not given."""
+    label_smoothing: Probability = 0.0
+    """Share of each label that is spread evenly over all classes."""
     balance: Probability = 0.0
     """Sampling of training patches: 0 as they come, 1 all classes equally often."""
 

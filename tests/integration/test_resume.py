@@ -32,6 +32,7 @@ def settings(tiny_config):
         "enhanced.training.length=4 epochs",
         "classifier.training.length=10 steps",
         "classifier.balance=0.5",
+        "classifier.training.weight_averaging=0.5",
         "coarse.augmentation.brightness=0.3",
     )
     return tiny_config(*lengths)

@@ -205,6 +205,36 @@ def test_frozen_batch_norm_keeps_its_statistics_and_the_weights_move(data, tiny_
         assert all(kept) is any(kept) is freeze
 
 
+def test_averaged_weights_are_validated_and_kept(data, tiny_config, tmp_path: Path) -> None:
+    """The average of one step's weights with share 0.5 lies half way between start and end of that step."""
+    settings = [f"coarse.training.{each}" for each in ("length=2 steps", "validate_every=1 step", "poly_power=0")]
+    run = train("coarse", data, tmp_path / "run", tiny_config(*settings, "coarse.training.weight_averaging=0.75"))
+    plain = [
+        load_file(
+            train("coarse", data, tmp_path / name, tiny_config(*settings, f"coarse.training.length={name}")).path
+            / "last.safetensors"
+        )
+        for name in ("1 step", "2 steps")
+    ]
+    averaged = load_file(run.path / "last.safetensors")
+    for name, value in averaged.items():
+        if value.is_floating_point():
+            # The first step's weights begin the average.
+            torch.testing.assert_close(value, 0.75 * plain[0][name] + 0.25 * plain[1][name], rtol=1e-4, atol=1e-6)
+    network = build_coarse(run.config)
+    load_weights(run.path / "last.safetensors", network)
+    assert plain_jaccard(data, network) == pytest.approx(table(run)[-1]["jaccard"], abs=1e-5)
+
+
+def test_smoothed_labels_cost_more_where_the_classifier_is_sure(data, sources, tiny_config, tmp_path: Path) -> None:
+    short = ("classifier.training.length=1 step", "classifier.training.validate_every=1 step")
+    loss = {}
+    for share in (0.0, 1.0):
+        config = tiny_config(*short, f"classifier.label_smoothing={share}")
+        loss[share] = table(train("classifier", data, tmp_path / str(share), config, sources))[0]["train_loss"]
+    assert loss[0.0] != loss[1.0]
+
+
 def test_early_stopping_stops(data, tiny_config, tmp_path: Path) -> None:
     settings = ("learning_rate=1e-20", "freeze_batch_norm=true", "early_stopping=2", "length=9 epochs")
     run = train("coarse", data, tmp_path / "run", tiny_config(*(f"coarse.training.{each}" for each in settings)))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mbdcnn.config import Config, Training, in_steps, load_config, save_config, shipped_configs
+from mbdcnn.config import Config, Section, Training, in_steps, load_config, save_config, shipped_configs
 from mbdcnn.errors import UserError
 
 
@@ -132,6 +132,22 @@ def test_the_papers_configuration_spells_out_every_default() -> None:
         return {name: keys(inner) for name, inner in value.items()} if isinstance(value, dict) else None
 
     assert keys(spelled) == keys(Config().model_dump(mode="json"))
+
+
+def test_the_papers_configuration_says_what_each_setting_means() -> None:
+    from importlib import resources
+
+    lines = (resources.files("mbdcnn") / "configs" / "paper.yaml").read_text().splitlines()
+    comments = " ".join(line.strip().removeprefix("# ") for line in lines if line.strip().startswith("#"))
+
+    def check(section: Section) -> None:
+        for name, field in type(section).model_fields.items():
+            if field.description:
+                assert " ".join(field.description.split()) in comments, name
+            if isinstance(value := getattr(section, name), Section):
+                check(value)
+
+    check(Config())
 
 
 def test_configurations_cannot_be_changed() -> None:

@@ -28,18 +28,21 @@ class ClassificationTask(Task):
         side: int,
         validation: ClassificationPatches,
         classes: tuple[str, ...],
+        label_smoothing: float,
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
         self.augment = Augmenter(augmentation, side)
         self.validation = validation
         self.classes = classes
+        self.label_smoothing = label_smoothing
         self.probabilities = torch.zeros(len(validation), len(classes))
 
     def loss(self, batch: Batch) -> Tensor:
         """Compute the cross-entropy on the augmented patches and their coarse masks."""
         images, (coarse,) = self.augment(as_images(batch["images"]), [as_masks(batch["coarse"])], None)
-        return F.cross_entropy(self.network(images, coarse).logits, batch["labels"])
+        logits = self.network(images, coarse).logits
+        return F.cross_entropy(logits, batch["labels"], label_smoothing=self.label_smoothing)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Keep the probabilities of each view."""

@@ -12,7 +12,7 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
@@ -57,7 +57,7 @@ def fit(
         checkpoints, "last", every_n_epochs=1, save_on_train_epoch_end=True, enable_version_counter=False
     )
     table = MetricsTable(draft.path / "metrics.csv", task, progress)
-    stopping = _early_stopping(task)
+    options = [*_early_stopping(task), *_weight_averaging(task)]
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     task.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     trainer = lightning.Trainer(
@@ -66,7 +66,7 @@ def fit(
         precision=PRECISIONS[task.settings.precision],
         max_steps=task.steps,
         max_epochs=-1,
-        callbacks=[table, *stopping, best, last],
+        callbacks=[table, *options, best, last],
         logger=TensorBoardLogger(draft.path, name="tensorboard", version=""),
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -88,6 +88,11 @@ def fit(
 def _early_stopping(task: Task) -> list[Callback]:
     patience = task.settings.early_stopping
     return [EarlyStopping(task.score, mode="max", patience=patience)] if patience else []
+
+
+def _weight_averaging(task: Task) -> list[Callback]:
+    share = task.settings.weight_averaging
+    return [EMAWeightAveraging(decay=share)] if share else []
 
 
 def _write_weights(task: Task, checkpoints: Path, draft: Draft, best: ModelCheckpoint) -> None:

@@ -226,6 +226,7 @@ def _classification(
         side=data.provenance.settings["data"]["image_size"],
         validation=validation,
         classes=config.classes,
+        label_smoothing=section.label_smoothing,
     )
     return task, _loaders(task, samples, validation, section.training, weights), rows
 
