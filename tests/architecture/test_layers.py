@@ -11,8 +11,8 @@ import mbdcnn
 
 SOURCE = Path(mbdcnn.__file__).parent
 LAYERS = (
-    {"errors", "types", "progress"},
-    {"config", "device", "provenance", "manifest"},
+    {"errors", "types", "progress", "processes"},
+    {"calibration", "config", "device", "provenance", "manifest"},
     {"artifacts", "losses", "metrics"},
     {"models", "data"},
     {"training", "inference"},

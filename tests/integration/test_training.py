@@ -282,7 +282,8 @@ def test_a_loss_that_is_not_finite_names_the_pictures_and_keeps_the_checkpoint(
 def test_where_losses_are_not_looked_at_one_by_one_the_epochs_mean_is(tmp_path: Path) -> None:
     rows = MetricsTable(tmp_path / "metrics.csv", SimpleNamespace(score="jaccard"), lambda *_: None)
     optimizer = SimpleNamespace(param_groups=[{"lr": 0.1}])
-    trainer = SimpleNamespace(callback_metrics={"train_loss": torch.tensor(1.0)}, optimizers=[optimizer], global_step=4)
+    trainer = SimpleNamespace(optimizers=[optimizer], is_global_zero=True)
+    trainer.global_step, trainer.callback_metrics = 4, {"train_loss": torch.tensor(1.0)}
     rows.on_train_epoch_end(trainer, None)
     trainer.global_step, trainer.callback_metrics = 8, {"train_loss": torch.tensor(float("nan"))}
     with pytest.raises(UserError, match="not finite between the steps 4 and 8"):

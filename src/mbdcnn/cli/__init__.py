@@ -52,6 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(verb: Verb) -> int:
     try:
+        verb.check_processes()
         verb.run()
     except UserError as error:
         message = str(error)

@@ -11,12 +11,14 @@ from tyro.conf import Positional, arg
 from mbdcnn.cli.data import Extra
 from mbdcnn.cli.verb import NOTICE, Configured, Verb
 from mbdcnn.errors import UserError
+from mbdcnn.processes import Processes
 
 
 @dataclass(kw_only=True)
 class Train(Configured):
-    """Train one of the three networks."""
+    """Train one of the three networks; several processes that `torchrun` or `srun` started train it together."""
 
+    shared = True
     stage: Positional[Literal["coarse", "classifier", "enhanced"]]
     """Which network: coarse-SN, mask-CN or enhanced-SN."""
     data: Path = Path("data")
@@ -63,7 +65,8 @@ class Train(Configured):
                 progress=progress,
             )
         facts = run.provenance.facts
-        print(f"{out}: best validation {facts['score']} {facts['best']:.4f} at step {facts['best_step']}")
+        if Processes.started().first:
+            print(f"{out}: best validation {facts['score']} {facts['best']:.4f} at step {facts['best_step']}")
 
 
 @dataclass(kw_only=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from tyro.conf import UseAppendAction, arg
 
 from mbdcnn.config import Config, load_config
+from mbdcnn.errors import UserError
+from mbdcnn.processes import Processes
 from mbdcnn.progress import Progress, bar
 
 NOTICE = "For research and education; not a medical device."
@@ -21,18 +23,27 @@ Settings = Annotated[UseAppendAction[tuple[str, ...]], arg(name="set", metavar="
 class Verb(ABC):
     """What all commands share."""
 
+    shared: ClassVar[bool] = False
+    """Whether several processes may share the work."""
+
     quiet: Annotated[bool, arg(aliases=["-q"])] = False
     """Draw no progress bars."""
     verbose: Annotated[bool, arg(aliases=["-v"])] = False
     """Say more about what is done."""
+
+    def check_processes(self) -> None:
+        """Raise a UserError if several processes were started for what one has to do."""
+        count = Processes.started().count
+        if count > 1 and not self.shared:
+            raise UserError(f"{count} processes were started, but this command works in one; start it alone")
 
     @abstractmethod
     def run(self) -> None:
         """Do the work; raise a UserError for what the user can mend."""
 
     def bar(self, title: str, *, of_bytes: bool = False) -> AbstractContextManager[Progress]:
-        """Open a progress bar."""
-        return bar(title, quiet=self.quiet, of_bytes=of_bytes)
+        """Open a progress bar, in the first of several processes."""
+        return bar(title, quiet=self.quiet or not Processes.started().first, of_bytes=of_bytes)
 
 
 @dataclass(kw_only=True)

@@ -22,6 +22,7 @@ from mbdcnn.errors import UserError
 from mbdcnn.models.weights import save_weights
 from mbdcnn.progress import Progress
 from mbdcnn.training.curves import draw_curves
+from mbdcnn.training.group import Group
 from mbdcnn.training.task import REMEDY, Task
 
 PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -33,6 +34,7 @@ def fit(
     draft: Draft,
     device: str,
     progress: Progress,
+    group: Group,
 ) -> None:
     """Train from the start or from the draft's last checkpoint, and write weights, table and curves.
 
@@ -42,6 +44,7 @@ def fit(
         draft: the run being written.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         progress: told the steps done.
+        group: the processes that train together; the first one writes.
 
     Raises:
         UserError: the device is not there or cannot compute in fp16, or the loss is not finite.
@@ -62,7 +65,10 @@ def fit(
     task.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     trainer = lightning.Trainer(
         accelerator=place.type,
-        devices=1 if place.index is None else [place.index],
+        devices=group.processes.on_this_node if place.index is None else [place.index],
+        num_nodes=group.processes.nodes,
+        strategy="ddp" if group.processes.count > 1 else "auto",
+        sync_batchnorm=group.processes.count > 1 and place.type == "cuda",
         precision=PRECISIONS[task.settings.precision],
         max_steps=task.steps,
         max_epochs=-1,
@@ -82,7 +88,8 @@ def fit(
         except SystemExit:
             # What Lightning turns Ctrl-C into.
             raise KeyboardInterrupt from None
-    _write_weights(task, checkpoints, draft, best)
+    if group.first:
+        _write_weights(task, checkpoints, draft, best)
 
 
 def _early_stopping(task: Task) -> list[Callback]:
@@ -125,6 +132,8 @@ class MetricsTable(Callback):
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *arguments: Any) -> None:
         """Move the bar."""
+        if not trainer.is_global_zero:
+            return
         note = f"{self.score} {self.best:.3f}" if self.rows else ""
         self.progress(trainer.global_step, pl_module.steps, note)
 
@@ -141,7 +150,8 @@ class MetricsTable(Callback):
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         self.rows.append({"step": trainer.global_step, "learning_rate": rate} | dict(sorted(logged.items())))
         self.best = max(self.best, logged.get(self.score, -np.inf))
-        write_table(self.path, self.rows)
+        if trainer.is_global_zero:
+            write_table(self.path, self.rows)
 
     def state_dict(self) -> dict[str, Any]:
         """Give the rows for the checkpoint."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import lightning
+import numpy as np
+import numpy.typing as npt
 from torch.utils.data import BatchSampler, DataLoader
 
 from mbdcnn.artifacts import Draft, MaskSet, PreparedData, Run, check_same_data, draft_path
@@ -30,6 +34,7 @@ from mbdcnn.progress import Progress, silent
 from mbdcnn.provenance import file_digest
 from mbdcnn.training.classification import ClassificationTask
 from mbdcnn.training.engine import fit
+from mbdcnn.training.group import Group, join
 from mbdcnn.training.schedule import (
     classification_rows,
     enough,
@@ -58,6 +63,20 @@ class Sources:
     """Starting weights of enhanced."""
     classifier: Run | None = None
     """Frozen giver of activation maps, for enhanced."""
+
+
+class Assembly(NamedTuple):
+    """A training put together."""
+
+    task: Task
+    samples: Any
+    validation: Any
+    rows: dict[str, list[Row]]
+    """Images by use, `train` and `validation`."""
+    weights: npt.NDArray[np.float64] | None = None
+    """Chances of the samples."""
+    facts: Mapping[str, Any] = {}
+    """What to record of the starting weights."""
 
 
 def train(
@@ -93,18 +112,39 @@ def train(
     settings, inputs = _settings(stage, config, fold), _inputs(stage, data, sources, start, fold)
     if Run.is_current(out, settings, inputs):
         return Run.open(out)
-    _prepare_draft(out, Run.identity_of(settings, inputs), interrupted)
+    group = join(config.runtime.device)
+    with _draft(out, settings, inputs, interrupted, group) as draft:
+        assembly = _assemble(stage, data, config, sources, fold, start)
+        if group.first:
+            save_config(config, draft.path / "config.yaml")
+            _write_ids(draft, assembly.rows, start)
+        draft.facts |= assembly.facts
+        loaders = _loaders(assembly, getattr(config, stage).training, group)
+        fit(assembly.task, loaders, draft, config.runtime.device, progress, group)
+    return Run.open(out)
+
+
+@contextmanager
+def _draft(
+    out: Path, settings: dict[str, Any], inputs: dict[str, str], interrupted: Interrupted, group: Group
+) -> Iterator[Draft]:
+    """Give the draft of a run; the first process looks at what lies there before the others, and alone writes."""
+    if not group.first:
+        group.wait()
+        yield Draft(draft_path(out))
+        group.wait()
+        return
+    identity = Run.identity_of(settings, inputs)
+    _prepare_draft(out, identity, interrupted)
     with Run.writing(out, settings, inputs, keep=True) as draft:
         mark = draft.path / MARK
         mark.parent.mkdir(exist_ok=True)
-        mark.write_text(Run.identity_of(settings, inputs))
-        save_config(config, draft.path / "config.yaml")
-        task, loaders, rows = _assemble(stage, data, config, sources, fold, start, draft)
-        fit(task, loaders, draft, config.runtime.device, progress)
-        _write_ids(draft, rows, start)
+        mark.write_text(identity)
+        group.wait()
+        yield draft
     # Only now: a training that could not be sealed, on a full disk, is resumed from these.
     (out / "checkpoints" / "best.ckpt").unlink(missing_ok=True)
-    return Run.open(out)
+    group.wait()
 
 
 def _settings(stage: Stage, config: Config, fold: Fold | None) -> dict[str, Any]:
@@ -167,20 +207,20 @@ def _assemble(
     sources: Sources,
     fold: Fold | None,
     start: Start | None,
-    draft: Draft,
-) -> tuple[Task, tuple[DataLoader[Any], DataLoader[Any]], dict[str, list[Row]]]:
+) -> Assembly:
     lightning.seed_everything(config.seed, verbose=False)
     network = build_network(stage, config)
-    if start is not None:
-        draft.facts |= start_network(network, start)
+    facts = {} if start is None else start_network(network, start)
     if stage == "classifier":
-        return _classification(network, data, config, sources, fold)
-    return _segmentation(stage, network, data, config, sources, fold)
+        assembly = _classification(network, data, config, sources, fold)
+    else:
+        assembly = _segmentation(stage, network, data, config, sources, fold)
+    return assembly._replace(facts=facts)
 
 
 def _segmentation(
     stage: Stage, network: Network, data: PreparedData, config: Config, sources: Sources, fold: Fold | None
-) -> tuple[Task, tuple[DataLoader[Any], DataLoader[Any]], dict[str, list[Row]]]:
+) -> Assembly:
     section = config.enhanced if stage == "enhanced" else config.coarse
     rows = {split: segmentation_rows(data, split) for split in ("train", "validation")}
     rows["train"] = _without(rows["train"], data, fold)
@@ -203,12 +243,12 @@ def _segmentation(
         classifier = build_classifier(sources.classifier.config)
         load_weights(sources.classifier.weights, classifier)
         task = EnhancedSegmentationTask(network, section.training, classifier=classifier, cam=config.cam, **options)
-    return task, _loaders(task, samples, validation, section.training), rows
+    return Assembly(task, samples, validation, rows)
 
 
 def _classification(
     network: Network, data: PreparedData, config: Config, sources: Sources, fold: Fold | None
-) -> tuple[Task, tuple[DataLoader[Any], DataLoader[Any]], dict[str, list[Row]]]:
+) -> Assembly:
     section = config.classifier
     assert sources.masks is not None
     rows = {split: classification_rows(data, split) for split in ("train", "validation")}
@@ -228,7 +268,7 @@ def _classification(
         classes=config.classes,
         label_smoothing=section.label_smoothing,
     )
-    return task, _loaders(task, samples, validation, section.training, weights), rows
+    return Assembly(task, samples, validation, rows, weights)
 
 
 def _without(rows: list[Row], data: PreparedData, fold: Fold | None) -> list[Row]:
@@ -239,21 +279,23 @@ def _without(rows: list[Row], data: PreparedData, fold: Fold | None) -> list[Row
     return enough([row for row in rows if row.id in others], data, "train", f"outside fold {fold.number}/{fold.of}")
 
 
-def _loaders(
-    task: Task, samples: Any, validation: Any, settings: Training, weights: Any = None
-) -> tuple[DataLoader[Any], DataLoader[Any]]:
+def _loaders(assembly: Assembly, settings: Training, group: Group) -> tuple[DataLoader[Any], DataLoader[Any]]:
+    rank, count = group.processes.rank, group.processes.count
+    group.check_batch(min(settings.batch_size, len(assembly.samples)))
     order = TrainingOrder(
-        len(samples),
+        len(assembly.samples),
         settings.batch_size,
-        validation_steps(settings, len(samples)),
-        task.seed,
-        current_step=lambda: task.global_step,
-        weights=weights,
+        validation_steps(settings, len(assembly.samples)),
+        assembly.task.seed,
+        current_step=lambda: assembly.task.global_step,
+        weights=assembly.weights,
+        rank=rank,
+        world_size=count,
     )
-    in_turn = BatchSampler(range(len(validation)), VALIDATION_BATCH, drop_last=False)
+    in_turn = BatchSampler(range(rank, len(assembly.validation), count), VALIDATION_BATCH, drop_last=False)
     return (
-        DataLoader(samples, sampler=order, batch_size=None),
-        DataLoader(validation, sampler=in_turn, batch_size=None),
+        DataLoader(assembly.samples, sampler=order, batch_size=None),
+        DataLoader(assembly.validation, sampler=in_turn, batch_size=None),
     )
 
 

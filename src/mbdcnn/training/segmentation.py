@@ -42,7 +42,7 @@ class SegmentationTask(Task):
         coarse = masks[1] if len(masks) > 1 else None
         loss = dice_rank_loss(self.logits(images, coarse), masks[0], self.loss_settings)
         parts = {"train_dice": loss.dice.detach(), "train_rank": loss.rank.detach()}
-        self.log_dict(parts, on_step=False, on_epoch=True, batch_size=len(images))
+        self.log_dict(parts, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         return loss.total
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:

@@ -52,7 +52,8 @@ class Task(lightning.LightningModule, ABC):
         if self.device.type == "cpu" and not torch.isfinite(loss):
             names = ", ".join(self.ids[position] for position in batch["positions"].tolist())
             raise UserError(f"the loss is {loss.item()} at step {self.global_step}, on the pictures {names}; {REMEDY}")
-        self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(batch["positions"]))
+        size = len(batch["positions"])
+        self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         return loss
 
     def on_train_epoch_start(self) -> None:

@@ -1,0 +1,122 @@
+"""Training by several processes, as `torchrun` starts them."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+
+from mbdcnn.cli import main
+from mbdcnn.config import Config, save_config
+from mbdcnn.errors import UserError
+from mbdcnn.processes import Processes
+from mbdcnn.training.fit import train
+
+ALIKE = [
+    "training.freeze_batch_norm=true",
+    "training.batch_size=8",
+    "training.length=4 steps",
+    "training.validate_every=2 steps",
+    "network.dropout=0",
+    *(f"augmentation.{name}=0" for name in ("crop_probability", "rotation", "translate_y", "shear")),
+    *(f"augmentation.{name}_flip=0" for name in ("vertical", "horizontal")),
+    "augmentation.scale=[1, 1]",
+]
+STAGES = ("coarse", "classifier", "enhanced")
+SCRIPT = """
+import sys, torch
+from mbdcnn.cli import main
+torch.set_num_threads(1)
+for line in open(sys.argv[1]):
+    try:
+        main(line.split())
+    except SystemExit as end:
+        if end.code:
+            raise
+"""
+
+
+@pytest.fixture
+def alike(tiny_config, sources) -> Config:
+    """Nothing random, and batch norm frozen, so that a picture's gradient does not depend on its neighbours."""
+    starts = (f"{stage}.initial_weights={getattr(sources, stage).path}" for stage in ("coarse", "classifier"))
+    return tiny_config(*(f"{stage}.{setting}" for stage in STAGES for setting in ALIKE), *starts)
+
+
+def table(run: Path) -> list[dict[str, float]]:
+    with (run / "metrics.csv").open(newline="") as stream:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(stream)]
+
+
+def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
+    options = ("--standalone", "--nproc-per-node=2")
+    command = [sys.executable, "-m", "torch.distributed.run", *options, *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR", "GLOO_SOCKET_IFNAME": "lo"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does(data, experiment, sources, alike: Config, tmp_path: Path) -> None:
+    save_config(alike, tmp_path / "alike.yaml")
+    options = f"--data {experiment.out / 'data'} --config {tmp_path / 'alike.yaml'}"
+    given = {
+        "coarse": "",
+        "classifier": f"--masks {sources.masks.path}",
+        "enhanced": f"--masks {sources.masks.path} --coarse {sources.coarse.path} "
+        f"--classifier {sources.classifier.path}",
+    }
+    lines = [f"train {stage} {options} --out {tmp_path / stage} {given[stage]}" for stage in STAGES]
+    (tmp_path / "lines.txt").write_text("\n".join(lines))
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = torchrun(tmp_path / "script.py", tmp_path / "lines.txt")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("best validation") == 3
+    for stage in STAGES:
+        alone = train(stage, data, tmp_path / f"{stage}-alone", alike, sources)
+        expected, found = (load_file(path / "last.safetensors") for path in (alone.path, tmp_path / stage))
+        for name, weights in expected.items():
+            assert found[name] == pytest.approx(weights, abs=2e-5), name
+        for one, two in zip(table(alone.path), table(tmp_path / stage), strict=True):
+            assert two == pytest.approx(one, abs=1e-4)
+    assert not list(tmp_path.glob(".*partial"))
+
+
+def test_only_training_is_shared(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit):
+        main(["masks"])
+    assert "2 processes were started, but this command works in one" in capsys.readouterr().err
+
+
+SLURM = {"SLURM_NTASKS": "8", "SLURM_PROCID": "5", "SLURM_NTASKS_PER_NODE": "4"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, Processes()),
+        (
+            {"TORCHELASTIC_RUN_ID": "x", "RANK": "3", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"},
+            Processes(3, 4, 2),
+        ),
+        (SLURM, Processes(5, 8, 4)),
+        (SLURM | {"SLURM_JOB_NAME": "interactive"}, Processes()),
+        ({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}, Processes()),
+    ],
+)
+def test_what_started_the_processes_is_recognised(environment: dict[str, str], expected: Processes) -> None:
+    found = Processes.started(environment)
+    assert found == expected
+    assert found.first == (found.rank == 0)
+    assert found.nodes * found.on_this_node == found.count
+
+
+def test_slurm_without_tasks_per_node_is_told() -> None:
+    with pytest.raises(UserError, match="give --ntasks-per-node"):
+        Processes.started({"SLURM_NTASKS": "2", "SLURM_PROCID": "0"})
