@@ -72,8 +72,8 @@ class Data(Section):
 class SegmentationNetwork(Section):
     """A DeepLabV3+ network at output stride 16."""
 
-    backbone: Literal["xception65", "mobilenet_v2"] = "xception65"
-    """Encoder. `xception65` is the paper's."""
+    backbone: str = "xception65"
+    """Encoder: `xception65`, the paper's, `mobilenet_v2`, or one that was registered."""
     width: Annotated[float, Field(gt=0)] = 1.0
     """Factor on the encoder's channel counts."""
     depth: Positive = 16
@@ -97,8 +97,8 @@ class SegmentationNetwork(Section):
 class ClassificationNetwork(Section):
     """The mask-guided classifier at output stride 16."""
 
-    backbone: Literal["xception", "mobilenet_v2"] = "xception"
-    """Trunk. `xception` is the paper's."""
+    backbone: str = "xception"
+    """Trunk: `xception`, the paper's, `mobilenet_v2`, or one that was registered."""
     width: Annotated[float, Field(gt=0)] = 1.0
     """Factor on the channel counts."""
     depth: Positive = 8

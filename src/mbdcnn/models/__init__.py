@@ -1,5 +1,6 @@
 """The networks as pure tensor modules, and their weights."""
 
+from mbdcnn.models.backbones import register_backbone
 from mbdcnn.models.classifier import Classification, MaskGuidedClassifier
 from mbdcnn.models.coarse import CoarseSegmenter
 from mbdcnn.models.enhanced import EnhancedSegmenter
@@ -25,4 +26,5 @@ __all__ = [
     "build_enhanced",
     "build_network",
     "guide",
+    "register_backbone",
 ]

@@ -82,7 +82,8 @@ class Source:
 
     name: str
     network: str
-    backbone: str
+    backbone: str | None
+    """None for one that was registered: its tensors tell nothing."""
     rules: tuple[Rule, ...] = ()
 
 
@@ -115,7 +116,7 @@ def identify(state: State) -> Source:
     Raises:
         UserError: none that is known.
     """
-    if "encoder.stem.0.0.weight" in state or "encoder.features.0.0.weight" in state:
+    if {"decoder.head.weight", "head.weight"} & state.keys():
         return _own(state)
     if "cam_conv.0.weight" in state:
         return Source("authors' enhanced-SN", "enhanced", "xception65", AUTHORS_DEEPLAB)
@@ -146,7 +147,7 @@ def import_state_dict(network: Network, state: State) -> ImportReport:
         UserError: unknown kind, another backbone, or a trunk of another width.
     """
     source = identify(state)
-    if source.backbone != network.backbone:
+    if source.backbone not in {None, network.backbone}:
         raise UserError(
             f"{source.name} weights do not fit a {type(network).__name__} with {network.backbone}; choose theirs"
         )
@@ -173,13 +174,15 @@ def shape_of(tensor: Tensor) -> str:
 
 
 def _own(state: State) -> Source:
-    if "encoder.features.0.0.weight" in state:
-        backbone = "mobilenet_v2"
-    else:
-        backbone = "xception65" if "encoder.entry1.conv1.norm.weight" in state else "xception"
+    marks = {
+        "encoder.features.0.0.weight": "mobilenet_v2",
+        "encoder.entry1.conv1.norm.weight": "xception65",
+        "encoder.tail.conv1.norm.weight": "xception",
+    }
+    backbone = next((backbone for name, backbone in marks.items() if name in state), None)
     segmenter = "enhanced" if "guidance.0.weight" in state else "coarse"
     network = "classifier" if "head.weight" in state else segmenter
-    return Source(f"mbdcnn's {network} ({backbone})", network, backbone)
+    return Source(f"mbdcnn's {network} ({backbone or 'own backbone'})", network, backbone)
 
 
 def _translate(source: Source, state: State, own: State) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -8,9 +8,8 @@ import torch
 from torch import nn
 
 from mbdcnn.config import ClassificationNetwork
+from mbdcnn.models.backbones import CLASSIFICATION, find_backbone
 from mbdcnn.models.layers import Normalize
-from mbdcnn.models.mobilenet import MobileNetV2Trunk
-from mbdcnn.models.xception import Xception
 from mbdcnn.types import ClassLogits, Features, Images, Masks
 
 
@@ -28,8 +27,7 @@ class MaskGuidedClassifier(nn.Module):
         super().__init__()
         self.backbone: str = network.backbone
         self.normalize = Normalize(network.pixel_mean, network.pixel_std)
-        trunk = Xception if network.backbone == "xception" else MobileNetV2Trunk
-        self.encoder = trunk(network.width, network.depth)
+        self.encoder = find_backbone(network.backbone, CLASSIFICATION)(network.width, network.depth)
         self.dropout = nn.Dropout(network.dropout)
         self.head = nn.Linear(self.encoder.channels, classes)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from mbdcnn.config import SegmentationNetwork
+from mbdcnn.models.backbones import SEGMENTATION, find_backbone
 from mbdcnn.models.layers import SeparableConv, conv_norm_relu, enlarge
-from mbdcnn.models.mobilenet import MobileNetV2
-from mbdcnn.models.xception import Xception65
 
 
 class AtrousPyramid(nn.Module):
@@ -54,10 +55,9 @@ class Decoder(nn.Module):
         return enlarge(self.head(self.refine(joined)), 4)
 
 
-def segmentation_encoder(network: SegmentationNetwork) -> Xception65 | MobileNetV2:
+def segmentation_encoder(network: SegmentationNetwork) -> Any:
     """Return an encoder whose forward gives `EncoderFeatures`."""
-    encoder = Xception65 if network.backbone == "xception65" else MobileNetV2
-    return encoder(network.width, network.depth)
+    return find_backbone(network.backbone, SEGMENTATION)(network.width, network.depth)
 
 
 def _conv3x3(inputs: int, outputs: int, network: SegmentationNetwork, dilation: int = 1) -> nn.Module:

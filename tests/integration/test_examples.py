@@ -1,0 +1,81 @@
+"""The examples do what they say."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import os
+import stat
+import subprocess
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from mbdcnn.artifacts import Bundle
+from mbdcnn.errors import UserError
+from mbdcnn.inference.predictor import Predictor
+from mbdcnn.models import build_coarse, register_backbone
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SHORT = [f"{stage}.training.length=2 steps" for stage in ("coarse", "classifier", "enhanced")]
+
+
+def example(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_train_on_your_own(raw: Path, tiny_config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pictures = sorted(raw.rglob("*.jpg"))[:16]
+    masks = {path.name.removesuffix("_segmentation.png"): path for path in raw.rglob("*_segmentation.png")}
+    with (tmp_path / "pictures.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["image", "mask", "label", "split"])
+        for number, picture in enumerate(pictures):
+            split = "validation" if number % 4 == 0 else "train"
+            writer.writerow([picture, masks[picture.stem], ("benign", "melanoma")[number // 4 % 2], split])
+    config = tiny_config(*SHORT, "classes=[benign, melanoma]", "coarse.folds=0")
+    example("train_on_your_own").main(tmp_path / "pictures.csv", tmp_path / "out", config)
+    told = capsys.readouterr().out
+    assert "melanoma" in told
+    assert (tmp_path / "out" / "report" / "report.html").is_file()
+
+
+def test_add_a_backbone(raw: Path, tiny_config, config_file: Path, tmp_path: Path) -> None:
+    before = tiny_config("coarse.network.backbone=plain")
+    with pytest.raises(UserError, match="backbone plain: unknown; known are xception65, mobilenet_v2"):
+        build_coarse(before)
+    module = example("add_a_backbone")
+    settings = [*SHORT, "coarse.network.backbone=plain", "enhanced.network.backbone=plain", "coarse.folds=0"]
+    flags = [part for setting in settings for part in ("--set", setting)]
+    with pytest.raises(SystemExit) as ended:
+        module.main(["run", str(raw), str(tmp_path / "out"), "--config", str(config_file), "-q", *flags])
+    assert not ended.value.code
+    bundle = Bundle.open(tmp_path / "out" / "bundle")
+    assert "encoder.to_stride_4.0.0.weight" in (bundle.weights("enhanced")).read_bytes()[:20000].decode("latin1")
+    assert Predictor.load(bundle.path).predict(next(raw.rglob("*.jpg"))).mask.shape == (44, 60)
+    with pytest.raises(ValueError, match="there is one of this name"):
+        register_backbone("plain", segmentation=module.PlainEncoder)
+
+
+def test_the_slurm_script_trains_and_resumes(tmp_path: Path) -> None:
+    for name in ("srun", "mbdcnn"):
+        stand_in = tmp_path / name
+        stand_in.write_text('#!/bin/bash\nexec "$@"\n' if name == "srun" else '#!/bin/bash\necho "$@"\n')
+        stand_in.chmod(stand_in.stat().st_mode | stat.S_IXUSR)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+
+    def told() -> str:
+        command = ["bash", EXAMPLES / "train.sbatch", "coarse", "--config", "paper"]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert told() == "train coarse --config paper --out runs/coarse\n"
+    (tmp_path / "runs" / ".coarse.partial").mkdir(parents=True)
+    assert told() == "train coarse --config paper --out runs/coarse --resume\n"
