@@ -1,0 +1,168 @@
+"""What the server answers, as its schema says it."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from mbdcnn.inference.predictor import Prediction
+from mbdcnn.inference.protocol import ProtocolName
+from mbdcnn.serving.limits import RefusedError
+
+NOTICE = "Research use only. Not a medical device."
+LAYERS = ("mask", "coarse_mask", "cam")
+
+
+class Options(BaseModel):
+    """What a client may choose, in the query or as fields of the form."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    protocol: ProtocolName | None = Field(
+        None, description="fast: one view; paper: all views and scales, far slower. The server's own if not given."
+    )
+    layers: str = Field(
+        ",".join(LAYERS), description=f"Maps to send, separated by commas, of {', '.join(LAYERS)}; empty for none."
+    )
+    encoding: Literal["png", "rle"] = Field("png", description="How masks are sent.")
+
+    @field_validator("layers")
+    @classmethod
+    def _known(cls, layers: str) -> str:
+        unknown = [layer for layer in layers.split(",") if layer and layer not in LAYERS]
+        if unknown:
+            raise ValueError(f"unknown layer '{unknown[0][:40]}'; known are {', '.join(LAYERS)}")
+        return layers
+
+    @classmethod
+    def parse(cls, values: dict[str, str]) -> Options:
+        """Read them.
+
+        Raises:
+            RefusedError: one is unknown, or has an impossible value.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            name = ".".join(map(str, first["loc"]))[:40]
+            if first["type"] == "extra_forbidden":
+                raise RefusedError(422, f"{name}: unknown; known are {', '.join(cls.model_fields)}") from None
+            raise RefusedError(422, f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+class Problem(BaseModel):
+    """Why a request was not done."""
+
+    error: str = Field(description="One line: what is wrong and what to do.")
+
+
+class PngMask(BaseModel):
+    """A mask as a 1-bit PNG of the picture's size, white on the lesion."""
+
+    encoding: Literal["png"] = "png"
+    data: str = Field(description="The PNG file in base64.")
+
+
+class RleMask(BaseModel):
+    """A mask as COCO's uncompressed run lengths."""
+
+    encoding: Literal["rle"] = "rle"
+    size: tuple[int, int] = Field(description="Height and width.")
+    counts: list[int] = Field(
+        description="Lengths of runs, down the columns from left to right: background, lesion, background ..."
+    )
+
+
+Mask = Annotated[PngMask | RleMask, Field(discriminator="encoding")]
+
+
+class ActivationMap(BaseModel):
+    """Where the networks saw the most probable class, on a coarse grid over the whole picture."""
+
+    width: int
+    height: int
+    values: list[list[float]] = Field(description="Row by row; at most 1, and 0 or less where it was not seen.")
+
+
+class BoxAnswer(BaseModel):
+    """Smallest upright rectangle round the lesion, in pixels; right and lower edge exclusive."""
+
+    left: int
+    upper: int
+    right: int
+    lower: int
+
+
+class UncertaintyAnswer(BaseModel):
+    """How unsure the model is, each from 0 (sure) to 1."""
+
+    entropy: float = Field(description="Of the class probabilities, as a fraction of the largest possible.")
+    outline: float = Field(description="Share of the lesion's pixels with a lesion probability between 0.2 and 0.8.")
+    disagreement: float | None = Field(description="Mean distance of the views' probabilities; null with one view.")
+
+
+class Answer(BaseModel):
+    """What the model makes of one picture. Research use only. Not a medical device."""
+
+    notice: str = NOTICE
+    model: str = Field(description="Fingerprint of the model, as in /v1/model.")
+    protocol: ProtocolName
+    width: int
+    height: int
+    probabilities: dict[str, float] = Field(description="By class; they add up to 1.")
+    decision: str = Field(description="The most probable class.")
+    decisions: dict[str, bool] = Field(
+        {}, description="For each operating point, such as 'melanoma at 80% sensitivity', whether it is reached."
+    )
+    uncertainty: UncertaintyAnswer
+    unfamiliarity: float | None = Field(
+        None, description="How unlike the training pictures; 1 is the threshold. Null where the model cannot tell."
+    )
+    looks_like_dermoscopy: bool | None = Field(None, description="Whether unfamiliarity is at most 1.")
+    bounding_box: BoxAnswer | None = Field(description="Null where no lesion was found.")
+    area_fraction: float = Field(description="Share of the picture that is lesion.")
+    mask: Mask | None = Field(None, description="The lesion; null if not asked for.")
+    coarse_mask: Mask | None = Field(None, description="The first rough outline; null if not asked for.")
+    cam: ActivationMap | None = Field(None, description="Null if not asked for.")
+
+
+def answer(prediction: Prediction, options: Options, model: str) -> bytes:
+    """Give a prediction as JSON."""
+    wanted = options.layers.split(",")
+    layers: dict[str, Any] = {}
+    for name in ("mask", "coarse_mask"):
+        if name in wanted:
+            layers[name] = encode_mask(getattr(prediction, name), options.encoding)
+    if "cam" in wanted:
+        layers["cam"] = _activation_map(prediction.cam)
+    return Answer(model=model, **prediction.to_dict(), **layers).model_dump_json().encode()
+
+
+def encode_mask(mask: npt.NDArray[np.bool_], encoding: Literal["png", "rle"]) -> PngMask | RleMask:
+    """Encode a mask, height x width."""
+    if encoding == "rle":
+        return RleMask(size=(mask.shape[0], mask.shape[1]), counts=run_lengths(mask))
+    stream = io.BytesIO()
+    Image.fromarray(mask).save(stream, "PNG")
+    return PngMask(data=base64.b64encode(stream.getvalue()).decode())
+
+
+def run_lengths(mask: npt.NDArray[np.bool_]) -> list[int]:
+    """Count runs of equal pixels down the columns, background first: what COCO calls uncompressed RLE."""
+    flat = mask.ravel(order="F")
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    lengths = np.diff(np.concatenate([[0], changes, [flat.size]]))
+    counts: list[int] = lengths.tolist()
+    return [0, *counts] if flat[0] else counts
+
+
+def _activation_map(cam: npt.NDArray[np.float32]) -> ActivationMap:
+    height, width = cam.shape
+    return ActivationMap(width=width, height=height, values=cam.astype(np.float64).round(4).tolist())

@@ -1,0 +1,235 @@
+"""The HTTP API and the page."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Awaitable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.requests import ClientDisconnect
+
+import mbdcnn
+from mbdcnn.data.synthetic import KINDS, draw
+from mbdcnn.inference.predictor import Predictor
+from mbdcnn.inference.protocol import ProtocolName
+from mbdcnn.serving.answers import NOTICE, Answer, Options, Problem, answer
+from mbdcnn.serving.batching import Batcher, Job
+from mbdcnn.serving.facts import ModelAnswer, describe_model
+from mbdcnn.serving.limits import Gate, Limits, RefusedError
+from mbdcnn.serving.metrics import CONTENT_TYPE, Metrics
+from mbdcnn.serving.shield import Shield, one_line_errors, problem
+from mbdcnn.serving.uploads import BARE, FIELD, open_picture, read_upload
+
+PAGES = {
+    "/": ("index.html", "text/html"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/layers.js": ("layers.js", "text/javascript"),
+    "/page.css": ("page.css", "text/css"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+    "/docs": ("docs.html", "text/html"),
+    "/docs.js": ("docs.js", "text/javascript"),
+}
+EXAMPLE_SEEDS = (0, 2, 1)
+"""Drawings that show their class well, one for each of the generator's classes."""
+DECODERS = 2
+"""Pictures decoded at the same time; a large one takes hundreds of megabytes while it is."""
+_REASONS = {
+    400: "No picture, or a form that cannot be read.",
+    408: "The upload took too long.",
+    413: "Too many bytes or pixels.",
+    415: "Not a picture that can be read.",
+    422: "A damaged picture, or an unknown option.",
+    503: "Busy; come back after the seconds in Retry-After.",
+    504: "Took too long.",
+}
+
+
+class Service:
+    """What one server is made of.
+
+    Args:
+        predictor: the model.
+        protocol: what is used where a request names none.
+        limits: what is taken.
+    """
+
+    def __init__(self, predictor: Predictor, protocol: ProtocolName, limits: Limits) -> None:
+        self.limits = limits
+        self.protocol = protocol
+        self.settings = predictor.bundle.config.data
+        self.model = describe_model(predictor.bundle, protocol, limits)
+        self.metrics = Metrics()
+        self.gate = Gate(limits.queue)
+        self.metrics.watch_admitted(lambda: self.gate.taken)
+        self.batcher = Batcher(predictor, limits, self.metrics)
+        self.decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="decoder")
+
+    async def predict(self, request: Request) -> bytes:
+        """Answer one request for a prediction.
+
+        Raises:
+            RefusedError: it is not done.
+        """
+        with self.gate.place():
+            upload = await read_upload(request, self.limits)
+            options = Options.parse(dict(request.query_params) | upload.fields)
+            try:
+                async with asyncio.timeout(self.limits.timeout):
+                    return await _unless_gone(request, self._predict(upload.picture, options))
+            except TimeoutError:
+                reason = f"not done within {self.limits.timeout:g} seconds; try later, or with protocol=fast"
+                raise RefusedError(504, reason) from None
+
+    async def _predict(self, picture: bytes, options: Options) -> bytes:
+        protocol = options.protocol or self.protocol
+        work = partial(open_picture, picture, self.limits, self.settings, protocol)
+        inputs = await asyncio.get_running_loop().run_in_executor(self.decoders, work)
+        finish = partial(answer, options=options, model=self.model.fingerprint)
+        return await asyncio.wrap_future(self.batcher.submit(Job(inputs, protocol, finish)))
+
+    @asynccontextmanager
+    async def running(self, app: FastAPI) -> AsyncIterator[None]:
+        """Work for as long as the server runs, and finish what was begun."""
+        self.batcher.start()
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(self.batcher.close)
+            self.decoders.shutdown(cancel_futures=True)
+
+
+def create_app(predictor: Predictor, protocol: ProtocolName = "fast", limits: Limits | None = None) -> FastAPI:
+    """Make the application that serves a model.
+
+    Args:
+        predictor: the model.
+        protocol: what is used where a request names none.
+        limits: what is taken.
+    """
+    service = Service(predictor, protocol, limits or Limits())
+    app = FastAPI(
+        title="mbdcnn",
+        version=mbdcnn.__version__,
+        description=f"Outlines the lesion in a dermoscopy picture and classifies it. **{NOTICE}**",
+        lifespan=service.running,
+        # FastAPI's own pages fetch their code from the internet.
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.add_middleware(Shield, metrics=service.metrics)
+    one_line_errors(app)
+    _add_api(app, service)
+    _add_state(app, service)
+    _add_pages(app)
+    return app
+
+
+def _add_api(app: FastAPI, service: Service) -> None:
+    @app.post(
+        "/v1/predictions",
+        summary="Outline and classify the lesion in one picture",
+        response_class=Response,
+        responses={
+            200: {"description": "What the model makes of it.", "model": Answer},
+            **{status: {"description": reason, "model": Problem} for status, reason in _REASONS.items()},
+        },
+        openapi_extra=_request_schema(),
+    )
+    async def predict(request: Request) -> Response:
+        try:
+            return Response(await service.predict(request), media_type="application/json")
+        except (RefusedError, ClientDisconnect):
+            raise
+        # The batcher has logged it; what it says may tell of the picture, so the client gets none of it.
+        except Exception:
+            return problem(500, "the prediction failed; the server's log says why")
+
+    @app.get("/v1/model", summary="What model this is")
+    async def model() -> ModelAnswer:
+        return service.model
+
+
+def _add_state(app: FastAPI, service: Service) -> None:
+    @app.get("/healthz", summary="Whether the server is alive")
+    async def health() -> Response:
+        return JSONResponse({"status": "alive"}) if service.batcher.running else problem(503, "stopped")
+
+    @app.get("/readyz", summary="Whether a picture would be taken now")
+    async def readiness() -> Response:
+        if not service.batcher.running:
+            return problem(503, "stopping", retry_after=1)
+        if service.gate.taken >= service.gate.places:
+            return problem(503, "busy", retry_after=1)
+        return JSONResponse({"status": "ready"})
+
+    @app.get("/metrics", summary="Counts and times for Prometheus", response_class=Response)
+    async def metrics() -> Response:
+        return Response(service.metrics.text(), media_type=CONTENT_TYPE)
+
+
+def _add_pages(app: FastAPI) -> None:
+    folder = files("mbdcnn.serving") / "page"
+    contents = {path: ((folder / name).read_bytes(), kind) for path, (name, kind) in PAGES.items()}
+    for number, (kind, seed) in enumerate(zip(KINDS, EXAMPLE_SEEDS, strict=True), start=1):
+        contents[f"/examples/{number}.jpg"] = (_example(kind, seed), "image/jpeg")
+    for path, (content, kind) in contents.items():
+        app.add_api_route(path, partial(_constant, content, kind), include_in_schema=False)
+
+
+async def _constant(content: bytes, kind: str) -> Response:
+    return Response(content, media_type=kind)
+
+
+def _example(kind: str, seed: int) -> bytes:
+    """Draw a picture to try the model on: pictures of people cannot be shipped."""
+    picture, _ = draw(np.random.default_rng([seed, KINDS.index(kind)]), kind, (480, 360))
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=90)
+    return stream.getvalue()
+
+
+async def _unless_gone(request: Request, work: Awaitable[bytes]) -> bytes:
+    """Wait for an answer, or give up when nobody waits for it any more.
+
+    Raises:
+        ClientDisconnect: the client went away.
+    """
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientDisconnect
+    finally:
+        task.cancel()
+        gone.cancel()
+
+
+def _request_schema() -> dict[str, Any]:
+    """Describe options and upload, which are read by hand so that nothing touches the disk."""
+    options = Options.model_json_schema()["properties"]
+    picture = {"type": "string", "format": "binary"}
+    form = {"type": "object", "required": [FIELD], "properties": {FIELD: picture, **options}}
+    return {
+        "parameters": [
+            {"name": name, "in": "query", "required": False, "description": schema.pop("description"), "schema": schema}
+            for name, schema in Options.model_json_schema()["properties"].items()
+        ],
+        "requestBody": {
+            "required": True,
+            "description": f"The picture: the file '{FIELD}' of a form, or the bare file.",
+            "content": {
+                "multipart/form-data": {"schema": form},
+                "image/*": {"schema": picture},
+                **{kind: {"schema": picture} for kind in BARE},
+            },
+        },
+    }

@@ -1,0 +1,115 @@
+"""One thread that owns the networks and takes pictures of many requests together."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from mbdcnn.inference.predictor import Prediction, Predictor
+from mbdcnn.inference.protocol import Inputs, ProtocolName
+from mbdcnn.serving.limits import Limits, busy
+from mbdcnn.serving.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One picture to predict."""
+
+    inputs: Inputs
+    protocol: ProtocolName
+    finish: Callable[[Prediction], bytes]
+    """Makes the answer, at once, so that the maps of one picture at a time are in memory."""
+    future: Future[bytes] = field(default_factory=Future)
+
+
+class Batcher:
+    """Collects jobs that arrive within a few milliseconds and predicts them in one pass.
+
+    Args:
+        predictor: used by this object's thread alone.
+        limits: size of a batch, and how long to wait for more.
+        metrics: told of every batch.
+    """
+
+    def __init__(self, predictor: Predictor, limits: Limits, metrics: Metrics) -> None:
+        self._predictor = predictor
+        self._limits = limits
+        self._metrics = metrics
+        self._waiting: deque[Job] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="predictor", daemon=True)
+        metrics.waiting.set_function(lambda: len(self._waiting))
+
+    @property
+    def running(self) -> bool:
+        """Whether jobs are taken."""
+        return self._thread.is_alive() and not self._closed
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def submit(self, job: Job) -> Future[bytes]:
+        """Put a job in line; cancelling what is returned takes it out again.
+
+        Raises:
+            RefusedError: the server is stopping.
+        """
+        with self._changed:
+            if not self.running:
+                raise busy()
+            self._waiting.append(job)
+            self._changed.notify()
+        return job.future
+
+    def close(self) -> None:
+        """Finish what is in line and stop."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while (jobs := self._next_batch()) is not None:
+            if jobs:
+                started = time.perf_counter()
+                self._predict(jobs)
+                self._metrics.batch(len(jobs), time.perf_counter() - started)
+
+    def _next_batch(self) -> list[Job] | None:
+        """Wait for jobs of one protocol; None once closed and all is done."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            if not self._waiting:
+                return None
+            protocol = self._waiting[0].protocol
+            # The paper's protocol looks at one picture after the other in any case.
+            size = self._limits.batch if protocol == "fast" else 1
+            self._changed.wait_for(lambda: len(self._waiting) >= size or self._closed, self._limits.batch_wait)
+            batch = [job for job in self._waiting if job.protocol == protocol][:size]
+            for job in batch:
+                self._waiting.remove(job)
+        return [job for job in batch if job.future.set_running_or_notify_cancel()]
+
+    def _predict(self, jobs: list[Job]) -> None:
+        try:
+            predictions = self._predictor.predict_inputs([job.inputs for job in jobs], jobs[0].protocol)
+            for job, prediction in zip(jobs, predictions, strict=True):
+                job.future.set_result(job.finish(prediction))
+        except Exception as error:
+            if len(jobs) == 1:
+                logger.exception("a prediction failed")
+                jobs[0].future.set_exception(error)
+                return
+            # One of them may have been the cause; the others are not to suffer for it.
+            for job in jobs:
+                if not job.future.done():
+                    self._predict([job])
