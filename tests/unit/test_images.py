@@ -183,3 +183,10 @@ def test_lossy_masks_are_cut_at_half() -> None:
     truth[13:41, 22:50] = True
     content = _saved(Image.fromarray(truth.astype(np.uint8) * 255), "JPEG", quality=60)
     np.testing.assert_array_equal(decode_mask(content), truth)
+
+
+@pytest.mark.parametrize("format_name", ["EPS", "PDF", "TGA", "ICO"])
+def test_what_is_no_photograph_is_not_even_tried(format_name: str) -> None:
+    content = _saved(Image.fromarray(PIXELS).resize((32, 32)), format_name)
+    with pytest.raises(UserError, match="not a picture"):
+        decode(content)

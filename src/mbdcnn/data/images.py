@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from io import BytesIO
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,9 @@ from PIL import Image, ImageChops, UnidentifiedImageError
 from mbdcnn.errors import UserError
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+
+FORMATS = ("JPEG", "JPEG2000", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
+"""What Pillow is let try. Others it knows are no pictures of skin, and EPS would run another program."""
 
 PIXEL_LIMIT = 200_000_000
 """Larger pictures are refused: the largest of the ISIC archive has 30 million pixels, and a few kilobytes can claim
@@ -111,6 +115,9 @@ def picture_size(source: Source) -> tuple[int, int]:
     """
     name = _name(source)
     try:
+        if _is_dicom(source):
+            dicom_size: tuple[int, int] = _dicom(name).size(source, name)
+            return dicom_size
         with _open(source) as picture:
             width, height = picture.size
             # Pillow gives the size of a TIFF as it will be turned.
@@ -131,8 +138,27 @@ def _name(source: Source) -> str:
     return "the picture" if isinstance(source, bytes) else str(source)
 
 
+def _is_dicom(source: Source) -> bool:
+    if isinstance(source, bytes):
+        return source[128:132] == b"DICM"
+    with Path(source).open("rb") as stream:
+        return stream.read(132)[128:] == b"DICM"
+
+
+def _dicom(name: str) -> ModuleType:
+    """Give the reader of DICOM files, which is only there with its extra."""
+    try:
+        from mbdcnn.data import dicom
+    except ImportError:
+        raise UserError(f"{name}: a DICOM file; to read it, pip install 'mbdcnn[dicom]'") from None
+    return dicom
+
+
 def _open(source: Source) -> Image.Image:
-    picture = Image.open(BytesIO(source) if isinstance(source, bytes) else source)
+    if _is_dicom(source):
+        photograph: Image.Image = _dicom(name := _name(source)).decode(source, name)
+        return photograph
+    picture = Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
     width, height = picture.size
     if width * height > PIXEL_LIMIT:
         picture.close()
@@ -146,7 +172,7 @@ def _unreadable(name: str, error: Exception) -> UserError:
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return UserError(f"{name}: has more than {PIXEL_LIMIT // 1_000_000} million pixels; make it smaller")
     if isinstance(error, UnidentifiedImageError):
-        return UserError(f"{name}: not a picture that can be read (JPEG, PNG, BMP, TIFF or WebP)")
+        return UserError(f"{name}: not a picture that can be read (JPEG, PNG, BMP, TIFF, WebP or DICOM)")
     reason = " ".join(str(error).split()) or type(error).__name__
     return UserError(f"{name}: cannot be decoded ({reason}); the file is damaged or of an unusual kind")
 
