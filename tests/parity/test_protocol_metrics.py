@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mbdcnn.evaluation.scoring import ImageScore, summarise
+from mbdcnn.evaluation.image_score import ImageScore
+from mbdcnn.evaluation.scoring import summarise
 from mbdcnn.metrics import class_metrics, mask_metrics
 
 PROTOCOL = json.loads((Path(__file__).parent / "protocol.json").read_text())

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from mbdcnn.evaluation import intervals
-from mbdcnn.evaluation.intervals import Interval, percentile_interval, resample_counts
+from mbdcnn.evaluation.intervals import Interval, Resamples, percentile_interval, resample_counts
 
 
 def example(images: int = 40, decimals: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -78,3 +78,89 @@ def test_interval_of_a_mean_agrees_with_the_normal_one() -> None:
     low, high = percentile_interval(intervals.mean(resample_counts(400, 4000, seed=2), values))
     error = 1.96 * values.std() / 20
     assert (low, high) == pytest.approx((values.mean() - error, values.mean() + error), abs=0.002)
+
+
+def area_above_sensitivity(is_case: np.ndarray, score: np.ndarray, sensitivity: float) -> float:
+    """The curve's area right of where it reaches the sensitivity, by small steps along a fine axis."""
+    alarms, found, _ = roc_curve(is_case, score, drop_intermediate=False)
+    place = np.searchsorted(found, sensitivity)
+    share = (sensitivity - found[place - 1]) / (found[place] - found[place - 1])
+    start = alarms[place - 1] + share * (alarms[place] - alarms[place - 1])
+    return float(np.trapezoid([sensitivity, *found[place:]], [start, *alarms[place:]]))
+
+
+@pytest.mark.parametrize("decimals", [1, 2, 6])
+def test_partial_area_and_specificity_equal_the_loop_over_drawn_images(decimals: int) -> None:
+    score, is_case = example(decimals=decimals)
+    counts = resample_counts(len(score), 50, seed=1)
+    areas = intervals.partial_auc(counts, score, is_case, 0.8)
+    specificities = intervals.specificity_at(counts, score, is_case, 0.9)
+    for row, area, specificity in zip(counts.astype(int), areas, specificities, strict=True):
+        drawn = np.repeat(np.arange(len(score)), row)
+        assert area == pytest.approx(area_above_sensitivity(is_case[drawn], score[drawn], 0.8))
+        alarms, found, _ = roc_curve(is_case[drawn], score[drawn], drop_intermediate=False)
+        assert specificity == pytest.approx(1 - alarms[found >= 0.9 - 1e-12].min())
+
+
+def test_partial_area_of_perfect_useless_and_missing_classifiers() -> None:
+    is_case = np.arange(10) < 4
+    ones = np.ones((1, 10))
+    assert intervals.partial_auc(ones, is_case.astype(float), is_case) == pytest.approx(1)
+    assert intervals.partial_auc(ones, np.full(10, 0.5), is_case) == pytest.approx(0.18)
+    assert intervals.partial_auc(ones, -is_case.astype(float), is_case) == pytest.approx(0)
+    for missing in (np.ones(10, bool), np.zeros(10, bool)):
+        assert np.isnan(intervals.partial_auc(ones, np.linspace(0, 1, 10), missing)).all()
+        assert np.isnan(intervals.specificity_at(ones, np.linspace(0, 1, 10), missing, 0.8)).all()
+
+
+def test_calibration_error_equals_the_loop_over_bins() -> None:
+    rng = np.random.default_rng(4)
+    confidence = np.concatenate([rng.uniform(size=60), [0.0, 0.1, 0.3, 1.0]])
+    right = rng.uniform(size=64) < confidence**2
+    counts = resample_counts(64, 20, seed=0)
+    for row, error in zip(counts.astype(int), intervals.calibration_error(counts, confidence, right), strict=True):
+        drawn, expected = np.repeat(np.arange(64), row), 0.0
+        for low in np.arange(10) / 10:
+            inside = (confidence[drawn] > low + 1e-12) & (confidence[drawn] <= low + 0.1 + 1e-12)
+            inside |= (low == 0) & (confidence[drawn] == 0)
+            if inside.any():
+                gap = right[drawn][inside].mean() - confidence[drawn][inside].mean()
+                expected += inside.mean() * abs(gap)
+        assert error == pytest.approx(expected)
+
+
+def test_blocks_of_resamples_are_the_same_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).uniform(size=30)
+    resamples = Resamples(30, samples=101, seed=5)
+
+    def whole_and_largest() -> tuple[object, int]:
+        sizes = []
+
+        def statistics(counts: np.ndarray) -> dict[tuple[str, ...], np.ndarray]:
+            sizes.append(counts.size)
+            return {("mean",): intervals.mean(counts, values)}
+
+        return resamples.estimates(statistics), max(sizes)
+
+    at_once, large = whole_and_largest()
+    monkeypatch.setattr(intervals, "BLOCK", 300)
+    in_blocks, small = whole_and_largest()
+    for key in ("value", "low", "high"):
+        assert at_once["mean",][key] == pytest.approx(in_blocks["mean",][key], rel=1e-12)
+    assert (large, small) == (101 * 30, 300)
+
+
+def test_the_interval_of_the_calibration_error_holds_it() -> None:
+    rng = np.random.default_rng(0)
+    confidence = rng.uniform(0.3, 1, 80)
+    right = rng.uniform(size=80) < confidence
+    name = ("calibration_error",)
+    difference = ("difference", "calibration_error")
+    estimates = Resamples(80, 400).estimates(
+        lambda counts: {
+            name: intervals.calibration_error(counts, confidence, right),
+            difference: intervals.calibration_error(counts, confidence, right) - 0.5,
+        }
+    )
+    assert 0 <= estimates[name]["low"] < estimates[name]["value"] < estimates[name]["high"]
+    assert estimates[difference]["low"] < 0

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
+from mbdcnn.calibration import Estimate, OperatingPoint
 from mbdcnn.errors import UserError
-from mbdcnn.evaluation.scoring import ImageScore, choose_cases, summarise, to_json, write_per_image_csv
+from mbdcnn.evaluation.image_score import ImageScore, choose_cases, write_per_image_csv
+from mbdcnn.evaluation.scoring import summarise, to_json
 from mbdcnn.metrics import class_metrics, mask_metrics, mean_auc
 
 CLASSES = ("nevus", "melanoma", "seborrheic_keratosis")
@@ -64,6 +66,7 @@ def test_values_equal_those_of_plain_formulas() -> None:
         ours = summary["classification"]["classes"][name]
         assert ours.pop("cases") == metrics.pop("cases")
         assert {metric: ours[metric]["value"] for metric in metrics} == pytest.approx(metrics, abs=1e-6)
+        assert all(estimate is not None for estimate in ours.values())
     assert summary["classification"]["mean_auc"]["value"] == pytest.approx(mean_auc(expected), abs=1e-6)
     confusion = confusion_matrix(labels, probabilities.argmax(axis=1))
     assert summary["classification"]["confusion_truth_by_decision"] == confusion.tolist()
@@ -75,7 +78,8 @@ def test_every_value_lies_in_its_interval_and_resampling_is_seeded() -> None:
                  summary["segmentation"][network].values()]  # fmt: skip
     estimates += [summary["classification"]["mean_auc"]]
     estimates += [summary["classification"]["classes"]["melanoma"][m] for m in ("auc", "average_precision")]
-    assert len(estimates) == 3 * 7 + 3
+    estimates += [summary["classification"]["calibration"]["after"]["calibration_error"]]
+    assert len(estimates) == 3 * 14 + 4
     assert all(estimate["low"] < estimate["value"] < estimate["high"] for estimate in estimates)
     assert summary == summarise(made_up_scores(), CLASSES, samples=300, seed=1)
     assert summary != summarise(made_up_scores(), CLASSES, samples=300, seed=2)
@@ -177,6 +181,68 @@ def test_histogram_counts_every_image_once() -> None:
     assert histogram["enhanced"][0] == 1
 
 
+def test_empty_masks_count_by_both_rules() -> None:
+    scores = [*made_up_scores(3), empty(prediction=False), empty(prediction=True)]
+    enhanced = summarise(scores, CLASSES, samples=0)["segmentation"]["enhanced"]
+    jaccards = [score.enhanced["jaccard"] for score in scores]
+    assert math.isnan(jaccards[3])
+    assert enhanced["jaccard"]["value"] == pytest.approx((sum(jaccards[:3]) + 0) / 4)
+    assert enhanced["jaccard_official"]["value"] == pytest.approx((sum(jaccards[:3]) + 1 + 0) / 5)
+    thresholded = sum(jaccard for jaccard in jaccards[:3] if jaccard >= 0.65)
+    assert enhanced["thresholded_jaccard_official"]["value"] == pytest.approx((thresholded + 1) / 5)
+    assert enhanced["boundary_distance_fraction"]["value"] <= 1
+
+
+def test_calibration_error_before_and_after() -> None:
+    scores = made_up_scores()
+    certain = [
+        score._replace(uncalibrated=tuple(float(p == max(score.probabilities)) for p in score.probabilities))
+        for score in scores
+    ]
+    plain, both = (summarise(s, CLASSES, samples=50)["classification"] for s in (scores, certain))
+    assert plain["calibration"].keys() == {"after"}
+    assert plain["reliability"].keys() == {"probabilities"}
+    errors = {key: both["calibration"][key]["calibration_error"]["value"] for key in both["calibration"]}
+    assert errors["after"] == plain["calibration"]["after"]["calibration_error"]["value"]
+    assert errors["before"] == pytest.approx(1 - both["accuracy"]["value"])
+    assert errors["difference"] == pytest.approx(errors["after"] - errors["before"])
+    assert sum(images for *_, images in both["reliability"]["calibrated"]) == len(scores)
+    assert both["reliability"]["uncalibrated"] == [[1.0, pytest.approx(both["accuracy"]["value"]), len(scores)]]
+
+
+def test_operating_points_stand_beside_what_was_promised() -> None:
+    scores = made_up_scores()
+    promised = Estimate(0.8, 0.7, 0.9)
+    points = [
+        OperatingPoint(
+            name=name,
+            class_name="melanoma",
+            target=0.8,
+            threshold=threshold,
+            threshold_interval=(0, 1),
+            sensitivity=promised,
+            specificity=promised,
+        )
+        for name, threshold in (("low", 0.2), ("all", 0.0))
+    ]
+    low, everything = summarise(scores, CLASSES, 20, thresholds=points)["classification"]["operating_points"]
+    above = np.array([score.probabilities[1] >= 0.2 for score in scores])
+    melanoma = np.array([score.label == 1 for score in scores])
+    assert low["sensitivity"]["value"] == pytest.approx(above[melanoma].mean())
+    assert low["specificity"]["value"] == pytest.approx((~above[~melanoma]).mean())
+    assert low["promised"]["sensitivity"] == {"value": 0.8, "low": 0.7, "high": 0.9}
+    assert (everything["sensitivity"]["value"], everything["specificity"]["value"]) == (1, 0)
+
+
+def test_the_steps_of_precision_and_recall_enclose_the_average_precision() -> None:
+    classification = summarise(made_up_scores(80), CLASSES, samples=0)["classification"]
+    for name in CLASSES[1:]:
+        x, y = np.array(classification["precision_recall"][name]).T
+        assert (np.diff(x) >= 0).all()
+        area = classification["classes"][name]["average_precision"]["value"]
+        assert np.trapezoid(y, x) == pytest.approx(area, abs=1e-4)
+
+
 def test_nothing_to_score_is_the_users_to_mend() -> None:
     with pytest.raises(UserError, match="nothing to evaluate"):
         summarise([], CLASSES)
@@ -199,6 +265,8 @@ def test_per_image_table(tmp_path: Path) -> None:
     assert table[0]["decision"] == CLASSES[int(np.argmax(first.probabilities))]
     assert (table[1]["label"], table[1]["decision"], table[1]["probability_nevus"]) == ("", "", "")
     assert (table[2]["enhanced_jaccard"], table[2]["enhanced_specificity"]) == ("", "1.0")
+    assert (table[2]["enhanced_jaccard_official"], table[2]["coarse_dice_official"]) == ("1.0", "1.0")
+    assert table[0]["enhanced_jaccard_official"] == table[0]["enhanced_jaccard"]
 
 
 @pytest.mark.parametrize(("images", "sizes"), [(0, []), (1, [1]), (2, [1, 1]), (4, [1, 1, 1]), (30, [3, 3, 3])])

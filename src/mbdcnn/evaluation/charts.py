@@ -52,11 +52,49 @@ def line_chart(curves: Mapping[str, Points], title: str, x_label: str) -> str:
 
 def roc_chart(curves: Mapping[str, Points]) -> str:
     """Draw ROC curves over the diagonal of chance."""
+    return _unit_chart("ROC curves", curves, "1 \N{MINUS SIGN} specificity", "sensitivity", [[(0, 0), (1, 1)]])
+
+
+def precision_recall_chart(curves: Mapping[str, Points], shares: Sequence[Number]) -> str:
+    """Draw precision over recall, and the precision of chance, which is each class's share of the images."""
+    chance = [[(0, share), (1, share)] for share in shares]
+    return _unit_chart("Precision-recall curves", curves, "recall (sensitivity)", "precision", chance)
+
+
+def reliability_chart(series: Mapping[str, Points]) -> str:
+    """Draw the share that is right over the confidence, from points (confidence, share, images that size the dot)."""
     axes = Axes(0, 1, 0, 1)
-    chance = f'<polyline class="chance" points="{_path(axes, [(0, 0), (1, 1)])}"/>'
-    return _svg(
-        "ROC curves", _frame(axes, "1 \N{MINUS SIGN} specificity", "sensitivity") + chance + _curves(axes, curves)
+    most = max((images for points in series.values() for *_, images in points), default=1)
+    dots = "".join(
+        f'<circle class="{series_style(number)}" cx="{axes.x(x)}" cy="{axes.y(y)}" r="{radius:.1f}"/>'
+        for number, points in enumerate(series.values())
+        for x, y, images in points
+        for radius in [2 + 6 * math.sqrt(images / most)]
     )
+    lines = {name: [point[:2] for point in points] for name, points in series.items()}
+    return _unit_chart("Reliability diagram", lines, "confidence", "share that is right", [[(0, 0), (1, 1)]], dots)
+
+
+def fall_chart(rows: Mapping[str, Sequence[IntervalRow]], title: str) -> str:
+    """Draw differences in points by group, the levels of a group one below the other, over a line at 0."""
+    drawn = [row for levels in rows.values() for row in levels]
+    bounds = [0.0, *(bound for row in drawn for bound in (row.value, row.low, row.high) if bound is not None)]
+    margin = max(0.005, 0.04 * (max(bounds) - min(bounds)))
+    left, gap, group = 104, 11, 3 * 11 + 12
+    height = group * len(rows) + 30
+    axes = Axes(min(bounds) - margin, max(bounds) + margin, 0, 1)
+    grid = "".join(
+        f'<line class="{"axis" if tick == 0 else "grid"}" x1="{x}" x2="{x}" y1="0" y2="{height - 24}"/>'
+        f'<text x="{x}" y="{height - 7}" text-anchor="middle">{_number(100 * tick)}</text>'
+        for tick in ticks(axes.x_low, axes.x_high, 4)
+        for x in [axes.x(tick, left)]
+    )
+    body = "".join(
+        f'<text x="0" y="{group * number + 27}" class="name">{escape(name)}</text>'
+        + "".join(_dot(axes, row, group * number + 12 + gap * place, left) for place, row in enumerate(levels))
+        for number, (name, levels) in enumerate(rows.items())
+    )
+    return _svg(title, grid + body, height)
 
 
 def histogram(edges: Sequence[Number], counts: Mapping[str, Sequence[int]], x_label: str) -> str:
@@ -117,6 +155,23 @@ def _interval(axes: Axes, row: IntervalRow, top: int) -> str:
         f'<g class="{row.style}"><text x="0" y="{top + 16}">{escape(row.name)}</text>{whisker}'
         f'<circle cx="{axes.x(row.value, RIGHT)}" cy="{middle}" r="5.5"/></g>'
     )
+
+
+def _dot(axes: Axes, row: IntervalRow, y: float, left: int) -> str:
+    whisker = ""
+    if row.low is not None and row.high is not None:
+        low, high = axes.x(row.low, left), axes.x(row.high, left)
+        whisker = f'<line class="whisker thin" x1="{low}" x2="{high}" y1="{y}" y2="{y}"/>'
+    return f'<g class="{row.style}">{whisker}<circle cx="{axes.x(row.value, left)}" cy="{y}" r="3.6"/></g>'
+
+
+def _unit_chart(
+    title: str, curves: Mapping[str, Points], x_label: str, y_label: str, dashed: Sequence[Points], over: str = ""
+) -> str:
+    """Draw curves between 0 and 1 on both axes."""
+    axes = Axes(0, 1, 0, 1)
+    lines = "".join(f'<polyline class="chance" points="{_path(axes, points)}"/>' for points in dashed)
+    return _svg(title, _frame(axes, x_label, y_label) + lines + _curves(axes, curves) + over)
 
 
 def _around(curves: Mapping[str, Points]) -> Axes:

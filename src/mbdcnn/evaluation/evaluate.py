@@ -1,8 +1,9 @@
-"""Run a model over a prepared split and write what came of it."""
+"""Score a model, or what another method left in files, on a prepared split and write what came of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,59 @@ from PIL import Image
 import mbdcnn
 from mbdcnn.artifacts import Bundle, PreparedData, Report
 from mbdcnn.errors import UserError
+from mbdcnn.evaluation import subject
+from mbdcnn.evaluation.comparison import compare
 from mbdcnn.evaluation.gallery import GalleryCase
+from mbdcnn.evaluation.image_score import ImageScore, choose_cases, write_per_image_csv
 from mbdcnn.evaluation.report import write_report
-from mbdcnn.evaluation.scoring import ImageScore, choose_cases, summarise, to_json, write_per_image_csv
-from mbdcnn.inference.predictor import Prediction, Predictor, batches
-from mbdcnn.inference.protocol import ProtocolName, inputs_of_row
-from mbdcnn.manifest import Row, hashed_id
-from mbdcnn.metrics import mask_metrics
+from mbdcnn.evaluation.results import Method, ModelMethod, Result, score_rows
+from mbdcnn.evaluation.scoring import summarise, to_json
+from mbdcnn.evaluation.stress import stress_test
+from mbdcnn.evaluation.subject import Subject
+from mbdcnn.evaluation.training_runs import training_curves
+from mbdcnn.inference.protocol import ProtocolName, resize_mask
+from mbdcnn.inference.runtimes import RuntimeName
+from mbdcnn.manifest import Row
 from mbdcnn.progress import Progress, silent
 
 PICTURE_SIDE = 640
 """Longer side of the pictures in the gallery."""
+SAMPLES = 1000
+"""Bootstrap resamples for results that come without a configuration."""
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One report: what to score, on what, and how."""
+
+    subject: Subject
+    data: PreparedData
+    split: str
+    samples: int
+    seed: int
+    other: Subject | None = None
+    """What to compare with."""
+    stress: bool = False
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        looked_at = {name: self.subject.facts.get(name) for name in ("protocol", "runtime")}
+        return {"split": self.split, **looked_at, "bootstrap": self.samples, "stress": self.stress}
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        inputs = {"model": self.subject.fingerprint, "data": self.data.provenance.fingerprint}
+        return inputs | ({} if self.other is None else {"compared": self.other.fingerprint})
+
+    @property
+    def question(self) -> dict[str, Any]:
+        """What the report answers, whatever became of the folders it was made from."""
+        return {
+            "scored": str(Path(self.subject.name).resolve()),
+            "data": str(self.data.path.resolve()),
+            "compared": None if self.other is None else str(Path(self.other.name).resolve()),
+            **{name: self.settings[name] for name in ("split", "protocol", "stress")},
+        }
 
 
 def evaluate(
@@ -33,8 +76,12 @@ def evaluate(
     *,
     protocol: ProtocolName = "paper",
     device: str = "auto",
+    runtime: RuntimeName = "torch",
     allow_training_images: bool = False,
     bootstrap_samples: int | None = None,
+    compare_with: Path | None = None,
+    stress: bool = False,
+    overwrite: bool = True,
     progress: Progress = silent,
 ) -> Report:
     """Score a model on a split, or give the report at `out` if it is of just this.
@@ -46,146 +93,167 @@ def evaluate(
         out: folder of the report.
         protocol: `paper` for the authors' protocol, `fast` for one view of each network.
         device: where the networks run.
+        runtime: what runs them.
         allow_training_images: score even images that the model was trained on.
         bootstrap_samples: resamples behind each interval; as in the model's configuration if None.
+        compare_with: another bundle, or results in files, to score on the same images.
+        stress: also score spoilt pictures.
+        overwrite: replace a report of something else at `out`.
         progress: told the images done.
 
     Raises:
         UserError: the data were prepared with other settings, hold images the model was trained on, or are not kept at
-            all the scales that the protocol looks at.
+            all the scales that the protocol looks at; or another report lies at `out`.
     """
-    rows = [row for row in data.split(split) if row.has_mask or row.label is not None]
-    data.check_made_with(bundle.config, str(bundle.path))
-    if not allow_training_images:
-        _check_unseen(bundle, rows, data)
-    if split == "train" and protocol == "paper":
-        raise UserError(f"{data.path}: training images are not kept at all scales; score them with --protocol fast")
+    rows = _rows(data, split)
+
+    def model(of: Bundle) -> Subject:
+        return subject.of_model(of, data, rows, protocol, device, runtime, allow_training_images)
+
+    scored = model(bundle)
+    other = None
+    if compare_with is not None:
+        is_bundle = subject.is_bundle(compare_with)
+        other = model(Bundle.open(compare_with)) if is_bundle else subject.of_files(compare_with, data, rows)
     samples = bundle.config.evaluation.bootstrap_samples if bootstrap_samples is None else bootstrap_samples
-    settings = {"split": split, "protocol": protocol, "bootstrap": samples}
-    inputs = {"model": bundle.provenance.fingerprint, "data": data.provenance.fingerprint}
-    if Report.is_current(out, settings, inputs):
+    return _report(_Work(scored, data, split, samples, bundle.config.seed, other, stress), out, overwrite, progress)
+
+
+def evaluate_predictions(
+    predictions: Path,
+    data: PreparedData,
+    split: str,
+    out: Path,
+    *,
+    allow_missing: bool = False,
+    bootstrap_samples: int = SAMPLES,
+    overwrite: bool = True,
+    progress: Progress = silent,
+) -> Report:
+    """Score masks and probabilities of any method on a split, by the same rules.
+
+    Args:
+        predictions: a folder of masks, a CSV file of probabilities, or a folder with both.
+        data: prepared pictures, with any settings.
+        split: `train`, `validation` or `test`.
+        out: folder of the report.
+        allow_missing: leave out images without a prediction.
+        bootstrap_samples: resamples behind each interval.
+        overwrite: replace a report of something else at `out`.
+        progress: told the images done.
+
+    Raises:
+        UserError: predictions are missing or cannot be read, or another report lies at `out`.
+    """
+    scored = subject.of_files(predictions, data, _rows(data, split), allow_missing)
+    return _report(_Work(scored, data, split, bootstrap_samples, 0), out, overwrite, progress)
+
+
+def _rows(data: PreparedData, split: str) -> list[Row]:
+    return [row for row in data.split(split) if row.has_mask or row.label is not None]
+
+
+def _report(work: _Work, out: Path, overwrite: bool, progress: Progress) -> Report:
+    if Report.is_current(out, work.settings, work.inputs):
         return Report.open(out)
-    with Report.writing(out, settings, inputs) as draft:
-        predictor = Predictor.load(bundle.path, device=device)
-        scores = _score(predictor, data, rows, protocol, progress)
-        summary = summarise(scores, bundle.config.classes, samples, bundle.config.seed)
-        facts = _facts(bundle, data, rows, split, protocol)
-        (draft.path / "metrics.json").write_text(to_json({**summary, "facts": facts}))
-        write_per_image_csv(draft.path / "per_image.csv", scores, bundle.config.classes)
-        gallery = _gallery(predictor, data, rows, scores, protocol)
-        write_report(draft.path / "report.html", summary, gallery, f"Evaluation on {split}", facts)
+    if not overwrite:
+        _check_same_question(out, work)
+    with Report.writing(out, work.settings, work.inputs) as draft:
+        draft.facts["question"] = work.question
+        method, rows, classes = work.subject.load(), work.subject.rows, work.data.classes
+        scores = score_rows(method, work.data, rows, progress)
+        summary = summarise(scores, classes, work.samples, work.seed, method.thresholds)
+        summary |= _more(work, method, scores, progress)
+        facts = _facts(work)
+        (draft.path / "metrics.json").write_text(to_json({**summary, "facts": facts}), encoding="utf-8")
+        write_per_image_csv(draft.path / "per_image.csv", scores, classes)
+        gallery = _gallery(method, work.data, rows, scores)
+        curves = training_curves(work.subject.bundle) if work.subject.bundle else {}
+        write_report(draft.path / "report.html", summary, gallery, f"Evaluation on {work.split}", facts, curves)
     return Report.open(out)
 
 
-def _check_unseen(bundle: Bundle, rows: Sequence[Row], data: PreparedData) -> None:
-    trained = bundle.ids("training")
-    seen = [row.id for row in rows if hashed_id(row.id) in trained]
-    if seen:
+def _more(work: _Work, method: Method, scores: Sequence[ImageScore], progress: Progress) -> dict[str, Any]:
+    """Compare and spoil, where that is wanted."""
+    more: dict[str, Any] = {}
+    if work.other is not None:
+
+        def comparing(done: int, total: int, note: str = "") -> None:
+            progress(done, total, "second model")
+
+        others = score_rows(work.other.load(), work.data, work.subject.rows, comparing)
+        names = {"first_name": work.subject.name, "second_name": work.other.name}
+        more["comparison"] = names | compare(scores, others, work.data.classes, work.samples, work.seed)
+    if work.stress:
+        assert isinstance(method, ModelMethod)
+
+        def spoiling(done: int, total: int, note: str = "") -> None:
+            progress(done, total, "stress test")
+
+        more["stress"] = stress_test(method, work.data, work.subject.rows, work.samples, work.seed, spoiling)
+    return more
+
+
+def _check_same_question(out: Path, work: _Work) -> None:
+    """Let a report be made anew, but not be lost to one of something else."""
+    try:
+        question = Report.open(out).provenance.facts.get("question", {})
+    except UserError:
+        return
+    changed = [name for name, value in work.question.items() if question.get(name) != value]
+    if changed:
         raise UserError(
-            f"{data.path}: {len(seen)} of {len(rows)} images, such as {seen[0]}, trained {bundle.path}; scores on them "
-            "say nothing about new images (--allow-training-images to score them all the same)"
+            f"{out}: the report of another evaluation lies there (its {' and '.join(changed)} differ); "
+            "name another --out, or give --overwrite"
         )
 
 
-def _score(
-    predictor: Predictor, data: PreparedData, rows: Sequence[Row], protocol: ProtocolName, progress: Progress
-) -> list[ImageScore]:
-    scores: list[ImageScore] = []
-    for batch in batches(rows):
-        for row, prediction in zip(batch, _predict(predictor, data, batch, protocol), strict=True):
-            scores.append(_image_score(data, row, prediction))
-            progress(len(scores), len(rows))
-    return scores
-
-
-def _predict(
-    predictor: Predictor, data: PreparedData, rows: Sequence[Row], protocol: ProtocolName
-) -> Iterator[Prediction]:
-    settings = predictor.bundle.config.data
-    return predictor.predict_inputs([inputs_of_row(data, row, settings) for row in rows], protocol)
-
-
-def _image_score(data: PreparedData, row: Row, prediction: Prediction) -> ImageScore:
-    truth = data.truth(row) if row.has_mask else None
-    return ImageScore(
-        id=row.id,
-        width=row.width,
-        height=row.height,
-        label=row.label,
-        probabilities=tuple(prediction.probabilities.values()),
-        enhanced=None if truth is None else mask_metrics(prediction.mask, truth),
-        coarse=None if truth is None else mask_metrics(prediction.coarse_mask, truth),
-        patient=row.patient,
-    )
-
-
-def _facts(
-    bundle: Bundle, data: PreparedData, rows: Sequence[Row], split: str, protocol: ProtocolName
-) -> dict[str, str]:
-    selection = bundle.ids("selection")
-    chosen = sum(hashed_id(row.id) in selection for row in rows)
-    facts = {
-        "model": str(bundle.path),
-        "model fingerprint": bundle.provenance.fingerprint[:16],
-        "data": str(data.path),
-        "split": f"{split}, {len(rows)} images",
-        "protocol": protocol,
-        "activation maps": bundle.config.cam,
+def _facts(work: _Work) -> dict[str, str]:
+    facts = dict(work.subject.facts)
+    caution = facts.pop("caution", None)
+    facts |= {
+        "data": str(work.data.path),
+        "split": f"{work.split}, {len(work.subject.rows)} images",
         "mbdcnn": mbdcnn.__version__,
     }
-    cautions = []
-    trained = bundle.ids("training")
-    seen = sum(hashed_id(row.id) in trained for row in rows)
-    if seen:
-        cautions.append(f"{seen} of these images trained the model, so the scores say nothing about new images")
-    if chosen:
-        cautions.append(f"{chosen} of these images chose the model's weights, so the scores flatter")
-    if bundle.imported:
-        cautions.append(
-            f"{' and '.join(bundle.imported)} came from elsewhere: the images they were trained on are not known, may "
-            "be among these, and would flatter the scores"
-        )
-    if cautions:
-        facts["caution"] = "; ".join(cautions)
-    return facts
+    if work.other is not None:
+        facts["compared with"] = work.other.name
+        if "caution" in work.other.facts:
+            facts["caution on what is compared with"] = work.other.facts["caution"]
+    return facts | ({"caution": caution} if caution else {})
 
 
 def _gallery(
-    predictor: Predictor,
-    data: PreparedData,
-    rows: Sequence[Row],
-    scores: Sequence[ImageScore],
-    protocol: ProtocolName,
+    method: Method, data: PreparedData, rows: Sequence[Row], scores: Sequence[ImageScore]
 ) -> list[GalleryCase]:
     cases = []
     for group, positions in choose_cases(scores).items():
-        # Predicted once more, so that scoring holds no picture in memory.
+        # Looked at once more, so that scoring holds no picture in memory.
         chosen = [rows[position] for position in positions]
-        predictions = _predict(predictor, data, chosen, protocol)
         cases += [
-            _case(data, row, prediction, scores[position], group)
-            for row, prediction, position in zip(chosen, predictions, positions, strict=True)
+            _case(data, row, result, scores[position], group)
+            for row, result, position in zip(chosen, method.results(data, chosen), positions, strict=True)
         ]
     return cases
 
 
-def _case(data: PreparedData, row: Row, prediction: Prediction, score: ImageScore, group: str) -> GalleryCase:
+def _case(data: PreparedData, row: Row, result: Result, score: ImageScore, group: str) -> GalleryCase:
     scale = min(1.0, PICTURE_SIDE / max(row.width, row.height))
     size = (max(1, round(row.width * scale)), max(1, round(row.height * scale)))
     stored = Image.fromarray(data.patches[row.views[0]])
 
-    def shrunk(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        return np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+    def shrunk(mask: np.ndarray[Any, np.dtype[np.bool_]] | None) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
+        return None if mask is None else resize_mask(mask, *size)
 
     return GalleryCase(
         id=row.id,
         picture=np.asarray(stored.resize(size, Image.Resampling.BICUBIC)),
         truth=shrunk(data.truth(row)),
-        coarse=shrunk(prediction.coarse_mask),
-        enhanced=shrunk(prediction.mask),
-        activation_map=prediction.cam,
+        coarse=shrunk(result.coarse_mask),
+        enhanced=shrunk(result.mask),
+        activation_map=result.activation_map,
         jaccard=score.enhanced["jaccard"] if score.enhanced else None,
         label=None if row.label is None else data.classes[row.label],
-        probabilities=prediction.probabilities,
+        probabilities=dict(zip(data.classes, result.probabilities, strict=True)) if result.probabilities else None,
         group=group,
     )

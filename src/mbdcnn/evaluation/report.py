@@ -8,32 +8,20 @@ from importlib import resources
 from math import isfinite
 from pathlib import Path
 from string import Template
-from typing import Any, TypeAlias
+from typing import Any
 
 from mbdcnn.evaluation import charts
 from mbdcnn.evaluation.gallery import GalleryCase, gallery_section
+from mbdcnn.evaluation.markup import figure, network_style, section, series_legend
+from mbdcnn.evaluation.report_robustness import comparison_section, groups_section, stress_section
+from mbdcnn.evaluation.report_scores import (
+    NETWORKS,
+    calibration_section,
+    classification_section,
+    segmentation_section,
+)
+from mbdcnn.evaluation.training_runs import Curves
 from mbdcnn.evaluation.wording import Estimate, class_name, interval, percent
-
-Curves: TypeAlias = Mapping[str, Mapping[str, Sequence[tuple[int | float, float]]]]
-"""Training curves: title of a chart, name of a curve, its points (optimiser step, value)."""
-
-NETWORKS = {"coarse": "Coarse mask", "enhanced": "Final mask"}
-MASK_METRICS = {
-    "jaccard": "Jaccard index",
-    "thresholded_jaccard": "Thresholded Jaccard",
-    "pooled_jaccard": "Pooled Jaccard",
-    "dice": "Dice",
-    "accuracy": "Pixel accuracy",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-}
-CLASS_METRICS = {
-    "auc": "AUC",
-    "average_precision": "Average precision",
-    "accuracy": "Accuracy",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-}
 
 
 def write_report(
@@ -56,9 +44,13 @@ def write_report(
     """
     sections = [
         _headline(summary),
-        _segmentation(summary),
-        _classification(summary),
+        segmentation_section(summary),
+        classification_section(summary),
+        calibration_section(summary),
+        comparison_section(summary),
         gallery_section(gallery),
+        groups_section(summary),
+        stress_section(summary),
         _curves(curves or {}),
         _provenance(summary, facts),
     ]
@@ -67,9 +59,14 @@ def write_report(
         title=escape(title),
         style=(template / "report.css").read_text(encoding="utf-8"),
         lead=_lead(summary["images"]),
+        caution=_caution(facts),
         sections="\n".join(section for section in sections if section),
     )
     path.write_text(page, encoding="utf-8")
+
+
+def _caution(facts: Mapping[str, str]) -> str:
+    return f'<p class="caution"><b>Caution.</b> {escape(facts["caution"])}.</p>' if "caution" in facts else ""
 
 
 def _lead(images: Mapping[str, Any]) -> str:
@@ -89,7 +86,7 @@ def _headline(summary: Mapping[str, Any]) -> str:
 
 def _jaccard_card(segmentation: Mapping[str, Any]) -> str:
     jaccards = {network: segmentation[network]["jaccard"] for network in NETWORKS if segmentation[network]}
-    rows = {NETWORKS[network]: (_network_style(network), jaccard) for network, jaccard in jaccards.items()}
+    rows = {NETWORKS[network]: (network_style(network), jaccard) for network, jaccard in jaccards.items()}
     gain = segmentation["difference"] and segmentation["difference"]["jaccard"]
     text = f"Final less coarse mask: {_points(gain)}." if gain else ""
     # The last one present is the final mask, unless there are coarse masks only.
@@ -131,84 +128,13 @@ def _missing_classes(classes: Mapping[str, Mapping[str, Any]]) -> str:
     return f"Not applicable here, and left out of the mean: {', '.join(missing)}." if missing else ""
 
 
-def _segmentation(summary: Mapping[str, Any]) -> str:
-    segmentation = summary["segmentation"]
-    if not segmentation:
-        return ""
-    present = {key: name for key, name in NETWORKS.items() if segmentation[key]}
-    difference = {"difference": "Difference"} if segmentation["difference"] else {}
-    rows = "".join(
-        f'<tr><th scope="row">{name}</th>'
-        + "".join(_cell(segmentation[key][metric]) for key in present)
-        + "".join(_cell(segmentation[key][metric], signed=True) for key in difference)
-        + "</tr>"
-        for metric, name in MASK_METRICS.items()
-    )
-    table = _table(["", *present.values(), *difference.values()], rows, summary)
-    bins = segmentation["jaccard_histogram"]
-    chart = charts.histogram(bins["edges"], {key: bins[key] for key in present}, "Jaccard index")
-    legend = _legend({name: _network_style(key) for key, name in present.items()})
-    return (
-        "<section><h2>Segmentation</h2>"
-        f'<div class="columns"><div class="card">{table}'
-        '<p class="note">Thresholded: a Jaccard below 65 counts as 0. Pooled: over the pixels of all images.</p>'
-        "</div>"
-        f'<figure class="card"><h3>Jaccard index of the images</h3>{chart}{legend}</figure></div></section>'
-    )
-
-
-def _classification(summary: Mapping[str, Any]) -> str:
-    classification, names = summary["classification"], list(summary["images"]["per_class"])
-    if not classification:
-        return ""
-    classes = classification["classes"]
-    rows = "".join(
-        f'<tr><th scope="row">{name}</th>' + "".join(_cell(of_class[metric]) for of_class in classes.values()) + "</tr>"
-        for metric, name in CLASS_METRICS.items()
-    )
-    heads = [f"{class_name(name)} ({of_class['cases']})" for name, of_class in classes.items()]
-    table = _table(["", *heads], rows, summary)
-    curves = {class_name(name): curve for name, curve in classification["roc"].items() if curve}
-    chart = charts.roc_chart(curves) + _series_legend(curves) if curves else "<p>Not applicable.</p>"
-    return (
-        '<section><h2>Classification</h2><div class="columns">'
-        f'<div class="card">{table}<p class="note">Each class against all others; in '
-        "brackets its number of cases. The decision is the most probable class.</p></div>"
-        f'<figure class="card"><h3>ROC curves</h3>{chart}</figure>'
-        f'<div class="card wide">{_confusion(classification["confusion_truth_by_decision"], names)}</div>'
-        "</div></section>"
-    )
-
-
-def _confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> str:
-    heads = "".join(f'<th scope="col">{escape(class_name(name))}</th>' for name in names)
-    rows = "".join(
-        f'<tr><th scope="row">{escape(class_name(name))}</th>'
-        + "".join(_confusion_cell(count, sum(row), place == at) for place, count in enumerate(row))
-        + "</tr>"
-        for at, (name, row) in enumerate(zip(names, matrix, strict=True))
-    )
-    return (
-        '<h3>Confusion matrix</h3><div class="scroll"><table class="confusion"><caption>A row is the true '
-        "class, a column the decision; number of images and share of the row</caption>"
-        f"<thead><tr><th></th>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
-
-
-def _confusion_cell(count: int, total: int, right: bool) -> str:
-    share = count / total if total else 0.0
-    mark = ' class="right"' if right else ""
-    return f'<td{mark} style="--share:{share:.3f}"><b>{count}</b><small>{100 * share:.0f} %</small></td>'
-
-
 def _curves(curves: Curves) -> str:
-    figures = "".join(
-        f'<figure class="card"><h3>{escape(title)}</h3>'
-        f"{charts.line_chart(drawn, title, 'step')}{_series_legend(drawn)}</figure>"
+    figures = [
+        figure(title, charts.line_chart(drawn, title, "step") + series_legend(drawn))
         for title, drawn in ((title, _finite(series)) for title, series in curves.items())
         if drawn
-    )
-    return f'<section><h2>Training</h2><div class="columns">{figures}</div></section>' if figures else ""
+    ]
+    return section("Training", *figures) if figures else ""
 
 
 def _finite(series: Mapping[str, Sequence[tuple[int | float, float]]]) -> dict[str, list[tuple[int | float, float]]]:
@@ -231,31 +157,3 @@ def _provenance(summary: Mapping[str, Any], facts: Mapping[str, str]) -> str:
         f'<p class="note" style="margin-top:14px">{intervals} Means leave out images for which a score is '
         "undefined, such as the sensitivity of an image without a lesion.</p></section>"
     )
-
-
-def _table(heads: Sequence[str], rows: str, summary: Mapping[str, Any]) -> str:
-    caption = "Per cent, with 95 % intervals" if summary["bootstrap"]["samples"] else "Per cent"
-    cells = "".join(f'<th scope="col">{escape(head)}</th>' if head else "<td></td>" for head in heads)
-    return (
-        f'<div class="scroll"><table><caption>{caption}</caption>'
-        f"<thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
-
-
-def _cell(estimate: Estimate | None, signed: bool = False) -> str:
-    if not estimate:
-        return '<td class="none">not applicable</td>'
-    return f"<td><b>{percent(estimate['value'], signed)}</b><small>{interval(estimate, signed)}</small></td>"
-
-
-def _legend(styles: Mapping[str, str]) -> str:
-    items = "".join(f'<li class="{style}"><i></i>{escape(name)}</li>' for name, style in styles.items())
-    return f'<ul class="legend">{items}</ul>'
-
-
-def _series_legend(series: Mapping[str, Any]) -> str:
-    return _legend({name: charts.series_style(number) for number, name in enumerate(series)})
-
-
-def _network_style(network: str) -> str:
-    return "final" if network == "enhanced" else "coarse"

@@ -14,14 +14,20 @@ Estimate: TypeAlias = Mapping[str, Any]
 
 def percent(value: int | float, signed: bool = False) -> str:
     """Give a fraction in per cent with one decimal."""
-    return f"{100 * value:{'+' if signed else ''}.1f}".replace("-", "\N{MINUS SIGN}")
+    return number(value, signed, 100)
 
 
-def interval(estimate: Estimate, signed: bool = False) -> str:
-    """Give an estimate's bounds in per cent; nothing if it has none."""
+def number(value: int | float, signed: bool = False, scale: float = 1) -> str:
+    """Give a number, times a scale, with one decimal."""
+    text = f"{scale * value:{'+' if signed else ''}.1f}"
+    return text.replace("-0.0", "0.0").replace("+0.0", "0.0").replace("-", "\N{MINUS SIGN}")
+
+
+def interval(estimate: Estimate, signed: bool = False, scale: float = 100) -> str:
+    """Give an estimate's bounds, in per cent if not told otherwise; nothing if it has none."""
     if estimate["low"] is None:
         return ""
-    return f"{percent(estimate['low'], signed)} to {percent(estimate['high'], signed)}"
+    return f"{number(estimate['low'], signed, scale)} to {number(estimate['high'], signed, scale)}"
 
 
 def class_name(name: str) -> str:
@@ -35,17 +41,40 @@ def score_lines(report: Report) -> list[str]:
     lines = []
     if metrics["segmentation"]:
         for network in ("coarse", "enhanced"):
-            lines.append(f"{network:<8} Jaccard {_with_interval(metrics['segmentation'][network]['jaccard'])}")
+            if metrics["segmentation"][network]:
+                lines.append(f"{network:<8} Jaccard {_with_interval(metrics['segmentation'][network]['jaccard'])}")
     if metrics["classification"]:
         lines.append(f"classes  mean AUC {_with_interval(metrics['classification']['mean_auc'])}")
+    if "comparison" in metrics:
+        lines.append(f"compared with {metrics['comparison']['second_name']}, its score less this one's:")
+        for score, name in (("enhanced_jaccard", "Jaccard"), ("mean_auc", "mean AUC")):
+            if score in metrics["comparison"]["difference"]:
+                lines.append(f"         {name} {_with_interval(metrics['comparison']['difference'][score], '+')}")
+    if "stress" in metrics:
+        lines.append(_worst_corruption(metrics["stress"]))
     if "caution" in metrics.get("facts", {}):
         lines.append(f"caution  {metrics['facts']['caution']}")
     return lines
 
 
-def _with_interval(estimate: Estimate | None) -> str:
+def _worst_corruption(stress: Mapping[str, Any]) -> str:
+    falls = [
+        (level["difference"]["jaccard"]["value"], corruption["name"])
+        for corruption in stress["corruptions"]
+        for level in corruption["levels"]
+        if level["difference"]["jaccard"]
+    ]
+    if not falls:
+        return "stress   see the report"
+    fall, name = min(falls)
+    return f"stress   largest change of Jaccard {fall:+.3f}, by {name}"
+
+
+def _with_interval(estimate: Estimate | None, sign: str = "") -> str:
     if estimate is None:
         return "not applicable"
     if estimate["low"] is None:
-        return f"{estimate['value']:.3f}"
-    return f"{estimate['value']:.3f}  (95 % interval {estimate['low']:.3f}-{estimate['high']:.3f})"
+        return f"{estimate['value']:{sign}.3f}"
+    between = " to " if sign else "-"
+    value, low, high = (f"{estimate[key]:{sign}.3f}" for key in ("value", "low", "high"))
+    return f"{value}  (95 % interval {low}{between}{high})"

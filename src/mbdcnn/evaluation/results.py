@@ -1,0 +1,133 @@
+"""Where results come from that are scored: a model that is run, or files that another method left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from mbdcnn.artifacts import PreparedData
+from mbdcnn.calibration import Calibration, OperatingPoint
+from mbdcnn.evaluation.image_score import ImageScore
+from mbdcnn.evaluation.skin import typology_angle
+from mbdcnn.inference.calibration import averaged_softmax
+from mbdcnn.inference.predictor import Predictor, batches
+from mbdcnn.inference.protocol import Inputs, Outcome, ProtocolName, inputs_of_row, resize_mask, run_protocol
+from mbdcnn.manifest import Row
+from mbdcnn.metrics import MaskMetrics, mask_metrics
+from mbdcnn.progress import Progress
+
+BoolMask = npt.NDArray[np.bool_]
+
+
+class Result(NamedTuple):
+    """What a method makes of one picture; None for what it does not give. Masks have the picture's size."""
+
+    probabilities: tuple[float, ...] | None = None
+    mask: BoolMask | None = None
+    coarse_mask: BoolMask | None = None
+    uncalibrated: tuple[float, ...] | None = None
+    activation_map: npt.NDArray[np.float32] | None = None
+
+
+class Method(Protocol):
+    """Gives results, one picture after the other, so that no more than a few are in memory."""
+
+    @property
+    def thresholds(self) -> tuple[OperatingPoint, ...]:
+        """Operating points."""
+
+    def results(self, data: PreparedData, rows: Sequence[Row]) -> Iterator[Result]:
+        """Give the result of each row."""
+
+
+@dataclass(frozen=True)
+class ModelMethod:
+    """A model, run by one of the two protocols."""
+
+    predictor: Predictor
+    protocol: ProtocolName
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The model's, for the protocol."""
+        return self.predictor.bundle.calibration(self.protocol)
+
+    @property
+    def thresholds(self) -> tuple[OperatingPoint, ...]:
+        """Operating points of the calibration; none without one."""
+        return () if self.calibration is None else self.calibration.operating_points
+
+    def results(self, data: PreparedData, rows: Sequence[Row]) -> Iterator[Result]:
+        """Run the networks on prepared pictures, a few at a time."""
+        settings = self.predictor.bundle.config.data
+        for batch in batches(rows):
+            yield from self.results_of([inputs_of_row(data, row, settings) for row in batch])
+
+    def results_of(self, inputs: Sequence[Inputs]) -> Iterator[Result]:
+        """Run the networks on pictures that are already resampled."""
+        temperature = None if self.calibration is None else self.calibration.temperature
+        for outcome in run_protocol(self.predictor.core, inputs, self.protocol):
+            yield _result(outcome, temperature)
+
+
+def score_rows(method: Method, data: PreparedData, rows: Sequence[Row], progress: Progress) -> list[ImageScore]:
+    """Score results against the truth, keeping a few numbers of each picture."""
+    scores: list[ImageScore] = []
+    for row, result in zip(rows, method.results(data, rows), strict=True):
+        truth = data.truth(row) if row.has_mask else None
+        scores.append(_image_score(data, row, result, truth))
+        progress(len(scores), len(rows))
+    return scores
+
+
+def _image_score(data: PreparedData, row: Row, result: Result, truth: BoolMask | None) -> ImageScore:
+    return ImageScore(
+        id=row.id,
+        width=row.width,
+        height=row.height,
+        label=row.label,
+        probabilities=result.probabilities,
+        enhanced=_mask_score(result.mask, truth),
+        coarse=_mask_score(result.coarse_mask, truth),
+        patient=row.patient,
+        uncalibrated=result.uncalibrated,
+        lesion_fraction=None if truth is None else float(truth.mean()),
+        source=source_folder(row),
+        skin_tone=None if truth is None else _skin_tone(data, row, truth),
+    )
+
+
+def source_folder(row: Row) -> str:
+    """Give the folder a picture came from, above folders that are named after the picture."""
+    parts = row.source.replace("\\", "/").split("/")[:-1]
+    while parts and row.id in parts[-1]:
+        parts.pop()
+    return "/".join(parts)
+
+
+def _mask_score(mask: BoolMask | None, truth: BoolMask | None) -> MaskMetrics | None:
+    return None if mask is None or truth is None else mask_metrics(mask, truth)
+
+
+def _skin_tone(data: PreparedData, row: Row, truth: BoolMask) -> float | None:
+    picture = data.patches[row.views[0]]
+    return typology_angle(np.asarray(picture), resize_mask(truth, *picture.shape[1::-1]))
+
+
+def _result(outcome: Outcome, temperature: float | None) -> Result:
+    plain = _probabilities(outcome, 1)
+    return Result(
+        probabilities=plain if temperature is None else _probabilities(outcome, temperature),
+        mask=outcome.lesion_logits() > 0,
+        coarse_mask=resize_mask(outcome.coarse_mask, outcome.width, outcome.height),
+        uncalibrated=None if temperature is None else plain,
+        activation_map=outcome.activation_map,
+    )
+
+
+def _probabilities(outcome: Outcome, temperature: float) -> tuple[float, ...]:
+    return tuple(map(float, averaged_softmax(outcome.view_logits[None].astype(np.float64), temperature)[0]))

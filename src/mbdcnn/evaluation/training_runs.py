@@ -1,0 +1,43 @@
+"""Training curves of the runs that a bundle was made of, where they lie beside it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+from mbdcnn.artifacts import Bundle, Run
+from mbdcnn.errors import UserError
+
+Curves: TypeAlias = Mapping[str, Mapping[str, Sequence[tuple[int | float, float]]]]
+"""Title of a chart, name of a curve, its points (optimiser step, value)."""
+
+STAGES = {"coarse": "coarse-SN", "classifier": "mask-CN", "enhanced": "enhanced-SN"}
+CHARTS = {"train_loss": "Training loss", "jaccard": "Validation Jaccard", "mean_auc": "Validation mean AUC"}
+
+
+def training_curves(bundle: Bundle) -> Curves:
+    """Read the curves of the runs in `runs/` beside a bundle, if it was made of just these."""
+    charts: dict[str, dict[str, list[tuple[int | float, float]]]] = {title: {} for title in CHARTS.values()}
+    for stage, name in STAGES.items():
+        run = _run(bundle, stage)
+        if run is None:
+            continue
+        with (run.path / "metrics.csv").open(newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        for column, title in CHARTS.items():
+            points: list[tuple[int | float, float]] = [
+                (int(row["step"]), float(row[column])) for row in rows if row.get(column)
+            ]
+            if points:
+                charts[title][name] = points
+    return {title: curves for title, curves in charts.items() if curves}
+
+
+def _run(bundle: Bundle, stage: str) -> Run | None:
+    try:
+        run = Run.open(bundle.path.resolve().parent / "runs" / stage)
+    except UserError:
+        return None
+    made_of = run.provenance.fingerprint == bundle.provenance.inputs.get(stage)
+    return run if made_of and (run.path / "metrics.csv").is_file() else None

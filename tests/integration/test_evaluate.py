@@ -1,0 +1,148 @@
+"""Scoring the tiny model of the tests in every way there is."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mbdcnn.artifacts import Bundle, PreparedData
+from mbdcnn.errors import UserError
+from mbdcnn.evaluation.corruptions import CORRUPTIONS
+from mbdcnn.evaluation.evaluate import evaluate, evaluate_predictions
+from mbdcnn.inference.predictor import Predictor
+from mbdcnn.inference.protocol import inputs_of_row
+from mbdcnn.metrics import mask_metrics
+
+FAST = {"protocol": "fast", "device": "cpu", "bootstrap_samples": 10}
+
+
+@pytest.fixture(scope="module")
+def full(data, bundle, tmp_path_factory):
+    """A report with everything in it: the model compared with itself, and spoilt pictures."""
+    out = tmp_path_factory.mktemp("full") / "report"
+    return evaluate(bundle, data, "test", out, **FAST, compare_with=bundle.path, stress=True)
+
+
+def table(report) -> list[dict[str, str]]:
+    with (report.path / "per_image.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.mark.parametrize("protocol", ["fast", "paper"])
+def test_it_scores_what_the_predictor_gives(data, bundle, tmp_path: Path, protocol) -> None:
+    report = evaluate(bundle, data, "test", tmp_path / "report", **{**FAST, "protocol": protocol})
+    predictor, rows = Predictor.load(bundle.path, device="cpu"), data.split("test")
+    inputs = [inputs_of_row(data, row, bundle.config.data) for row in rows]
+    for row, scored, prediction in zip(rows, table(report), predictor.predict_inputs(inputs, protocol), strict=True):
+        truth = data.truth(row)
+        assert scored["id"] == row.id
+        assert float(scored["enhanced_jaccard"]) == mask_metrics(prediction.mask, truth)["jaccard"]
+        assert float(scored["coarse_jaccard"]) == mask_metrics(prediction.coarse_mask, truth)["jaccard"]
+        for name, value in prediction.probabilities.items():
+            assert float(scored[f"probability_{name}"]) == pytest.approx(value, abs=1e-6)
+        assert float(scored["lesion_fraction"]) == pytest.approx(truth.mean())
+
+
+def test_a_model_differs_in_nothing_from_itself(full) -> None:
+    comparison = full.metrics["comparison"]
+    assert comparison["first"] == comparison["second"]
+    assert {"coarse_jaccard", "enhanced_jaccard", "mean_auc", "calibration_error"} <= comparison["difference"].keys()
+    for estimate in comparison["difference"].values():
+        assert estimate is None or set(estimate.values()) == {0.0}
+    assert (comparison["images_better"], comparison["images_worse"]) == (0, 0)
+
+
+def test_a_stress_test_covers_every_corruption(full) -> None:
+    stress = full.metrics["stress"]
+    assert stress["images"] == 4
+    assert [corruption["name"] for corruption in stress["corruptions"]] == list(CORRUPTIONS)
+    for corruption in stress["corruptions"]:
+        assert len(corruption["levels"]) == 3
+        for level in corruption["levels"]:
+            change = level["jaccard"]["value"] - stress["clean"]["jaccard"]["value"]
+            assert level["difference"]["jaccard"]["value"] == pytest.approx(change)
+    text = (full.path / "report.html").read_text()
+    assert all(heading in text for heading in ("Comparison", "Stress test", "gel bubbles", "Groups", "Training loss"))
+    assert json.loads((full.path / "metrics.json").read_text()) == full.metrics
+
+
+def test_the_models_own_predictions_in_files_score_the_same(full, data, bundle, tmp_path: Path) -> None:
+    folder = tmp_path / "predictions"
+    folder.mkdir()
+    predictor, rows = Predictor.load(bundle.path, device="cpu"), data.split("test")
+    lines = ["file,name," + ",".join(data.classes)]
+    for row in rows:
+        inputs = inputs_of_row(data, row, bundle.config.data)
+        prediction = next(predictor.predict_inputs([inputs], "fast"))
+        Image.fromarray(prediction.mask).save(folder / f"{row.id}_mask.png")
+        lines.append(",".join(["x.jpg", row.id, *(repr(value) for value in prediction.probabilities.values())]))
+    (folder / "predictions.csv").write_text("\n".join(lines) + "\n")
+    report = evaluate_predictions(folder, data, "test", tmp_path / "report", bootstrap_samples=10)
+    ours, theirs = full.metrics["segmentation"]["enhanced"], report.metrics["segmentation"]["enhanced"]
+    assert theirs["jaccard"] == ours["jaccard"]
+    assert theirs["boundary_distance"] == ours["boundary_distance"]
+    assert report.metrics["classification"]["mean_auc"] == full.metrics["classification"]["mean_auc"]
+    compared = evaluate(bundle, data, "test", tmp_path / "compared", **FAST, compare_with=folder)
+    assert compared.metrics["comparison"]["difference"]["enhanced_jaccard"]["value"] == 0
+
+
+def test_a_report_of_something_else_is_not_lost(data, bundle, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    first = evaluate(bundle, data, "test", out, **FAST, overwrite=False)
+    again = evaluate(bundle, data, "test", out, **FAST, overwrite=False)
+    assert first.provenance == again.provenance
+    # The same question, asked with more resamples, is answered anew.
+    more = evaluate(bundle, data, "test", out, **{**FAST, "bootstrap_samples": 11}, overwrite=False)
+    assert more.metrics["bootstrap"]["samples"] == 11
+    with pytest.raises(UserError, match=r"its split differ.*--out, or give --overwrite"):
+        evaluate(bundle, data, "validation", out, **FAST, overwrite=False)
+    assert evaluate(bundle, data, "validation", out, **FAST).metrics["images"]["total"] == 8
+
+
+def test_a_class_without_cases_is_left_out_of_the_mean(data, bundle, tmp_path: Path, monkeypatch) -> None:
+    rows = [replace(row, label=row.label % 2) for row in data.split("test")]
+    monkeypatch.setattr(PreparedData, "split", lambda self, name: rows)
+    classification = evaluate(bundle, data, "test", tmp_path / "report", **FAST).metrics["classification"]
+    assert classification["classes"]["seborrheic_keratosis"]["auc"] is None
+    assert classification["mean_auc"] == classification["classes"]["melanoma"]["auc"]
+    assert "not applicable" in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_training_curves_are_shown_where_the_runs_are_the_bundles_own(data, bundle, tmp_path: Path) -> None:
+    shutil.copytree(bundle.path, tmp_path / "bundle")
+    report = evaluate(Bundle.open(tmp_path / "bundle"), data, "test", tmp_path / "report", **FAST)
+    assert "Training loss" not in (report.path / "report.html").read_text()
+
+
+def test_full_size_masks_are_held_one_at_a_time(data, bundle, tmp_path: Path, monkeypatch) -> None:
+    import mbdcnn.evaluation.results as results
+
+    held: list[int] = []
+    alive = 0
+
+    class Mask(np.ndarray):
+        def __del__(self) -> None:
+            nonlocal alive
+            alive -= 1
+
+    plain = results._result
+
+    def counted(outcome, temperature):
+        nonlocal alive
+        alive += 1
+        held.append(alive)
+        result = plain(outcome, temperature)
+        return result._replace(mask=result.mask.view(Mask))
+
+    monkeypatch.setattr(results, "_result", counted)
+    evaluate(bundle, data, "validation", tmp_path / "report", **FAST)
+    assert len(held) > 8
+    # The one being scored and the one being made.
+    assert max(held) <= 4

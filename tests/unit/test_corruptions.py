@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from mbdcnn.evaluation.corruptions import CORRUPTIONS, corrupt
+
+MOVING = {"rotation", "scale"}
+
+
+def skin() -> tuple[np.ndarray, np.ndarray]:
+    """A lesion off the middle on mottled skin."""
+    rng = np.random.default_rng(0)
+    image = Image.new("RGB", (160, 120), (215, 170, 150))
+    ImageDraw.Draw(image).ellipse((70, 35, 130, 80), fill=(110, 70, 55))
+    mask = Image.new("1", image.size)
+    ImageDraw.Draw(mask).ellipse((70, 35, 130, 80), fill=1)
+    mottled = np.asarray(image).astype(int) + rng.integers(-6, 7, (120, 160, 1))
+    return mottled.astype(np.uint8), np.asarray(mask)
+
+
+def change(name: str, level: int, picture_id: str = "a") -> float:
+    picture, truth = skin()
+    return float(np.abs(corrupt(picture, truth, name, level, picture_id)[0].astype(int) - picture).mean())
+
+
+def test_there_are_twelve() -> None:
+    assert len(CORRUPTIONS) == 12
+    assert {name for name, corruption in CORRUPTIONS.items() if corruption.move} == MOVING
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_a_picture_is_spoilt_the_same_each_time_and_otherwise_than_another(name: str) -> None:
+    picture, truth = skin()
+    before = picture.copy(), truth.copy()
+    first, again, other = (corrupt(picture, truth, name, 2, picture_id) for picture_id in ("a", "a", "b"))
+    assert (first[0] == again[0]).all()
+    assert (first[1] == again[1]).all()
+    assert (picture == before[0]).all()
+    assert (truth == before[1]).all()
+    assert first[0].shape == picture.shape
+    assert first[0].dtype == np.uint8
+    # Blur, compression and magnification leave nothing to chance.
+    if name not in {"blur", "JPEG", "scale", "rotation", "brightness"}:
+        assert (first[0] != other[0]).any()
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_each_strength_spoils_more(name: str) -> None:
+    weak, medium, strong = (change(name, level) for level in (1, 2, 3))
+    assert 0.2 < weak < medium < strong or (name == "rotation" and min(weak, medium, strong) > 0.2)
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_the_truth_moves_with_the_picture_alone(name: str) -> None:
+    picture, truth = skin()
+    for level in (1, 2, 3):
+        spoilt, moved = corrupt(picture, truth, name, level, "a")
+        if name not in MOVING:
+            assert moved is truth
+            continue
+        assert (moved != truth).any()
+        # The lesion is what is dark, before and after.
+        dark = np.asarray(Image.fromarray(spoilt).convert("L")) < 130
+        assert (dark & moved).sum() / (dark | moved).sum() > 0.95
+        assert corrupt(picture, None, name, level, "a")[1] is None
+
+
+def test_a_full_turn_is_exact_and_a_magnified_lesion_larger() -> None:
+    picture, truth = skin()
+    square, mask = picture[:, :120], truth[:, :120]
+    turned, moved = corrupt(square, mask, "rotation", 3, "a")
+    quarters = [np.rot90(square, k) for k in (1, 3)]
+    assert min(np.abs(turned.astype(int) - quarter).max() for quarter in quarters) <= 1
+    assert any((moved == np.rot90(mask, k)).all() for k in (1, 3))
+    assert corrupt(picture, truth, "scale", 1, "a")[1].sum() == pytest.approx(1.44 * truth.sum(), rel=0.03)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (16, 90)])
+def test_tiny_pictures_can_be_spoilt(size: tuple[int, int]) -> None:
+    picture = np.full((*size, 3), 150, np.uint8)
+    for name in CORRUPTIONS:
+        assert corrupt(picture, np.ones(size, bool), name, 3, "a")[0].shape == picture.shape

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mbdcnn.artifacts import PreparedData
+from mbdcnn.errors import UserError
+from mbdcnn.evaluation.evaluate import evaluate_predictions
+from mbdcnn.evaluation.files import open_predictions
+
+CLASSES = ("nevus", "melanoma", "seborrheic_keratosis")
+
+
+def write_masks(data: PreparedData, folder: Path, *endings: str) -> Path:
+    """Write the truth as predictions, with one ending after the other."""
+    folder.mkdir()
+    for number, row in enumerate(data.split("test")):
+        Image.fromarray(data.truth(row)).save(folder / f"{row.id}{endings[number % len(endings)]}.png")
+    return folder
+
+
+def write_table(data: PreparedData, file: Path, header: str = "image_id,nevus,melanoma,seborrheic_keratosis") -> Path:
+    """Write certain and right probabilities."""
+    lines = [header]
+    for row in data.split("test"):
+        lines.append(",".join([row.id, *(str(float(row.label == index)) for index in range(3))]))
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+def score(path: Path, data: PreparedData, out: Path, **more: object) -> dict[str, object]:
+    return evaluate_predictions(path, data, "test", out, bootstrap_samples=5, **more).metrics
+
+
+def test_perfect_masks_and_probabilities_score_perfectly(data, tmp_path: Path) -> None:
+    folder = write_masks(data, tmp_path / "masks", "", "_segmentation", "_mask")
+    write_table(data, folder / "classes.csv")
+    metrics = score(folder, data, tmp_path / "report")
+    assert metrics["segmentation"]["enhanced"]["jaccard"]["value"] == 1
+    assert metrics["segmentation"]["enhanced"]["boundary_distance"]["value"] == 0
+    assert metrics["segmentation"]["coarse"] is None
+    assert metrics["classification"]["mean_auc"]["value"] == 1
+    assert metrics["facts"]["predictions"].endswith("masks and probabilities")
+
+
+def test_a_table_alone_scores_classes_alone(data, tmp_path: Path) -> None:
+    metrics = score(
+        write_table(data, tmp_path / "a.csv", "File, Nevus,MELANOMA,Seborrheic keratosis"), data, tmp_path / "r"
+    )
+    assert metrics["segmentation"] is None
+    assert metrics["classification"]["mean_auc"]["value"] == 1
+
+
+def test_the_benign_rest_may_be_wanting(data, tmp_path: Path) -> None:
+    rows = data.split("test")
+    table = tmp_path / "isic.csv"
+    table.write_text("image_id,melanoma,seborrheic_keratosis\n" + "".join(f"{row.id}.jpg,0.7,0.2\n" for row in rows))
+    method = open_predictions(table, CLASSES, rows)
+    assert method.probabilities[rows[0].id] == pytest.approx((0.1, 0.7, 0.2))
+
+
+def test_missing_images_are_told_unless_allowed(data, tmp_path: Path) -> None:
+    folder = write_masks(data, tmp_path / "masks", "")
+    row = data.split("test")[1]
+    (folder / f"{row.id}.png").unlink()
+    with pytest.raises(UserError, match=f"1 of 4 images are missing: {row.id} .*--allow-missing"):
+        score(folder, data, tmp_path / "report")
+    metrics = score(folder, data, tmp_path / "report", allow_missing=True)
+    assert metrics["images"]["total"] == 3
+    assert "1 of 4 images have no prediction" in metrics["facts"]["caution"]
+
+
+def test_a_mask_of_another_size_or_in_grey_is_told(data, tmp_path: Path) -> None:
+    folder = write_masks(data, tmp_path / "masks", "")
+    row = data.split("test")[0]
+    Image.new("L", (10, 12)).save(folder / f"{row.id}.png")
+    with pytest.raises(UserError, match=rf"{row.id}.png: 10 x 12 pixels, its picture has {row.width} x {row.height}"):
+        score(folder, data, tmp_path / "report")
+    grey = np.linspace(0, 255, row.width * row.height).reshape(row.height, row.width).astype(np.uint8)
+    Image.fromarray(grey).save(folder / f"{row.id}.png")
+    with pytest.raises(UserError, match="shades of grey"):
+        score(folder, data, tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("name,melanoma\n", "no column seborrheic_keratosis"),
+        ("picture,melanoma,seborrheic_keratosis\n", "no column id"),
+        ("id,nevus,melanoma,seborrheic_keratosis\na,0.1,0.2,many\n", "row 2: not a number"),
+        ("id,nevus,melanoma,seborrheic_keratosis\na,0.1,0.2,\n", "row 2: not a number"),
+        ("id,nevus,melanoma,seborrheic_keratosis\na,0,0,nan\n", "row 2: a probability is not between"),
+        ("id,nevus,melanoma,seborrheic_keratosis\na,0,0,1\nb,5,3,2\n", "row 3: a probability is not between"),
+        ("id,nevus,melanoma,seborrheic_keratosis\na,0,0,1\na,0,0,1\n", "row 3: the id a stands twice"),
+        ("", "no column"),
+        ("id,nevus,melanoma,seborrheic_keratosis\nother,0,0,1\n", "nothing in it for any of the 4 images"),
+    ],
+)
+def test_a_wrong_table_is_told_in_one_line(data, tmp_path: Path, text: str, wrong: str) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(UserError, match=wrong) as raised:
+        score(tmp_path / "a.csv", data, tmp_path / "report")
+    assert "a.csv" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_folder_with_nothing_or_with_two_of_a_kind_is_told(data, tmp_path: Path) -> None:
+    row = data.split("test")[0]
+    with pytest.raises(UserError, match=f"no masks such as {row.id}.png"):
+        score(tmp_path, data, tmp_path / "report")
+    with pytest.raises(UserError, match="no such file or folder"):
+        score(tmp_path / "absent", data, tmp_path / "report")
+    folder = write_masks(data, tmp_path / "masks", "")
+    (folder / f"{row.id}_mask.png").write_bytes((folder / f"{row.id}.png").read_bytes())
+    with pytest.raises(UserError, match="are both masks of"):
+        score(folder, data, tmp_path / "report")
+    (folder / f"{row.id}_mask.png").unlink()
+    write_table(data, folder / "one.csv")
+    write_table(data, folder / "two.csv")
+    with pytest.raises(UserError, match=r"one.csv and two.csv both hold probabilities"):
+        score(folder, data, tmp_path / "report")
+
+
+def test_an_empty_mask_of_an_empty_picture_counts_by_both_rules(data, tmp_path: Path, monkeypatch) -> None:
+    row = data.split("test")[0]
+    truth = PreparedData.truth
+    monkeypatch.setattr(PreparedData, "truth", lambda self, of: truth(self, of) & (of.id != row.id))
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    for of in data.split("test"):
+        Image.fromarray(data.truth(of)).save(folder / f"{of.id}.png")
+    enhanced = score(folder, data, tmp_path / "report")["segmentation"]["enhanced"]
+    assert (enhanced["jaccard"]["value"], enhanced["jaccard_official"]["value"]) == (1, 1)
+    assert not math.isnan(enhanced["boundary_distance"]["value"])
