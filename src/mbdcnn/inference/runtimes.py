@@ -1,13 +1,20 @@
-"""What runs the networks."""
+"""What runs the networks: PyTorch, ONNX Runtime or OpenVINO. Imports none of them before it is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from mbdcnn.inference.protocol import BoolMasks, Guidance, Logits, Pixels
+from mbdcnn.artifacts import Bundle
+from mbdcnn.device import choose_device
+from mbdcnn.errors import UserError
+from mbdcnn.inference.graphs import GRAPHS, cached_graphs
+from mbdcnn.inference.protocol import BoolMasks, Core, Guidance, Logits, Pixels
 
 if TYPE_CHECKING:
     import torch
@@ -15,12 +22,60 @@ if TYPE_CHECKING:
     from mbdcnn.models import MBDCNN
 
 Network = TypeVar("Network", bound="torch.nn.Module")
+RuntimeName = Literal["torch", "onnx", "openvino", "openvino-bf16"]
+PACKAGES = {"torch": "torch", "onnx": "onnxruntime", "openvino": "openvino", "openvino-bf16": "openvino"}
 LARGEST_BATCH = 64
 """Pictures in one pass of a network; more are cut up, so that memory stays bounded."""
 
 
-class TorchNetwork:
-    """A network in PyTorch, arrays in and arrays out.
+def load_core(bundle: Bundle, runtime: RuntimeName, device: str) -> Core:
+    """Get the networks of a bundle ready to run.
+
+    Args:
+        bundle: whose networks.
+        runtime: `torch`; or on the CPU alone `onnx`, `openvino`, or `openvino-bf16`, which is less exact and pays
+            on CPUs that multiply bfloat16 matrices. They agree up to rounding.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        UserError: the runtime is not known, not installed or cannot use that device.
+    """
+    if runtime not in PACKAGES:
+        raise UserError(f"runtime {runtime}: unknown; give {', '.join(PACKAGES)}")
+    if runtime == "torch":
+        from mbdcnn.inference.bundle import load_model
+
+        return TorchCore(load_model(bundle), choose_device(device))
+    if find_spec(PACKAGES[runtime]) is None:
+        raise UserError(f"runtime {runtime}: {PACKAGES[runtime]} is not installed; pip install 'mbdcnn[export]'")
+    if device not in {"auto", "cpu"}:
+        raise UserError(f"runtime {runtime}: runs on the CPU, not on {device}; choose the runtime torch")
+    folder = cached_graphs(bundle)
+    try:
+        return OnnxCore(folder) if runtime == "onnx" else OpenVinoCore(folder, bf16=runtime == "openvino-bf16")
+    except UserError:
+        raise
+    # Each runtime has errors of its own for a graph that cannot be read.
+    except Exception as error:
+        raise UserError(f"{folder}: cannot be loaded ({_first_line(error)}); remove it to have it made again") from None
+
+
+class ArrayNetwork(ABC):
+    """A network that takes and gives arrays, in passes of bounded size."""
+
+    def __call__(self, *arrays: Any) -> list[Logits]:
+        """Run on n pictures; arrays are n c h w of any kind, uint8 standing for [0, 1]."""
+        starts = range(0, len(arrays[0]), LARGEST_BATCH)
+        parts = [self.run(*(array[start : start + LARGEST_BATCH] for array in arrays)) for start in starts]
+        return parts[0] if len(parts) == 1 else [np.concatenate(output) for output in zip(*parts, strict=True)]
+
+    @abstractmethod
+    def run(self, *arrays: Any) -> list[Logits]:
+        """Run on all pictures at once."""
+
+
+class TorchNetwork(ArrayNetwork):
+    """A network in PyTorch.
 
     Args:
         network: gives one tensor or a tuple of them.
@@ -31,17 +86,14 @@ class TorchNetwork:
         self.network = network
         self.device = device
 
-    def __call__(self, *arrays: Any) -> list[Logits]:
-        """Run on n pictures; arrays are n h w 3 uint8 or n c h w of any kind."""
+    def run(self, *arrays: Any) -> list[Logits]:
+        """Run on all pictures at once."""
         import torch
 
-        parts = []
         with torch.inference_mode():
-            for start in range(0, len(arrays[0]), LARGEST_BATCH):
-                outputs = self.network(*(self._tensor(array[start : start + LARGEST_BATCH]) for array in arrays))
-                outputs = (outputs,) if isinstance(outputs, torch.Tensor) else outputs
-                parts.append([output.float().cpu().numpy() for output in outputs])
-        return [np.concatenate(output) for output in zip(*parts, strict=True)]
+            outputs = self.network(*map(self._tensor, arrays))
+            outputs = (outputs,) if isinstance(outputs, torch.Tensor) else outputs
+            return [output.float().cpu().numpy() for output in outputs]
 
     def _tensor(self, array: Any) -> torch.Tensor:
         import torch
@@ -51,19 +103,26 @@ class TorchNetwork:
         return values.contiguous(memory_format=torch.channels_last)
 
 
-class TorchCore:
-    """The three networks in PyTorch.
+class GraphNetwork(ArrayNetwork):
+    """An exported network.
 
     Args:
-        model: their composition.
-        device: where they run.
+        infer: takes its inputs as float32 and gives its outputs.
     """
 
-    def __init__(self, model: MBDCNN, device: torch.device) -> None:
-        model = ready(model, device)
-        self._coarse = TorchNetwork(model.coarse, device)
-        self._guide = TorchNetwork(model.guide, device)
-        self._enhanced = TorchNetwork(model.enhanced, device)
+    def __init__(self, infer: Callable[[list[Logits]], Sequence[Logits]]) -> None:
+        self.infer = infer
+
+    def run(self, *arrays: Any) -> list[Logits]:
+        """Run on all pictures at once."""
+        return list(self.infer([_float32(array) for array in arrays]))
+
+
+class NetworksCore:
+    """The three networks, whatever runs them."""
+
+    def __init__(self, coarse: ArrayNetwork, guide: ArrayNetwork, enhanced: ArrayNetwork) -> None:
+        self._coarse, self._guide, self._enhanced = coarse, guide, enhanced
 
     def coarse(self, pixels: Pixels) -> Logits:
         """Give mask logits, n 2 h w."""
@@ -76,6 +135,58 @@ class TorchCore:
     def enhance(self, pixels: Pixels, activation_maps: Logits) -> Logits:
         """Give mask logits, n 2 h w."""
         return self._enhanced(channels_first(pixels), activation_maps)[0]
+
+
+class TorchCore(NetworksCore):
+    """The three networks in PyTorch.
+
+    Args:
+        model: their composition.
+        device: where they run.
+    """
+
+    def __init__(self, model: MBDCNN, device: torch.device) -> None:
+        model = ready(model, device)
+        super().__init__(*(TorchNetwork(network, device) for network in (model.coarse, model.guide, model.enhanced)))
+
+
+class OnnxCore(NetworksCore):
+    """The three networks in ONNX Runtime, on the CPU.
+
+    Args:
+        folder: holds their graphs.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(*(GraphNetwork(_onnx_network(folder / f"{name}.onnx")) for name in GRAPHS))
+
+
+class OpenVinoCore(NetworksCore):
+    """The three networks in OpenVINO, on the CPU.
+
+    Args:
+        folder: holds their graphs; what OpenVINO compiles them to is kept beside them.
+        bf16: compute the two segmentation networks in bfloat16; in the classifier it moves probabilities by percents.
+
+    Raises:
+        UserError: this CPU does not compute in bfloat16.
+    """
+
+    def __init__(self, folder: Path, *, bf16: bool = False) -> None:
+        import openvino
+
+        core = openvino.Core()
+        if bf16 and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise UserError("runtime openvino-bf16: this CPU does not compute in bfloat16; choose the runtime openvino")
+        networks = []
+        for name in GRAPHS:
+            # Said for f32 too: left to itself OpenVINO takes bfloat16 where the CPU has it.
+            precision = "bf16" if bf16 and name != "guide" else "f32"
+            settings = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+            settings["CACHE_DIR"] = str(folder / "openvino")
+            model = core.compile_model(folder / f"{name}.onnx", "CPU", settings)
+            networks.append(GraphNetwork(_openvino_network(model)))
+        super().__init__(*networks)
 
 
 def ready(network: Network, device: torch.device) -> Network:
@@ -93,3 +204,32 @@ def ready(network: Network, device: torch.device) -> Network:
 def channels_first(pixels: Pixels) -> Pixels:
     """Turn n h w 3 into n 3 h w without moving a byte."""
     return pixels.transpose(0, 3, 1, 2)
+
+
+def _onnx_network(file: Path) -> Callable[[list[Logits]], Sequence[Logits]]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    # Threads that wait in a loop took a third more time and half more CPU where other work shares the cores.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    names = [each.name for each in session.get_inputs()]
+    return lambda arrays: session.run(None, dict(zip(names, arrays, strict=True)))
+
+
+def _openvino_network(model: Any) -> Callable[[list[Logits]], Sequence[Logits]]:
+    request = model.create_infer_request()
+    return lambda arrays: list(request.infer(arrays).values())
+
+
+def _float32(array: Any) -> Logits:
+    values = np.ascontiguousarray(array, np.float32)
+    if array.dtype == np.uint8:
+        values /= 255
+    return values
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

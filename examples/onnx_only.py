@@ -1,0 +1,50 @@
+"""Outline and classify one picture with an exported model. Needs onnxruntime, Pillow and NumPy, not mbdcnn.
+
+    mbdcnn export bundle --out exported
+    python onnx_only.py exported lesion.jpg mask.png
+
+For research and education. Not a medical device.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageOps
+
+
+def squash(picture: Image.Image, side: int, oversampling: float) -> np.ndarray:
+    """Make a picture the networks' input, 1 3 s s: averaged in blocks while it is much larger, then bicubic."""
+    ratio = min(picture.size) / (side * oversampling)
+    factor = next((factor for factor in (8, 4, 2) if ratio >= factor), 1)
+    whole = (0.0, 0.0, picture.width / factor, picture.height / factor)
+    small = picture.reduce(factor).resize((side, side), Image.Resampling.BICUBIC, whole)
+    return np.asarray(small, np.float32).transpose(2, 0, 1)[None] / 255
+
+
+def predict(folder: Path, file: Path) -> tuple[dict[str, float], Image.Image]:
+    """Give the probability of each class, and the mask at the picture's size."""
+    model = json.loads((folder / "model.json").read_text())["facts"]
+    session = onnxruntime.InferenceSession(folder / model["model"], providers=["CPUExecutionProvider"])
+    picture = ImageOps.exif_transpose(Image.open(file)).convert("RGB")
+    image = squash(picture, model["input"]["shape"][-1], model["preprocessing"]["oversampling"])
+    values = session.run(model["outputs"], {model["input"]["name"]: image})
+    outputs = dict(zip(model["outputs"], values, strict=True))
+
+    logits = outputs["class_logits"][0] / (model["calibration"] or {"temperature": 1})["temperature"]
+    powers = np.exp(logits - logits.max())
+    probabilities = dict(zip(model["classes"], (powers / powers.sum()).tolist(), strict=True))
+
+    background, lesion = outputs["mask_logits"][0]
+    enlarged = Image.fromarray(lesion - background).resize(picture.size, Image.Resampling.BICUBIC)
+    return probabilities, Image.fromarray(np.asarray(enlarged) > 0)
+
+
+if __name__ == "__main__":
+    probabilities, mask = predict(Path(sys.argv[1]), Path(sys.argv[2]))
+    mask.save(sys.argv[3])
+    print(json.dumps(probabilities))

@@ -1,0 +1,31 @@
+"""The command that writes a model for other programs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from mbdcnn.cli.verb import NOTICE, Verb
+
+
+@dataclass(kw_only=True)
+class Export(Verb):
+    """Write a model as one graph that runs without this package."""
+
+    model: Positional[Path] = Path("bundle")
+    """Bundle to export."""
+    form: Annotated[Literal["onnx", "torch"], arg(name="format")] = "onnx"
+    """onnx: model.onnx, for ONNX Runtime, OpenVINO and many others; torch: model.pt2, for torch.export.load."""
+    out: Path = Path("exported")
+    """Folder for the graph and model.json, which says how to use it."""
+
+    def run(self) -> None:
+        """Export."""
+        from mbdcnn.artifacts import Bundle
+        from mbdcnn.inference.export import export_bundle
+
+        exported = export_bundle(Bundle.open(self.model, verify=True), self.out, self.form)
+        print(f"{exported.path / exported.provenance.facts['model']}. {NOTICE}")

@@ -1,0 +1,158 @@
+"""The networks written as graphs that run without this package: ONNX, and programs of `torch.export`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from mbdcnn.artifacts import Bundle, Export
+from mbdcnn.data.crops import OVERSAMPLING
+from mbdcnn.errors import UserError
+from mbdcnn.inference.bundle import load_model
+from mbdcnn.inference.graphs import VERSION
+from mbdcnn.models import MBDCNN
+from mbdcnn.models.folding import fold_batch_norm
+from mbdcnn.provenance import fingerprint
+
+Format = Literal["onnx", "torch"]
+OPSET = 18
+"""The oldest set with all that is needed; every runtime since 2023 reads it."""
+OUTPUTS = ("coarse_logits", "class_logits", "activation_map", "mask_logits", "embedding")
+MODEL_FILES: dict[Format, str] = {"onnx": "model.onnx", "torch": "model.pt2"}
+MEANING = {
+    "image": "RGB in [0, 1]: the whole picture squashed to the square",
+    "coarse_logits": "coarse mask; channel 0 background, channel 1 lesion",
+    "class_logits": "one a class; softmax of them divided by the temperature gives probabilities",
+    "activation_map": "where the predicted class was seen, at most 1",
+    "mask_logits": "final mask; channel 0 background, channel 1 lesion",
+    "embedding": "the classifier's pooled features",
+    "oversampling": "a picture is averaged in blocks of 8, 4 or 2 pixels as long as its shorter side still has "
+    "this many pixels for each one wanted; then it is resampled",
+}
+
+
+def export_bundle(bundle: Bundle, out: Path, form: Format) -> Export:
+    """Write the three networks as one graph with all that is needed to use it, or give what lies at `out` already.
+
+    The graph looks at one view, as the protocol `fast` does: any number of pictures at the networks' size.
+
+    Args:
+        bundle: what to export.
+        out: folder for `model.onnx` or `model.pt2` and `model.json`.
+        form: `onnx`, or `torch` for a program of `torch.export`.
+    """
+    settings = {"format": form, "exporter": VERSION}
+    description = _description(bundle, MODEL_FILES[form])
+    # A bundle keeps its fingerprint when it is calibrated.
+    inputs = {"bundle": bundle.provenance.fingerprint, "description": fingerprint(description)}
+    if Export.is_current(out, settings, inputs):
+        return Export.open(out)
+    model = Composed(fold_batch_norm(load_model(bundle)))
+    with Export.writing(out, settings, inputs) as draft:
+        file = draft.path / MODEL_FILES[form]
+        side = bundle.config.data.image_size
+        if form == "onnx":
+            _write_onnx(model, (torch.rand(2, 3, side, side),), file, ["image"], OUTPUTS, axes=("batch",))
+        else:
+            _write_program(model, torch.rand(2, 3, side, side), file)
+        draft.facts |= description
+    return Export.open(out)
+
+
+def write_graphs(bundle: Bundle, folder: Path) -> None:
+    """Write each network as a graph of its own that takes any number of pictures of any size it can look at."""
+    model = fold_batch_norm(load_model(bundle))
+    # Sides that differ, so that none is taken for the other.
+    images, masks, maps = torch.rand(2, 3, 64, 96), torch.zeros(2, 1, 64, 96), torch.rand(2, 1, 4, 6)
+    _write_onnx(model.coarse, (images,), folder / "coarse.onnx", ["images"], ["logits"])
+    _write_onnx(
+        Guide(model),
+        (images, masks),
+        folder / "guide.onnx",
+        ["images", "masks"],
+        ["logits", "activation_maps", "embedding"],
+    )
+    _write_onnx(model.enhanced, (images, maps), folder / "enhanced.onnx", ["images", "activation_maps"], ["logits"])
+
+
+class Composed(nn.Module):
+    """All three networks, giving a plain tuple: a named one would ask for this package where it is loaded."""
+
+    def __init__(self, model: MBDCNN) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.model(images))
+
+
+class Guide(nn.Module):
+    """The classifier with its activation map."""
+
+    def __init__(self, model: MBDCNN) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor, masks: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.model.guide(images, masks))
+
+
+def _write_onnx(
+    network: nn.Module,
+    examples: tuple[Tensor, ...],
+    file: Path,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    axes: Sequence[str] = ("batch", "", "height", "width"),
+) -> None:
+    """Trace a network with the TorchScript exporter.
+
+    The newer one gives the same operators and values but took 20 to 100 s a network where this takes 0.3 s.
+    """
+    if find_spec("onnx") is None:
+        raise UserError("exporting to ONNX: onnx is not installed; pip install 'mbdcnn[export]'")
+    dynamic = {axis: name for axis, name in enumerate(axes) if name}
+    with warnings.catch_warnings():
+        # That exporter is deprecated.
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        # The check that sides are multiples of 16 is rightly left out of the graph.
+        warnings.filterwarnings("ignore", "Converting a tensor to a Python boolean")
+        torch.onnx.export(
+            network.eval(),
+            examples,
+            file,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_axes={name: dict(dynamic) for name in inputs} | {name: {0: "batch"} for name in outputs},
+        )
+
+
+def _write_program(model: nn.Module, example: Tensor, file: Path) -> None:
+    with warnings.catch_warnings():
+        # torch warns of its own deprecated calls.
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        program = torch.export.export(model.eval(), (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+        torch.export.save(program, file)
+
+
+def _description(bundle: Bundle, file: str) -> dict[str, Any]:
+    config, calibration = bundle.config, bundle.calibration("fast")
+    return {
+        "model": file,
+        "input": {"name": "image", "shape": ["n", 3, config.data.image_size, config.data.image_size]},
+        "outputs": list(OUTPUTS),
+        "meaning": MEANING,
+        "preprocessing": {"resample": "bicubic", "oversampling": OVERSAMPLING, "scale": 1 / 255},
+        "classes": list(config.classes),
+        "cam": config.cam,
+        "calibration": None if calibration is None else calibration.model_dump(mode="json"),
+        "intended_use": "Research and education. Not a medical device.",
+    }
