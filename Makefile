@@ -2,17 +2,21 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types lock
+.PHONY: demo test lint types lock bench
 
 demo: .venv/ready
 	$(BIN)/mbdcnn demo
 
 test: .venv/ready
-	$(BIN)/pytest -m "not slow and not gpu"
+	$(BIN)/pytest -n auto --maxprocesses 4 -m "not slow and not gpu and not soak"
 
 lint: .venv/ready
-	$(BIN)/ruff check src tests experiments
-	$(BIN)/ruff format --check src tests experiments
+	$(BIN)/ruff check src tests experiments benchmarks examples
+	$(BIN)/ruff format --check src tests experiments benchmarks examples
+
+# One table each; takes an hour with full-size networks on two cores.
+bench: .venv/ready
+	for table in inference startup; do $(BIN)/python benchmarks/$$table.py || exit 1; done
 
 types: .venv/ready
 	$(BIN)/mypy

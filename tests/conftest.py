@@ -28,7 +28,11 @@ CHECKED = (
     "mbdcnn.training.segmentation",
     "mbdcnn.inference.overlay",
     "mbdcnn.inference.views",
-    "mbdcnn.evaluation.scoring",
+    "mbdcnn.evaluation.classification",
+    "mbdcnn.evaluation.corruptions",
+    "mbdcnn.evaluation.intervals",
+    "mbdcnn.evaluation.segmentation",
+    "mbdcnn.evaluation.skin",
 )
 install_import_hook(CHECKED, "beartype.beartype")
 
@@ -76,6 +80,7 @@ enhanced:
   network: *network
   training: *training
   augmentation: *augmentation
+calibration: {folds: 2}
 evaluation: {bootstrap_samples: 20}
 runtime: {device: cpu, workers: 2}
 """

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from PIL import Image
 
 import mbdcnn
+from mbdcnn.calibration import Calibration
 from mbdcnn.config import Config, load_config, parse
 from mbdcnn.errors import UserError
 from mbdcnn.manifest import Row, read_manifest
@@ -302,8 +303,8 @@ class Trained(Artifact):
         return load_config(self.path)
 
     def ids(self, use: str) -> set[str]:
-        """Hashed ids of the images used for `training` or `selection`."""
-        return set(json.loads((self.path / "ids.json").read_text())[use])
+        """Hashed ids of the images used for `training`, `selection` or, by a bundle, `calibration`."""
+        return set(json.loads((self.path / "ids.json").read_text()).get(use, []))
 
 
 class Run(Trained):
@@ -360,6 +361,11 @@ class Bundle(Trained):
         """Weights of the `coarse`, `classifier` or `enhanced` network."""
         return self.path / f"{stage}.safetensors"
 
+    def calibration(self, protocol: str) -> Calibration | None:
+        """Give what calibrates the class probabilities of `fast` or `paper`; None if it was made without data."""
+        facts = self.provenance.facts.get("calibration", {}).get(protocol)
+        return None if facts is None else parse(Calibration, facts, f"{self.path / self.filename}: calibration")
+
     @property
     def imported(self) -> list[str]:
         """Networks that were trained elsewhere, on images nobody told."""
@@ -371,13 +377,20 @@ class Report(Artifact):
     """An evaluation: `report.html` to read, `metrics.json` and `per_image.csv` to compute with."""
 
     filename = "evaluation.json"
-    version = 1
+    version = 2
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """The summary."""
         summary: dict[str, Any] = json.loads((self.path / "metrics.json").read_text())
         return summary
+
+
+class Export(Artifact):
+    """A bundle as one graph: `model.onnx` or `model.pt2`, with how to use it under `facts` of `model.json`."""
+
+    filename = "model.json"
+    version = 1
 
 
 def _mapped(file: Path) -> Bytes:

@@ -247,6 +247,24 @@ class Evaluation(Section):
     """Resamples behind each 95 % interval."""
 
 
+class Calibration(Section):
+    """How class probabilities are calibrated and operating points chosen when a bundle is written."""
+
+    folds: Annotated[int, Field(ge=0, le=20)] = 0
+    """Predictions come from networks that did not see the image, trained for each of so many folds of the training
+    images; 0 for the final networks on validation images, which chose their weights and so flatter."""
+    class_name: str = "melanoma"
+    """Class that the operating points are for."""
+    sensitivities: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.8, 0.95)
+    """Sensitivities at which to put operating points."""
+
+    @model_validator(mode="after")
+    def _more_than_one_fold(self) -> Self:
+        if self.folds == 1:
+            raise ValueError("folds: 1 would leave nothing to train on; give 0 or at least 2")
+        return self
+
+
 class Runtime(Section):
     """Where the work runs. Changes no result beyond rounding and is no part of what makes an artefact current."""
 
@@ -269,6 +287,7 @@ class Config(Section):
     coarse: Coarse = Coarse()
     classifier: Classifier = Classifier()
     enhanced: Enhanced = Enhanced()
+    calibration: Calibration = Calibration()
     evaluation: Evaluation = Evaluation()
     runtime: Runtime = Runtime()
 
@@ -278,6 +297,12 @@ class Config(Section):
             raise ValueError(f"classes: a name stands twice in {list(self.classes)}")
         if self.data.image_size not in self.data.scales:
             raise ValueError(f"data.scales must hold data.image_size ({self.data.image_size})")
+        folds = {self.coarse.folds, self.calibration.folds} - {0}
+        if len(folds) > 1:
+            raise ValueError(
+                f"coarse.folds ({self.coarse.folds}) and calibration.folds ({self.calibration.folds}) share the coarse "
+                "networks; give one number for both, or 0 for one of them"
+            )
         return self
 
 

@@ -31,4 +31,4 @@ def demo(out: Path, bar: Bar) -> tuple[Results, Path]:
     pictures = find_pictures([str(raw / "ISIC-2017_Test_v2_Data")])[:SHOWN]
     with bar("predict") as progress:
         entries = predict_files(Predictor.load(results.bundle.path), pictures, out / "predictions", progress=progress)
-    return results, out / "predictions" / f"{entries[0]['name']}_overlay.jpg"
+    return results, out / "predictions" / f"{next(iter(entries))['name']}_overlay.jpg"

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import mbdcnn
-from mbdcnn.artifacts import Artifact, Bundle, MaskSet, PreparedData, Report, Run
+from mbdcnn.artifacts import Artifact, Bundle, Export, MaskSet, PreparedData, Report, Run
 from mbdcnn.config import load_config, shipped_configs
 from mbdcnn.errors import UserError
 
-KINDS: tuple[type[Artifact], ...] = (PreparedData, Run, MaskSet, Bundle, Report)
+KINDS: tuple[type[Artifact], ...] = (PreparedData, Run, MaskSet, Bundle, Report, Export)
 LIBRARIES = ("torch", "lightning", "numpy", "pillow", "onnxruntime", "openvino")
 
 

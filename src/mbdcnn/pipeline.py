@@ -13,7 +13,7 @@ from mbdcnn.data.folds import Fold
 from mbdcnn.data.prepare import prepare
 from mbdcnn.errors import UserError
 from mbdcnn.evaluation.evaluate import evaluate
-from mbdcnn.inference.bundle import write_bundle
+from mbdcnn.inference.bundle import describe_results, write_bundle
 from mbdcnn.inference.masks import generate_masks
 from mbdcnn.progress import Progress
 from mbdcnn.training.fit import Sources, Stage, train
@@ -53,24 +53,34 @@ def run(
         data = prepare(raw, out / "data", config, progress, extra=extra)
     _check_trainable(data)
     coarse = _train("coarse", data, out / "runs" / "coarse", config, Sources(), bar)
-    folds = [
-        _train(
-            "coarse", data, out / "runs" / f"coarse-fold{fold}", config, Sources(), bar, Fold(fold, config.coarse.folds)
-        )
-        for fold in range(config.coarse.folds)
-    ]
+    # One set of folds for coarse masks and calibration: the configuration sees to it that their numbers agree.
+    count = config.coarse.folds or config.calibration.folds
+    coarse_folds = _train_folds("coarse", count, data, out, config, Sources(), bar)
+    unseen = coarse_folds if config.coarse.folds else ()
     with bar("coarse masks") as progress:
-        masks = generate_masks(coarse, data, out / "masks", folds=folds, device=device, progress=progress)
+        masks = generate_masks(coarse, data, out / "masks", folds=unseen, device=device, progress=progress)
     classifier = _train("classifier", data, out / "runs" / "classifier", config, Sources(masks), bar)
     guides = Sources(masks, coarse, classifier)
     enhanced = _train("enhanced", data, out / "runs" / "enhanced", config, guides, bar)
-    bundle = write_bundle({"coarse": coarse, "classifier": classifier, "enhanced": enhanced}, out / "bundle")
+    classifier_folds = _train_folds("classifier", config.calibration.folds, data, out, config, Sources(masks), bar)
+    with bar("bundle") as progress:
+        bundle = write_bundle(
+            {"coarse": coarse, "classifier": classifier, "enhanced": enhanced},
+            out / "bundle",
+            data=data,
+            # No classifier folds where only the masks are out of fold.
+            folds=list(zip(coarse_folds, classifier_folds, strict=False)),
+            calibration=config.calibration,
+            device=device,
+            progress=progress,
+        )
     split = split or ("test" if any(row.split == "test" for row in data.rows) else "validation")
     with bar(f"evaluate {split}") as progress:
         samples = config.evaluation.bootstrap_samples
         report = evaluate(
             bundle, data, split, out / "report", device=device, bootstrap_samples=samples, progress=progress
         )
+    describe_results(bundle, f"the {split} images", report.metrics)
     return Results(data, masks, bundle, report)
 
 
@@ -78,6 +88,15 @@ def _check_trainable(data: PreparedData) -> None:
     missing = {"train", "validation"} - {row.split for row in data.rows}
     if missing:
         raise UserError(f"{data.path}: no {' and no '.join(sorted(missing))} images; a run trains and validates")
+
+
+def _train_folds(
+    stage: Stage, folds: int, data: PreparedData, out: Path, config: Config, sources: Sources, bar: Bar
+) -> list[Run]:
+    places = [out / "runs" / f"{stage}-fold{number}" for number in range(folds)]
+    return [
+        _train(stage, data, place, config, sources, bar, Fold(number, folds)) for number, place in enumerate(places)
+    ]
 
 
 def _train(

@@ -23,6 +23,9 @@ LIGHT = (
     "mbdcnn.data.prepare",
     "mbdcnn.data.synthetic",
     "mbdcnn.data.folds",
+    "mbdcnn.inference.predict",
+    "mbdcnn.inference.graphs",
+    "mbdcnn.inference.runtimes",
 )
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from mbdcnn.artifacts import Bundle
 from mbdcnn.errors import UserError
-from mbdcnn.inference.predictor import Predictor
+from mbdcnn.inference.predictor import Predictor, as_picture
 from mbdcnn.models import build_coarse, register_backbone
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -58,7 +58,8 @@ def test_add_a_backbone(raw: Path, tiny_config, config_file: Path, tmp_path: Pat
     assert not ended.value.code
     bundle = Bundle.open(tmp_path / "out" / "bundle")
     assert "encoder.to_stride_4.0.0.weight" in (bundle.weights("enhanced")).read_bytes()[:20000].decode("latin1")
-    assert Predictor.load(bundle.path).predict(next(raw.rglob("*.jpg"))).mask.shape == (44, 60)
+    picture = as_picture(next(raw.rglob("*.jpg")))
+    assert Predictor.load(bundle.path).predict(picture).mask.shape == (picture.height, picture.width)
     with pytest.raises(ValueError, match="there is one of this name"):
         register_backbone("plain", segmentation=module.PlainEncoder)
 
@@ -72,9 +73,7 @@ def test_the_slurm_script_trains_and_resumes(tmp_path: Path) -> None:
 
     def told() -> str:
         command = ["bash", EXAMPLES / "train.sbatch", "coarse", "--config", "paper"]
-        return subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
-        ).stdout
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
 
     assert told() == "train coarse --config paper --out runs/coarse\n"
     (tmp_path / "runs" / ".coarse.partial").mkdir(parents=True)

@@ -14,6 +14,8 @@ from mbdcnn.inference.masks import generate_masks
 from mbdcnn.pipeline import run
 from mbdcnn.training.fit import Sources, train
 
+CLASSIFIERS = {"runs/classifier", "runs/classifier-fold0", "runs/classifier-fold1"}
+
 
 def times(folder: Path) -> dict[str, int]:
     return {str(file.relative_to(folder)): file.stat().st_mtime_ns for file in sorted(folder.rglob("*"))}
@@ -34,6 +36,8 @@ def test_everything_is_there(experiment) -> None:
         "coarse-fold0",
         "coarse-fold1",
         "classifier",
+        "classifier-fold0",
+        "classifier-fold1",
         "enhanced",
     }
     metrics = experiment.results.report.metrics
@@ -54,7 +58,8 @@ def test_doing_it_again_does_nothing(experiment, raw: Path, copy: Path, bar) -> 
         ("runtime.workers=1", set()),
         ("evaluation.bootstrap_samples=21", {"report"}),
         ("enhanced.training.length=1 epoch", {"runs/enhanced", "bundle", "report"}),
-        ("classifier.training.length=3 steps", {"runs/classifier", "runs/enhanced", "bundle", "report"}),
+        ("classifier.training.length=3 steps", {*CLASSIFIERS, "runs/enhanced", "bundle", "report"}),
+        ("calibration.sensitivities=[0.7]", {"bundle", "report"}),
         ("cam=relu", {"runs/enhanced", "bundle", "report"}),
     ],
 )

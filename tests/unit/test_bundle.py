@@ -1,21 +1,48 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from mbdcnn.artifacts import Bundle, Run
+from mbdcnn.config import Calibration
+from mbdcnn.data.folds import Fold
 from mbdcnn.errors import UserError
-from mbdcnn.inference.bundle import STAGES, load_model, write_bundle
+from mbdcnn.inference.bundle import STAGES, _made_from, describe_results, load_model, write_bundle
+from mbdcnn.inference.calibration import fit_temperature
+from mbdcnn.inference.held_out import check_fold_runs
+from mbdcnn.inference.predictor import Predictor
+from mbdcnn.inference.protocol import inputs_of_row, run_protocol
+from mbdcnn.inference.runtimes import TorchCore
 from mbdcnn.manifest import hashed_id
+from mbdcnn.models import MBDCNN
+from mbdcnn.models.weights import copy_weights, load_weights
 
 
 @pytest.fixture
 def runs(experiment) -> dict[str, Run]:
     return {stage: Run.open(experiment.out / "runs" / stage) for stage in STAGES}
+
+
+@pytest.fixture
+def made_from(experiment, runs: dict[str, Run], data) -> dict[str, Any]:
+    """All that the experiment's bundle was made from."""
+    names = (f"fold{number}" for number in range(2))
+    folds = [tuple(Run.open(experiment.out / "runs" / f"{stage}-{name}") for stage in STAGES[:2]) for name in names]
+    return {"runs": runs, "data": data, "folds": folds, "device": "cpu"}
+
+
+@pytest.fixture
+def copy(bundle: Bundle, tmp_path: Path) -> Bundle:
+    shutil.copytree(bundle.path, tmp_path / "copy")
+    return Bundle.open(tmp_path / "copy")
 
 
 def test_a_bundle_holds_the_best_weights_of_each_run(bundle: Bundle, runs: dict[str, Run]) -> None:
@@ -25,11 +52,12 @@ def test_a_bundle_holds_the_best_weights_of_each_run(bundle: Bundle, runs: dict[
         state, expected = getattr(model, stage).state_dict(), load_file(runs[stage].path / "best.safetensors")
         assert state.keys() == expected.keys()
         assert all(torch.equal(state[name], expected[name]) for name in state)
+        assert bundle.weights(stage).stat().st_size == (runs[stage].path / "best.safetensors").stat().st_size
         assert getattr(bundle.config, stage) == getattr(runs[stage].config, stage)
 
 
 def test_it_knows_who_trained_and_chose_it_without_naming_them(bundle: Bundle, data) -> None:
-    for use, split in (("training", "train"), ("selection", "validation")):
+    for use, split in (("training", "train"), ("selection", "validation"), ("calibration", "train")):
         assert bundle.ids(use) == {hashed_id(row.id) for row in data.rows if row.split == split}
     text = "".join(file.read_text() for file in bundle.path.iterdir() if file.suffix in {".json", ".md", ".yaml"})
     assert not any(row.id in text for row in data.rows)
@@ -38,8 +66,20 @@ def test_it_knows_who_trained_and_chose_it_without_naming_them(bundle: Bundle, d
 def test_the_card_says_what_it_is(bundle: Bundle) -> None:
     card = (bundle.path / "README.md").read_text()
     assert card.startswith("---\n")
-    assert "Not a medical device" in card
+    assert "medical device.**" in card
     assert "seborrheic keratosis" in card
+    assert "On the test images, with 95 % intervals:" in card
+    for point in bundle.calibration("paper").operating_points:
+        assert f"| {point.name} | {point.threshold:.3f} (" in card
+
+
+def test_results_stand_in_the_card_once_and_what_the_user_wrote_stays(copy: Bundle, experiment) -> None:
+    card = copy.path / "README.md"
+    told = card.read_text()
+    card.write_text(told + "\nMine.\n")
+    describe_results(copy, "other images", experiment.results.report.metrics)
+    assert card.read_text() == told + "\nMine.\n"
+    Bundle.open(copy.path, verify=True)
 
 
 def test_unrelated_runs_make_no_bundle(runs: dict[str, Run], tmp_path) -> None:
@@ -50,8 +90,114 @@ def test_unrelated_runs_make_no_bundle(runs: dict[str, Run], tmp_path) -> None:
     assert not (tmp_path / "bundle").exists()
 
 
-def test_a_current_bundle_is_left_alone(bundle: Bundle, runs: dict[str, Run]) -> None:
-    before = (bundle.path / "config.json").stat().st_mtime_ns
-    assert write_bundle(runs, bundle.path).provenance == bundle.provenance
-    assert (bundle.path / "config.json").stat().st_mtime_ns == before
-    assert json.loads((bundle.path / "config.json").read_text())["kind"] == "Bundle"
+def test_a_current_bundle_is_left_alone(copy: Bundle, made_from: dict[str, Any]) -> None:
+    before = (copy.path / "config.json").stat().st_mtime_ns
+    assert write_bundle(out=copy.path, **made_from).provenance == copy.provenance
+    assert (copy.path / "config.json").stat().st_mtime_ns == before
+    assert json.loads((copy.path / "config.json").read_text())["kind"] == "Bundle"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"half": True}, {"folds": ()}, {"data": None, "folds": ()}, {"calibration": Calibration(sensitivities=(0.7,))}],
+    ids=["half", "folds", "data", "calibration"],
+)
+def test_a_bundle_of_something_else_is_not_current(bundle: Bundle, made_from: dict[str, Any], changed) -> None:
+    def identity(half: bool = False, calibration: Calibration | None = None, **parts: Any) -> str:
+        config = bundle.config.model_copy(update={"calibration": calibration or bundle.config.calibration})
+        return Bundle.identity_of(*_made_from(parts["runs"], config, parts["data"], parts["folds"], half))
+
+    assert identity(**made_from) == bundle.provenance.identity
+    assert identity(**(made_from | changed)) != bundle.provenance.identity
+
+
+def test_folds_of_other_networks_are_refused(made_from: dict[str, Any], data, tiny_config) -> None:
+    config = tiny_config("classifier.network.width=0.2")
+    with pytest.raises(UserError, match="classifier-fold0: another classifier network than that of the model"):
+        check_fold_runs(made_from["folds"], data, config)
+
+
+def test_calibration_is_of_training_images_by_networks_that_left_them_out(
+    bundle: Bundle, made_from: dict[str, Any], data
+) -> None:
+    """The logits are those of a plain loop over pictures, each by the networks of its fold alone."""
+    for protocol in ("fast", "paper"):
+        logits, labels = [], []
+        for number, (coarse, classifier) in enumerate(made_from["folds"]):
+            config = classifier.config
+            model = MBDCNN(config)
+            load_weights(coarse.weights, model.coarse)
+            load_weights(classifier.weights, model.classifier)
+            core = TorchCore(model, torch.device("cpu"))
+            for row in Fold(number, 2).split(data.split("train"))[1]:
+                views = (0, 1, 2) if data.classes[row.label] == "nevus" else (0, 2, 4)
+                # The stored fractions are 3 for nevi, 4 and 3 for the others; test images have 3.
+                patches = tuple(row.views[view] for view in views)
+                inputs = inputs_of_row(data, replace(row, views=patches, evaluation_row=None), config.data)
+                logits.append(next(iter(run_protocol(core, [inputs], protocol))).view_logits)
+                labels.append(row.label)
+        temperature = fit_temperature(np.stack(logits).astype(float), np.array(labels))
+        calibration = bundle.calibration(protocol)
+        assert calibration.temperature == pytest.approx(temperature, rel=0.02)
+        assert calibration.images == 16
+        assert "left out its fold of 2" in calibration.source
+
+
+def test_folds_in_another_order_are_refused(made_from: dict[str, Any], tmp_path: Path, runs: dict[str, Run]) -> None:
+    for folds in (made_from["folds"][::-1], made_from["folds"][:1], [(runs["coarse"], runs["classifier"])]):
+        with pytest.raises(UserError, match="not the run that leaves out fold 0/"):
+            write_bundle(out=tmp_path / "bundle", **(made_from | {"folds": folds}))
+    with pytest.raises(UserError, match="give the data too"):
+        write_bundle(out=tmp_path / "bundle", **(made_from | {"data": None}))
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_folds_need_every_view_among_those_of_rare_classes(data, made_from: dict[str, Any], tiny_config) -> None:
+    config = tiny_config("data.views.fractions=[3, 2]")
+    with pytest.raises(UserError, match="rare_fractions lacks 2, which"):
+        check_fold_runs(made_from["folds"], data, config)
+
+
+def test_without_folds_validation_images_serve_and_it_says_so(made_from, tmp_path: Path, data) -> None:
+    bundle = write_bundle(out=tmp_path / "bundle", **(made_from | {"folds": ()}))
+    assert bundle.calibration("fast").source.startswith("validation images, which also chose the weights")
+    assert bundle.calibration("fast").images == 8
+    assert bundle.ids("calibration") == bundle.ids("selection")
+
+
+def test_without_data_nothing_is_calibrated(made_from: dict[str, Any], tmp_path: Path) -> None:
+    bundle = write_bundle(made_from["runs"], tmp_path / "bundle")
+    assert bundle.calibration("fast") is None
+    assert bundle.ids("calibration") == set()
+    prediction = Predictor.load(bundle.path, device="cpu").predict(np.full((40, 40, 3), 90, np.uint8))
+    assert (prediction.decisions, prediction.unfamiliarity, prediction.looks_like_dermoscopy) == ({}, None, None)
+    assert "not calibrated" in (bundle.path / "README.md").read_text()
+
+
+def test_half_precision_halves_the_file_and_hardly_moves_the_result(made_from, bundle: Bundle, tmp_path: Path) -> None:
+    half = write_bundle(made_from["runs"], tmp_path / "half", half=True)
+    full = write_bundle(made_from["runs"], tmp_path / "full")
+    for stage in STAGES:
+        stored = load_file(half.weights(stage))
+        assert {tensor.dtype for tensor in stored.values() if tensor.ndim > 1} == {torch.float16}
+        assert not any(tensor.dtype == torch.float16 for tensor in stored.values() if tensor.ndim <= 1)
+        assert half.weights(stage).stat().st_size < 0.85 * full.weights(stage).stat().st_size
+        assert {tensor.dtype for tensor in getattr(load_model(half), stage).parameters()} == {torch.float32}
+    picture = np.random.default_rng(0).integers(0, 256, (44, 60, 3), np.uint8)
+    first, second = (Predictor.load(each.path, device="cpu").predict(picture) for each in (half, full))
+    assert np.abs(first.mask_probability - second.mask_probability).max() < 0.02
+    assert list(first.probabilities.values()) == pytest.approx(list(second.probabilities.values()), abs=0.01)
+
+
+def test_a_weight_beyond_half_precision_is_told(tmp_path: Path) -> None:
+    save_file({"head.weight": torch.full((2, 2), 1e6)}, tmp_path / "a.safetensors")
+    with pytest.raises(UserError, match=r"head\.weight does not fit half precision"):
+        copy_weights(tmp_path / "a.safetensors", tmp_path / "b.safetensors", half=True)
+
+
+def test_the_bundled_model_is_loaded_or_its_absence_told(bundle: Bundle, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("mbdcnn.inference.bundle.resources.files", lambda package: tmp_path)
+    with pytest.raises(UserError, match="no model comes with this installation of mbdcnn; name a bundle"):
+        Predictor.load()
+    (tmp_path / "bundled").symlink_to(bundle.path)
+    assert Predictor.load(device="cpu").bundle.provenance == bundle.provenance

@@ -43,8 +43,8 @@ def test_every_step_by_hand(capsys, raw: Path, config_file: Path, experiment, tm
         ("masks", *coarse, "--device", "cpu", "-q"),
         ("train", "classifier", "--masks", "masks", *again),
         ("train", "enhanced", "--masks", "masks", *coarse, "--classifier", "runs/classifier", *again),
-        ("bundle", "-q"),
-        ("evaluate", "--protocol", "fast", "--device", "cpu", "-q"),
+        ("bundle", "--data", "data", "--half", "--device", "cpu", "-q"),
+        ("evaluate", "--model", "bundle", "--protocol", "fast", "--device", "cpu", "-q"),
     )
     said = []
     for step in steps:
@@ -58,6 +58,10 @@ def test_every_step_by_hand(capsys, raw: Path, config_file: Path, experiment, tm
     assert "enhanced Jaccard" in said[6]
     assert "not a medical device" in said[6]
     assert {file.name for file in tmp_path.iterdir()} == {"data", "runs", "masks", "bundle", "report"}
+
+
+def test_folds_of_one_network_alone_make_no_bundle(capsys, experiment) -> None:
+    fails(capsys, "bundle", "--coarse-folds", "runs/coarse-fold0", saying="give one of each for every fold")
 
 
 def test_run_does_what_is_not_yet_done(capsys, raw: Path, config_file: Path, experiment) -> None:
@@ -89,17 +93,19 @@ def test_predict(capsys, bundle, tmp_path) -> None:
     Image.fromarray(pixels).save(tmp_path / "in" / "good.png")
     common = ("--model", bundle.path, "--out", tmp_path / "out", "--device", "cpu", "-q")
     code, output, error = call(capsys, "predict", tmp_path / "in", *common)
-    assert (code, error) == (0, "")
+    assert code == 0
+    assert error.count("\n") == 1
+    assert "good.png: does not look like the dermoscopy images" in error
     assert "good.png: nevus" in output
     assert "not a medical device" in output
     code, output, error = call(capsys, "predict", tmp_path / "in", *common, "--json", "--protocol", "paper")
-    assert (code, error) == (0, "")
+    assert (code, error.count("does not look like")) == (0, 1)
     assert json.loads(output)[0]["protocol"] == "paper"
     (tmp_path / "in" / "bad.jpg").write_bytes(b"no picture")
     code, output, error = call(capsys, "predict", tmp_path / "in", *common)
     assert code == 1
     assert "good.png: nevus" in output
-    assert error.count("\n") == 1
+    assert error.count("\n") == 2
     assert "bad.jpg" in error
 
 

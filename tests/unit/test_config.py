@@ -160,3 +160,9 @@ def test_configurations_cannot_be_changed() -> None:
 )
 def test_durations_become_steps(duration: str, steps: int) -> None:
     assert in_steps(Training(length=duration).length, 5) == steps
+
+
+def test_coarse_masks_and_calibration_share_their_folds() -> None:
+    assert "share the coarse networks; give one number for both" in message("coarse.folds=3", "calibration.folds=2")
+    assert load_config(None, ["calibration.folds=2"]).coarse.folds == 0
+    assert "folds: 1 would leave nothing" in message("calibration.folds=1")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from mbdcnn.errors import UserError
 from mbdcnn.inference.predict import find_pictures, predict_files, unique_names
 from mbdcnn.inference.predictor import Predictor
+from mbdcnn.inference.tables import Entries, writing_tables
 
 random = np.random.default_rng(0)
 
@@ -36,7 +38,8 @@ def test_results_of_each_picture_and_tables_of_all(predictor: Predictor, tmp_pat
         *(f"{name}_{kind}" for name in "ab" for kind in ("mask.png", "coarse.png", "cam.jpg", "overlay.jpg")),
     }
     assert done[-1][:2] == (2, 2)
-    assert json.loads((tmp_path / "out" / "predictions.json").read_text()) == entries
+    assert json.loads((tmp_path / "out" / "predictions.json").read_text()) == list(entries)
+    assert len(entries) == 2
     with (tmp_path / "out" / "predictions.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["name"] for row in rows] == ["a", "b"]
@@ -49,6 +52,10 @@ def test_results_of_each_picture_and_tables_of_all(predictor: Predictor, tmp_pat
         for kind in ("cam", "overlay"):
             with Image.open(tmp_path / "out" / f"{entry['name']}_{kind}.jpg") as drawn:
                 assert drawn.size == expected.mask.shape[::-1]
+        for name, reached in expected.decisions.items():
+            assert row[name] == str(int(reached))
+        assert float(row["unfamiliarity"]) == pytest.approx(expected.unfamiliarity, rel=1e-3)
+        assert row["looks_like_dermoscopy"] == "0"
         assert row["decision"] == entry["decision"] == expected.decision
         assert float(row["melanoma"]) == pytest.approx(expected.probabilities["melanoma"], abs=1e-6)
         assert float(row["uncertainty_entropy"]) == pytest.approx(expected.uncertainty.entropy, abs=1e-5)
@@ -81,6 +88,50 @@ def test_names_are_unique_whatever_they_are() -> None:
     names = unique_names(files)
     assert names[:2] == ["a", "a-2"]
     assert len({name.lower() for name in names}) == len(files)
+
+
+def test_a_stopped_prediction_leaves_the_tables_of_the_one_before(
+    predictor: Predictor, tmp_path: Path, monkeypatch
+) -> None:
+    files = [picture(tmp_path / "in" / f"{number}.png") for number in range(10)]
+    predict_files(predictor, files[:1], tmp_path / "out")
+    before = (tmp_path / "out" / "predictions.csv").read_bytes()
+
+    def stop(done: int, total: int, note: str = "") -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_files(predictor, files, tmp_path / "out", progress=stop)
+    assert (tmp_path / "out" / "predictions.csv").read_bytes() == before
+    assert not [file for file in (tmp_path / "out").iterdir() if file.name.startswith(".")]
+
+
+def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path: Path) -> None:
+    def peak(count: int) -> int:
+        tracemalloc.start()
+        with writing_tables(tmp_path, ["nevus"], []) as add:
+            for number in range(count):
+                add({"file": f"{number}.png", "name": "x" * 50, "probabilities": {"nevus": 0.5}})
+        read = sum(1 for _ in Entries(tmp_path / "predictions.json", count))
+        assert read == count
+        largest = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return largest
+
+    assert peak(1000) < 1.5 * peak(100)
+
+
+def test_tables_of_nothing_are_empty_tables(tmp_path: Path) -> None:
+    with writing_tables(tmp_path, ["nevus"], []):
+        pass
+    assert json.loads((tmp_path / "predictions.json").read_text()) == []
+    assert list(Entries(tmp_path / "predictions.json", 0)) == []
+
+
+def test_a_million_files_of_one_name_are_named_in_no_time() -> None:
+    names = unique_names([Path("a.png")] * 20_000)
+    assert names[-1] == "a-20000"
+    assert len(set(names)) == 20_000
 
 
 def test_results_do_not_go_among_the_pictures(predictor: Predictor, tmp_path: Path) -> None:

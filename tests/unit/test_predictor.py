@@ -40,11 +40,32 @@ def test_fast_is_what_the_composed_networks_say(predictor: Predictor, bundle) ->
     with torch.inference_mode():
         outputs = load_model(bundle)(torch.from_numpy(square).permute(2, 0, 1)[None].float() / 255)
     prediction = predictor.predict(square)
-    probabilities = outputs.class_logits.softmax(1)[0]
+    temperature = bundle.calibration("fast").temperature
+    assert abs(temperature - 1) > 0.05
+    probabilities = (outputs.class_logits / temperature).softmax(1)[0]
     assert list(prediction.probabilities.values()) == pytest.approx(probabilities.tolist(), abs=1e-4)
     lesion = outputs.mask_logits.softmax(1)[0, 1].numpy()
     assert np.allclose(prediction.mask_probability, lesion, atol=1e-4)
     assert np.array_equal(prediction.coarse_mask, outputs.coarse_logits[0].argmax(0).numpy() == 1)
+
+
+@pytest.mark.parametrize("protocol", ["fast", "paper"])
+def test_decisions_are_those_of_the_protocols_thresholds(predictor: Predictor, bundle, protocol) -> None:
+    prediction = predictor.predict(ARRAY, protocol)
+    points = bundle.calibration(protocol).operating_points
+    assert list(prediction.decisions) == ["melanoma at 80% sensitivity", "melanoma at 95% sensitivity"]
+    for point in points:
+        assert prediction.decisions[point.name] == (prediction.probabilities["melanoma"] >= point.threshold)
+    assert json.loads(json.dumps(prediction.to_dict()))["decisions"] == prediction.decisions
+
+
+def test_noise_is_stranger_than_what_the_model_learnt_from(predictor: Predictor, data) -> None:
+    usual = [predictor.predict(np.asarray(data.patches[row.views[0]])) for row in data.split("validation")]
+    assert np.mean([bool(each.looks_like_dermoscopy) for each in usual]) >= 0.75
+    noise = predictor.predict(ARRAY)
+    assert noise.unfamiliarity > max(each.unfamiliarity for each in usual)
+    assert noise.looks_like_dermoscopy is False
+    assert noise.to_dict()["looks_like_dermoscopy"] is False
 
 
 def test_every_way_to_give_a_picture_gives_the_same(predictor: Predictor, tmp_path) -> None:

@@ -13,6 +13,8 @@ import tyro
 
 import mbdcnn
 from mbdcnn.cli.data import Download, Prepare
+from mbdcnn.cli.export import Export
+from mbdcnn.cli.serving import Serve
 from mbdcnn.cli.training import BundleRuns, Demo, ImportWeights, Masks, RunAll, Train
 from mbdcnn.cli.use import Evaluate, Info, Predict
 from mbdcnn.cli.verb import NOTICE, Verb
@@ -29,6 +31,8 @@ VERBS: dict[str, Callable[..., Verb]] = {
     "run": RunAll,
     "evaluate": Evaluate,
     "predict": Predict,
+    "export": Export,
+    "serve": Serve,
     "info": Info,
 }
 

@@ -110,14 +110,43 @@ class BundleRuns(Verb):
     """Run of enhanced-SN."""
     out: Path = Path("bundle")
     """Folder to write."""
+    data: Path | None = None
+    """Prepared pictures to calibrate on; without them probabilities stay as they are and no picture is strange."""
+    coarse_folds: tuple[Path, ...] = ()
+    """Runs of coarse-SN that each left out one fold, in order, to calibrate on training images; without them the
+    validation images serve."""
+    classifier_folds: tuple[Path, ...] = ()
+    """Runs of mask-CN that left out the same folds."""
+    half: bool = False
+    """Store weights in half precision: half the size."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
 
     def run(self) -> None:
         """Write the bundle."""
-        from mbdcnn.artifacts import Run
+        from mbdcnn.artifacts import PreparedData, Run
         from mbdcnn.inference.bundle import STAGES, write_bundle
 
+        if len(self.coarse_folds) != len(self.classifier_folds):
+            raise UserError(
+                f"bundle: {len(self.coarse_folds)} --coarse-folds and {len(self.classifier_folds)} --classifier-folds; "
+                "give one of each for every fold"
+            )
+        folds = [
+            (Run.open_stage(coarse, "coarse"), Run.open_stage(classifier, "classifier"))
+            for coarse, classifier in zip(self.coarse_folds, self.classifier_folds, strict=True)
+        ]
         runs = {stage: Run.open_stage(getattr(self, stage), stage) for stage in STAGES}
-        bundle = write_bundle(runs, self.out)
+        with self.bar("bundle") as progress:
+            bundle = write_bundle(
+                runs,
+                self.out,
+                data=PreparedData.open(self.data) if self.data else None,
+                folds=folds,
+                half=self.half,
+                device=self.device,
+                progress=progress,
+            )
         megabytes = sum(bundle.weights(stage).stat().st_size for stage in STAGES) / 1e6
         print(f"{self.out}: a model of {megabytes:.1f} MB")
 

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from mbdcnn.cli.verb import NOTICE, Verb
 from mbdcnn.errors import UserError
+from mbdcnn.progress import Progress
+
+if TYPE_CHECKING:
+    from mbdcnn.artifacts import Report
 
 Protocol = Literal["fast", "paper"]
+Runtime = Literal["torch", "onnx", "openvino", "openvino-bf16"]
 
 
 @dataclass(kw_only=True)
 class Evaluate(Verb):
-    """Score a model on prepared pictures and write a report."""
+    """Score a model, or what another method left in files, and write a report."""
 
-    model: Path = Path("bundle")
-    """Bundle to score."""
+    model: Path | None = None
+    """Bundle to score; the model that comes with the package if not given."""
+    predictions: Annotated[Path | None, arg(metavar="DIR|CSV")] = None
+    """Score these instead of a model: a folder of masks (ID.png, ID_segmentation.png, ID_mask.png), a CSV file of
+    probabilities (id and a column for each class), or a folder with both."""
     data: Path = Path("data")
     """Prepared pictures."""
     split: Literal["train", "validation", "test"] = "test"
@@ -29,34 +39,76 @@ class Evaluate(Verb):
     """Folder to write."""
     protocol: Protocol = "paper"
     """paper: all views and scales; fast: one view of each network."""
+    compare: Annotated[Path | None, arg(metavar="BUNDLE")] = None
+    """A second bundle, or predictions in files, to score on the same pictures: differences with paired intervals."""
+    stress: bool = False
+    """Also score pictures spoilt in 12 ways at 3 strengths; looks at each picture 37 times more, by fast."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+    runtime: Runtime = "torch"
+    """What runs the networks. The others work on the CPU, start faster from the second time on and need the extra
+    `export`; results agree up to rounding, those of openvino-bf16 to about a percent."""
     allow_training_images: bool = False
     """Score even images that the model was trained on."""
+    allow_missing: bool = False
+    """With --predictions: leave out images that have none."""
+    overwrite: bool = False
+    """Replace a report of something else at --out."""
     json: bool = False
     """Print all metrics as JSON."""
 
     def run(self) -> None:
         """Score and show the headline."""
-        from mbdcnn.artifacts import Bundle, PreparedData
-        from mbdcnn.evaluation.evaluate import evaluate
         from mbdcnn.evaluation.wording import score_lines
 
         with self.bar(f"evaluate {self.split}") as progress:
-            report = evaluate(
-                Bundle.open(self.model),
-                PreparedData.open(self.data),
-                self.split,
-                self.out,
-                protocol=self.protocol,
-                device=self.device,
-                allow_training_images=self.allow_training_images,
-                progress=progress,
+            report = (
+                self._of_model(progress) if self.predictions is None else self._of_files(self.predictions, progress)
             )
         if self.json:
             print(json.dumps(report.metrics, indent=2))
         else:
             print(*score_lines(report), f"report   {report.path / 'report.html'}", NOTICE, sep="\n")
+
+    def _of_model(self, progress: Progress) -> Report:
+        from mbdcnn.artifacts import Bundle, PreparedData
+        from mbdcnn.evaluation.evaluate import evaluate
+        from mbdcnn.inference.bundle import bundled_model
+
+        if self.allow_missing:
+            raise UserError("--allow-missing goes with --predictions; a model predicts every picture")
+        return evaluate(
+            Bundle.open(self.model or bundled_model()),
+            PreparedData.open(self.data),
+            self.split,
+            self.out,
+            protocol=self.protocol,
+            device=self.device,
+            runtime=self.runtime,
+            allow_training_images=self.allow_training_images,
+            compare_with=self.compare,
+            stress=self.stress,
+            overwrite=self.overwrite,
+            progress=progress,
+        )
+
+    def _of_files(self, predictions: Path, progress: Progress) -> Report:
+        from mbdcnn.artifacts import PreparedData
+        from mbdcnn.evaluation.evaluate import evaluate_predictions
+
+        if self.compare or self.stress:
+            raise UserError(
+                "--compare and --stress need a model: evaluate --model BUNDLE --compare DIR_OR_CSV scores both"
+            )
+        return evaluate_predictions(
+            predictions,
+            PreparedData.open(self.data),
+            self.split,
+            self.out,
+            allow_missing=self.allow_missing,
+            overwrite=self.overwrite,
+            progress=progress,
+        )
 
 
 @dataclass(kw_only=True)
@@ -65,14 +117,19 @@ class Predict(Verb):
 
     images: Positional[tuple[str, ...]]
     """Picture files, folders or glob patterns."""
-    model: Path = Path("bundle")
-    """Bundle to predict with."""
+    model: Path | None = None
+    """Bundle to predict with; the model that comes with the package if not given."""
     out: Path = Path("predictions")
     """Folder for masks, overlays and tables."""
     protocol: Protocol = "fast"
     """fast: one view of each network; paper: all views and scales."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+    runtime: Runtime = "torch"
+    """What runs the networks. The others work on the CPU, start faster from the second time on and need the extra
+    `export`; results agree up to rounding, those of openvino-bf16 to about a percent."""
+    dicom: bool = False
+    """Also write a segmentation and a report as DICOM files; every picture must then be one."""
     json: bool = False
     """Print the predictions as JSON."""
 
@@ -84,14 +141,22 @@ class Predict(Verb):
         from mbdcnn.inference.predictor import Predictor
 
         files = find_pictures(self.images, apart_from=self.out)
-        predictor = Predictor.load(self.model, device=self.device)
+        predictor = Predictor.load(self.model, device=self.device, runtime=self.runtime)
         with self.bar("predict") as progress:
-            entries = predict_files(predictor, files, self.out, self.protocol, progress)
+            entries = predict_files(predictor, files, self.out, self.protocol, progress, dicom=self.dicom)
         if self.json:
-            print(json.dumps(entries, indent=2))
-        else:
-            print(*map(_prediction_line, entries), f"written to {self.out}. {NOTICE}", sep="\n")
-        problems = [entry["problem"] for entry in entries if "problem" in entry]
+            with entries.table.open(encoding="utf-8") as stream:
+                shutil.copyfileobj(stream, sys.stdout)
+        problems: list[str] = []
+        for entry in entries:
+            if not self.json:
+                print(_prediction_line(entry))
+            if entry.get("looks_like_dermoscopy") is False:
+                print(_warning_line(entry), file=sys.stderr)
+            if "problem" in entry:
+                problems.append(entry["problem"])
+        if not self.json:
+            print(f"written to {self.out}. {NOTICE}")
         if problems:
             raise UserError("\n".join(problems))
 
@@ -121,6 +186,13 @@ def _prediction_line(entry: dict[str, Any]) -> str:
         return f"{entry['file']}: not predicted"
     classes = ", ".join(f"{name.replace('_', ' ')} {value:.0%}" for name, value in entry["probabilities"].items())
     return f"{entry['file']}: {classes}; lesion {entry['area_fraction']:.0%} of the picture"
+
+
+def _warning_line(entry: dict[str, Any]) -> str:
+    return (
+        f"mbdcnn: {entry['file']}: does not look like the dermoscopy images the model learnt from (unfamiliarity "
+        f"{entry['unfamiliarity']:.1f}, usual is up to 1); its results mean little"
+    )
 
 
 def _readable(value: Any) -> str:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from tyro.conf import UseAppendAction, arg
 
-from mbdcnn.config import Config, load_config
 from mbdcnn.errors import UserError
 from mbdcnn.processes import Processes
 from mbdcnn.progress import Progress, bar
+
+if TYPE_CHECKING:
+    from mbdcnn.config import Config
 
 NOTICE = "For research and education; not a medical device."
 
@@ -57,4 +59,7 @@ class Configured(Verb):
 
     def load(self) -> Config:
         """Resolve the configuration."""
+        # Not before it is needed: it is half the time that `mbdcnn --help` takes.
+        from mbdcnn.config import load_config
+
         return load_config(self.config, self.settings)

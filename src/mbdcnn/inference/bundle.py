@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-import shutil
+from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mbdcnn.artifacts import Bundle, Draft, Run
+from mbdcnn.artifacts import Bundle, Draft, PreparedData, Run, check_same_data
+from mbdcnn.config import Calibration as Settings
 from mbdcnn.config import Config, save_config
 from mbdcnn.errors import UserError
+from mbdcnn.inference.card import model_card, with_results
+from mbdcnn.manifest import hashed_id
+from mbdcnn.progress import Progress, silent
 
 if TYPE_CHECKING:
     from mbdcnn.models import MBDCNN
@@ -17,42 +22,89 @@ if TYPE_CHECKING:
 STAGES = ("coarse", "classifier", "enhanced")
 
 
-def write_bundle(runs: dict[str, Run], out: Path) -> Bundle:
+def write_bundle(
+    runs: dict[str, Run],
+    out: Path,
+    *,
+    data: PreparedData | None = None,
+    folds: Sequence[tuple[Run, Run]] = (),
+    calibration: Settings | None = None,
+    half: bool = False,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> Bundle:
     """Put three runs together, or give the bundle at `out` if it was made from just these.
 
     Args:
         runs: one for each of `coarse`, `classifier`, `enhanced`.
         out: folder of the bundle.
+        data: pictures to calibrate on and to learn from what is usual; neither is done without.
+        folds: runs of coarse-SN and mask-CN that each left out one fold of the training images, in order, to calibrate
+            on training images; without them the validation images serve.
+        calibration: operating points; as in the configuration of the runs if None.
+        half: store weights in half precision.
+        device: where the networks run.
+        progress: told the pictures looked at.
 
     Raises:
-        UserError: the runs were not trained from one another, or one lacks part of its network.
+        UserError: the runs were not trained from one another or from the data, one lacks part of its network or left
+            out another fold.
     """
     _check_related(runs)
     for run in runs.values():
         run.check_whole()
-    inputs = {stage: runs[stage].provenance.fingerprint for stage in STAGES}
-    if Bundle.is_current(out, {}, inputs):
+    config = _joined_config(runs)
+    config = config.model_copy(update={"calibration": calibration or config.calibration})
+    settings, inputs = _made_from(runs, config, data, folds, half)
+    if Bundle.is_current(out, settings, inputs):
         return Bundle.open(out)
-    with Bundle.writing(out, {}, inputs) as draft:
+    with Bundle.writing(out, settings, inputs) as draft:
+        from mbdcnn.models.weights import copy_weights
+
         for stage in STAGES:
-            shutil.copyfile(runs[stage].weights, draft.path / f"{stage}.safetensors")
-        config = _joined_config(runs)
+            copy_weights(runs[stage].weights, draft.path / f"{stage}.safetensors", half=half)
         save_config(config, draft.path / "config.yaml")
-        _write_ids(runs, draft)
         draft.facts |= {stage: runs[stage].provenance.facts for stage in STAGES}
-        draft.facts["intended_use"] = "Research and education. Not a medical device."
-        (draft.path / "README.md").write_text(_model_card(config, draft.facts))
+        draft.facts |= {"half": half, "intended_use": "Research and education. Not a medical device."}
+        used = [] if data is None else _calibrate(draft, config, data, folds, device, progress)
+        _write_ids(runs, used, draft)
+        (draft.path / "README.md").write_text(model_card(config, draft.facts), encoding="utf-8")
     return Bundle.open(out)
 
 
 def load_model(bundle: Bundle) -> MBDCNN:
     """Build the three networks of a bundle with their weights."""
+    return _load(bundle.config, bundle.path)
+
+
+def bundled_model() -> Path:
+    """Give the folder of the model that comes with the package.
+
+    Raises:
+        UserError: none comes with this installation.
+    """
+    folder = Path(str(resources.files("mbdcnn") / "bundled"))
+    if not (folder / Bundle.filename).is_file():
+        raise UserError("no model comes with this installation of mbdcnn; name a bundle, such as out/bundle")
+    return folder
+
+
+def describe_results(bundle: Bundle, title: str, metrics: dict[str, Any]) -> None:
+    """Put a report's headline into the bundle's card, unless something stands there already."""
+    file = bundle.path / "README.md"
+    card = file.read_text(encoding="utf-8") if file.is_file() else ""
+    told = with_results(card, title, metrics)
+    if told != card:
+        file.write_text(told, encoding="utf-8")
+
+
+def _load(config: Config, folder: Path) -> MBDCNN:
     from mbdcnn.models import MBDCNN
     from mbdcnn.models.weights import load_weights
 
-    model = MBDCNN(bundle.config)
+    model = MBDCNN(config)
     for stage in STAGES:
-        load_weights(bundle.weights(stage), getattr(model, stage))
+        load_weights(folder / f"{stage}.safetensors", getattr(model, stage))
     return model.eval()
 
 
@@ -61,6 +113,73 @@ def _check_related(runs: dict[str, Run]) -> None:
     for stage in ("coarse", "classifier"):
         if enhanced.get(stage) != runs[stage].provenance.fingerprint:
             raise UserError(f"{runs[stage].path}: not the {stage} run that {runs['enhanced'].path} was trained with")
+
+
+def _made_from(
+    runs: dict[str, Run],
+    config: Config,
+    data: PreparedData | None,
+    folds: Sequence[tuple[Run, Run]],
+    half: bool,
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Give settings and inputs that decide what the bundle holds, after checking that they fit together."""
+    settings: dict[str, Any] = {"half": True} if half else {}
+    inputs = {stage: runs[stage].provenance.fingerprint for stage in STAGES}
+    if data is None:
+        if folds:
+            raise UserError("runs of folds calibrate on training images; give the data too")
+        return settings, inputs
+    from mbdcnn.inference.held_out import check_fold_runs
+
+    data.check_made_with(config, str(runs["enhanced"].path))
+    for run in runs.values():
+        check_same_data(run, data)
+    check_fold_runs(folds, data, config)
+    # Not the number of folds: the runs themselves are inputs.
+    settings["calibration"] = config.calibration.model_dump(mode="json", exclude={"folds"})
+    inputs["data"] = data.provenance.fingerprint
+    for number, pair in enumerate(folds):
+        for stage, run in zip(STAGES, pair, strict=False):
+            inputs[f"{stage} fold {number}"] = run.provenance.fingerprint
+    return settings, inputs
+
+
+def _calibrate(
+    draft: Draft,
+    config: Config,
+    data: PreparedData,
+    folds: Sequence[tuple[Run, Run]],
+    device: str,
+    progress: Progress,
+) -> list[str]:
+    """Add calibration and familiarity to a draft with weights; give the ids of the images calibrated on."""
+    from mbdcnn.device import choose_device
+    from mbdcnn.inference.calibration import calibrate
+    from mbdcnn.inference.familiarity import FILE
+    from mbdcnn.inference.held_out import fit_familiarity, left_out_by_folds, validation_images
+    from mbdcnn.inference.runtimes import TorchCore
+
+    place = choose_device(device)
+    core = TorchCore(_load(config, draft.path), place)
+    held_out = left_out_by_folds(data, folds, place) if folds else validation_images(data, core)
+    counts = {split: len(data.split(split)) for split in ("train", "validation")}
+    total, done = sum(counts.values()) + len(held_out.rows), 0
+
+    def advance(pictures: int) -> None:
+        nonlocal done
+        done += pictures
+        progress(done, total)
+
+    fit_familiarity(core, data, config.data, advance).save(draft.path / FILE)
+    draft.facts["familiarity"] = {"training_images": counts["train"], "held_out_images": counts["validation"]}
+    if held_out.rows:
+        draft.facts["calibration"] = {
+            protocol: calibrate(evidence, config.classes, config.calibration, held_out.source, config.seed).model_dump(
+                mode="json"
+            )
+            for protocol, evidence in held_out.evidence(data, config.data, advance).items()
+        }
+    return [row.id for row in held_out.rows]
 
 
 def _joined_config(runs: dict[str, Run]) -> Config:
@@ -72,49 +191,7 @@ def _joined_config(runs: dict[str, Run]) -> Config:
     return config.model_copy(update=sections)
 
 
-def _write_ids(runs: dict[str, Run], draft: Draft) -> None:
+def _write_ids(runs: dict[str, Run], calibration: list[str], draft: Draft) -> None:
     uses = {use: sorted(set().union(*(run.ids(use) for run in runs.values()))) for use in ("training", "selection")}
+    uses["calibration"] = sorted(hashed_id(name) for name in calibration)
     (draft.path / "ids.json").write_text(json.dumps(uses, indent=0))
-
-
-def _training(facts: dict[str, Any]) -> str:
-    """Say in two cells how a network was trained."""
-    if "imported" in facts:
-        return f"not known | imported: {facts['imported']}"
-    return f"{facts['training_images']} | {facts['score'].replace('_', ' ')} {facts['best']:.3f}"
-
-
-def _model_card(config: Config, facts: dict[str, Any]) -> str:
-    networks = {stage: getattr(config, stage).network for stage in STAGES}
-    rows = [
-        f"| {stage} | {networks[stage].backbone}, width {networks[stage].width:g} | {_training(facts[stage])} |"
-        for stage in STAGES
-    ]
-    return "\n".join(
-        [
-            "---",
-            "library_name: mbdcnn",
-            "tags: [dermoscopy, skin-lesion, image-segmentation, image-classification]",
-            "---",
-            "",
-            "# MB-DCNN model",
-            "",
-            "Outlines the lesion of a dermoscopy image and gives the probability of "
-            + ", ".join(name.replace("_", " ") for name in config.classes)
-            + ". For research and education. **Not a medical device.**",
-            "",
-            "| network | encoder | training images | best on validation |",
-            "|---|---|---|---|",
-            *rows,
-            "",
-            "The validation scores chose the weights and so flatter; score the model on images it has not met with "
-            "`mbdcnn evaluate`.",
-            "",
-            "```python",
-            "from mbdcnn import Predictor",
-            "",
-            'prediction = Predictor.load("this folder").predict("lesion.jpg")',
-            "```",
-            "",
-        ]
-    )

@@ -47,7 +47,7 @@ def generate_masks(
     for number, run in enumerate([coarse, *folds]):
         check_same_data(run, data)
         if number:
-            _check_fold(run, number - 1, len(folds))
+            check_fold(run, number - 1, len(folds))
             inputs[f"fold {number - 1}"] = run.provenance.fingerprint
     if MaskSet.is_current(out, {}, inputs):
         return MaskSet.open(out)
@@ -79,7 +79,8 @@ def _shares(coarse: Run, folds: Sequence[Run], data: PreparedData) -> list[tuple
     return shares
 
 
-def _check_fold(run: Run, fold: int, folds: int) -> None:
+def check_fold(run: Run, fold: int, folds: int) -> None:
+    """Raise a UserError unless a run left out just this fold."""
     if run.fold != (fold, folds):
         raise UserError(f"{run.path}: not the run that leaves out fold {fold}/{folds}")
 

@@ -70,10 +70,12 @@ def heat(picture: Picture, activation_map: Float[np.ndarray, "fh fw"]) -> Pictur
     height, width = picture.shape[:2]
     small = Image.fromarray(activation_map.astype(np.float32))
     activation = np.array(small.resize((width, height), Image.Resampling.BICUBIC))
-    level = np.rint(activation.clip(0, 1) * 255).astype(np.uint8)
-    colours = Image.fromarray(HEAT_TABLE[level])
-    opacity = Image.fromarray(level).point(lambda value: value * HEAT_OPACITY)
-    blended: Picture = np.array(Image.composite(colours, Image.fromarray(picture), opacity))
+    activation *= 255
+    level = Image.fromarray(np.rint(activation, out=activation).clip(0, 255, out=activation).astype(np.uint8))
+    opacity = level.point(lambda value: value * HEAT_OPACITY)
+    # As a palette, because looking each pixel up in the table took most of the time.
+    level.putpalette(HEAT_TABLE.tobytes())
+    blended: Picture = np.array(Image.composite(level.convert("RGB"), Image.fromarray(picture), opacity))
     return blended
 
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Iterable, Sequence
 from glob import glob
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from mbdcnn.errors import UserError
 from mbdcnn.inference.predictor import Prediction, Predictor, as_picture, batches, cam_overlay, overlay
 from mbdcnn.inference.protocol import Inputs, ProtocolName, inputs_of_picture
+from mbdcnn.inference.tables import JSON, Entries, Entry, writing_tables
 from mbdcnn.progress import Progress, silent
 
-PICTURE_FILES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
+if TYPE_CHECKING:
+    from mbdcnn.inference.dicom_results import Origin
+
+PICTURE_FILES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".dcm", ".dicom"}
 OVERLAY_SIDE = 1600
 """Longer side of overlay pictures; masks keep the picture's own size."""
 MASK_SUFFIXES = ("_segmentation", "_superpixels")
@@ -55,50 +57,92 @@ def predict_files(
     out: Path,
     protocol: ProtocolName = "fast",
     progress: Progress = silent,
-) -> list[dict[str, Any]]:
+    *,
+    dicom: bool = False,
+) -> Entries:
     """Predict files and write `NAME_mask.png`, `_coarse.png`, `_cam.jpg` and `_overlay.jpg` for each into `out`.
 
     `predictions.json` and `predictions.csv` list them all. A file that cannot be read is listed with the reason
     under `problem`, and the rest go on.
 
+    Args:
+        predictor: the model.
+        files: the pictures.
+        out: folder to write.
+        protocol: how the networks look at them.
+        progress: told after each batch.
+        dicom: also write `NAME_segmentation.dcm` and `NAME_report.dcm`; every file must then be a DICOM file.
+
     Returns:
-        One entry a file: what `predictions.json` holds.
+        One entry a file: what `predictions.json` holds, read from it when asked for.
 
     Raises:
-        UserError: results would lie among the pictures, where they could replace masks of the same name.
+        UserError: results would lie among the pictures, where they could replace masks of the same name; or the
+            extra `dicom` is needed and not there.
     """
+    if dicom:
+        _check_dicom()
     among = next((file for file in files if file.resolve().parent == out.resolve()), None)
     if among is not None:
         raise UserError(f"{out}: {among.name} lies there; choose another folder for the results")
     out.mkdir(parents=True, exist_ok=True)
-    entries: list[dict[str, Any]] = []
-    for batch in batches(zip(files, unique_names(files), strict=True)):
-        entries += _predict_batch(predictor, batch, out, protocol)
-        progress(len(entries), len(files))
-    _write_tables(out, entries, predictor.classes)
-    return entries
+    calibration = predictor.bundle.calibration(protocol)
+    points = [point.name for point in calibration.operating_points] if calibration else []
+    done = 0
+    with writing_tables(out, predictor.classes, points) as add:
+        for batch in batches(zip(files, unique_names(files), strict=True)):
+            for entry in _predict_batch(predictor, batch, out, protocol, dicom):
+                add(entry)
+            done += len(batch)
+            progress(done, len(files))
+    return Entries(out / JSON, done)
 
 
 def _predict_batch(
-    predictor: Predictor, batch: Sequence[tuple[Path, str]], out: Path, protocol: ProtocolName
-) -> list[dict[str, Any]]:
-    entries: list[dict[str, Any]] = [{"file": str(file), "name": name} for file, name in batch]
-    readable: list[tuple[dict[str, Any], Image.Image, Inputs]] = []
+    predictor: Predictor, batch: Sequence[tuple[Path, str]], out: Path, protocol: ProtocolName, dicom: bool
+) -> list[Entry]:
+    entries: list[Entry] = [{"file": str(file), "name": name} for file, name in batch]
+    readable: list[tuple[Entry, Origin | None, Image.Image, Inputs]] = []
     for entry in entries:
         try:
+            origin = _origin(entry["file"], predictor) if dicom else None
             picture = as_picture(entry["file"])
         except UserError as error:
             entry["problem"] = str(error)
         else:
             inputs = inputs_of_picture(picture, predictor.bundle.config.data, protocol)
-            picture.thumbnail((OVERLAY_SIDE, OVERLAY_SIDE))
-            readable.append((entry, picture, inputs))
+            picture.thumbnail((OVERLAY_SIDE, OVERLAY_SIDE), Image.Resampling.HAMMING)
+            readable.append((entry, origin, picture, inputs))
     if readable:
         predictions = predictor.predict_inputs([inputs for *_, inputs in readable], protocol)
-        for (entry, small, _), prediction in zip(readable, predictions, strict=True):
+        for (entry, origin, small, _), prediction in zip(readable, predictions, strict=True):
             entry |= prediction.to_dict()
             _write_pictures(out, entry["name"], small, prediction)
+            if origin is not None:
+                _write_dicom(out, entry, origin, prediction)
     return entries
+
+
+def _check_dicom() -> None:
+    try:
+        import_module("mbdcnn.inference.dicom_results")
+    except ImportError:
+        raise UserError("to write DICOM files, pip install 'mbdcnn[dicom]'") from None
+
+
+def _origin(file: str, predictor: Predictor) -> Origin:
+    from mbdcnn.inference.dicom_results import origin_of
+
+    return origin_of(Path(file), predictor.bundle)
+
+
+def _write_dicom(out: Path, entry: Entry, origin: Origin, prediction: Prediction) -> None:
+    from mbdcnn.inference.dicom_results import write_results
+
+    try:
+        write_results(prediction, origin, out, entry["name"])
+    except UserError as error:
+        entry["problem"] = str(error)
 
 
 def _write_pictures(out: Path, name: str, small: Image.Image, prediction: Prediction) -> None:
@@ -115,36 +159,6 @@ def _save(picture: Image.Image, path: Path) -> None:
     draft.replace(path)
 
 
-def _write_tables(out: Path, entries: Sequence[dict[str, Any]], classes: Sequence[str]) -> None:
-    _write_text(out / "predictions.json", json.dumps(entries, indent=2) + "\n")
-    stream = io.StringIO(newline="")
-    rows = [_flat(entry, classes) for entry in entries]
-    writer = csv.DictWriter(stream, fieldnames=list(_flat({}, classes)))
-    writer.writeheader()
-    writer.writerows(rows)
-    _write_text(out / "predictions.csv", stream.getvalue())
-
-
-def _write_text(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}")
-    draft.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
-    draft.replace(path)
-
-
-def _flat(entry: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
-    box, uncertainty = entry.get("bounding_box") or {}, entry.get("uncertainty") or {}
-    return {
-        "file": entry.get("file"),
-        "name": entry.get("name"),
-        **{name: entry.get("probabilities", {}).get(name) for name in classes},
-        "decision": entry.get("decision"),
-        "area_fraction": entry.get("area_fraction"),
-        **{edge: box.get(edge) for edge in ("left", "upper", "right", "lower")},
-        **{f"uncertainty_{name}": uncertainty.get(name) for name in ("entropy", "outline", "disagreement")},
-        "problem": entry.get("problem"),
-    }
-
-
 def _is_picture(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() in PICTURE_FILES and not path.stem.endswith(MASK_SUFFIXES)
 
@@ -152,12 +166,15 @@ def _is_picture(path: Path) -> bool:
 def unique_names(files: Iterable[Path]) -> list[str]:
     """Give each file a name of its own: its stem, and where stems repeat a number after it."""
     taken: set[str] = set()
+    # Where to go on counting, so that a million files of one stem do not each count from 1.
+    last: dict[str, int] = {}
     names = []
     for file in files:
-        name, number = file.stem, 1
+        name, number = file.stem, last.get(file.stem.lower(), 1)
         while name.lower() in taken:
             number += 1
             name = f"{file.stem}-{number}"
+        last[file.stem.lower()] = number
         taken.add(name.lower())
         names.append(name)
     return names

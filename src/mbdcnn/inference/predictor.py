@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -14,10 +14,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from mbdcnn.artifacts import Bundle
+from mbdcnn.calibration import Calibration
 from mbdcnn.data.images import decode, decode_opened
-from mbdcnn.device import choose_device
 from mbdcnn.errors import UserError
-from mbdcnn.inference.bundle import load_model
+from mbdcnn.inference.bundle import bundled_model
+from mbdcnn.inference.familiarity import FILE, Familiarity, Looks
 from mbdcnn.inference.overlay import COARSE, heat, outline
 from mbdcnn.inference.protocol import (
     Core,
@@ -28,7 +29,7 @@ from mbdcnn.inference.protocol import (
     resize_mask,
     run_protocol,
 )
-from mbdcnn.inference.runtimes import TorchCore
+from mbdcnn.inference.runtimes import RuntimeName, load_core
 
 Picture = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
 BATCH = 8
@@ -67,14 +68,25 @@ class Prediction:
     cam: npt.NDArray[np.float32]
     """Activation map of the most probable class, 1/16 of the network's side; at most 1."""
     probabilities: dict[str, float]
-    """By class name; they add up to 1."""
+    """By class name; they add up to 1. Calibrated where the bundle is."""
     uncertainty: Uncertainty
     protocol: ProtocolName
+    decisions: dict[str, bool] = field(default_factory=dict)
+    """For each operating point, such as `melanoma at 80% sensitivity`, whether it is reached; none without
+    calibration."""
+    unfamiliarity: float | None = None
+    """How strange the picture is to the model: 1 is passed by 1 % of pictures of the usual kind; None where the bundle
+    does not know what is usual."""
 
     @property
     def decision(self) -> str:
         """The most probable class."""
         return max(self.probabilities, key=self.probabilities.__getitem__)
+
+    @property
+    def looks_like_dermoscopy(self) -> bool | None:
+        """Whether the picture is of the kind the model learnt from; None where the bundle does not know."""
+        return None if self.unfamiliarity is None else self.unfamiliarity <= 1
 
     @cached_property
     def bounding_box(self) -> BoundingBox | None:
@@ -95,6 +107,9 @@ class Prediction:
         return {
             "probabilities": {name: round(value, 6) for name, value in self.probabilities.items()},
             "decision": self.decision,
+            "decisions": self.decisions,
+            "unfamiliarity": None if self.unfamiliarity is None else round(self.unfamiliarity, 6),
+            "looks_like_dermoscopy": self.looks_like_dermoscopy,
             "area_fraction": round(self.area_fraction, 6),
             "bounding_box": None if box is None else box._asdict(),
             "uncertainty": self.uncertainty._asdict(),
@@ -116,20 +131,24 @@ class Predictor:
         self.core = core
         self.bundle = bundle
         self.classes = bundle.config.classes
+        file = bundle.path / FILE
+        self.familiarity = Familiarity.load(file) if file.name in bundle.provenance.files else None
 
     @classmethod
-    def load(cls, model: str | Path, *, device: str = "auto") -> Self:
+    def load(cls, model: str | Path | None = None, *, device: str = "auto", runtime: RuntimeName = "torch") -> Self:
         """Read a bundle.
 
         Args:
-            model: the bundle's folder.
+            model: the bundle's folder; the model that comes with the package if not given.
             device: `auto`, `cpu`, `cuda` or `cuda:N`.
+            runtime: what runs the networks. All but `torch` work on the CPU, start faster from the second time on,
+                and need the extra `export`.
 
         Raises:
-            UserError: it is not a whole bundle, or the device is not there.
+            UserError: it is not a whole bundle, none comes with the package, or the device or the runtime is not there.
         """
-        bundle = Bundle.open(model, verify=True)
-        return cls(TorchCore(load_model(bundle), choose_device(device)), bundle)
+        bundle = Bundle.open(bundled_model() if model is None else model, verify=True)
+        return cls(load_core(bundle, runtime, device), bundle)
 
     def predict(self, picture: Picture, protocol: ProtocolName = "fast") -> Prediction:
         """Outline and classify the lesion in one picture: a file, its bytes, a PIL image or an RGB array.
@@ -142,8 +161,14 @@ class Predictor:
 
     def predict_inputs(self, inputs: list[Inputs], protocol: ProtocolName) -> Iterator[Prediction]:
         """Predict pictures that are already resampled, in one batch; give the large results one by one."""
-        for outcome in run_protocol(self.core, inputs, protocol):
-            yield _prediction(outcome, self.classes, protocol)
+        calibration = self.bundle.calibration(protocol)
+        for picture, outcome in zip(inputs, run_protocol(self.core, inputs, protocol), strict=True):
+            yield _prediction(outcome, self.classes, protocol, calibration, self._unfamiliarity(picture, outcome))
+
+    def _unfamiliarity(self, picture: Inputs, outcome: Outcome) -> float | None:
+        if self.familiarity is None:
+            return None
+        return float(self.familiarity.scores(Looks.at(outcome.embedding[None], picture.patches[:1]))[0])
 
 
 def as_picture(picture: Picture) -> Image.Image:
@@ -179,9 +204,17 @@ def cam_overlay(picture: Image.Image, prediction: Prediction) -> npt.NDArray[np.
     return heat(np.asarray(picture), prediction.cam)
 
 
-def _prediction(outcome: Outcome, classes: tuple[str, ...], protocol: ProtocolName) -> Prediction:
-    views = softmax(outcome.view_logits)
+def _prediction(
+    outcome: Outcome,
+    classes: tuple[str, ...],
+    protocol: ProtocolName,
+    calibration: Calibration | None,
+    unfamiliarity: float | None,
+) -> Prediction:
+    views = softmax(outcome.view_logits / (calibration.temperature if calibration else 1))
     probabilities = views.mean(axis=0)
+    by_class = dict(zip(classes, map(float, probabilities), strict=True))
+    points = calibration.operating_points if calibration else ()
     logits = outcome.lesion_logits()
     mask = logits > 0
     lesion = _sigmoid(logits)
@@ -190,9 +223,11 @@ def _prediction(outcome: Outcome, classes: tuple[str, ...], protocol: ProtocolNa
         mask_probability=lesion,
         coarse_mask=resize_mask(outcome.coarse_mask, outcome.width, outcome.height),
         cam=outcome.activation_map,
-        probabilities=dict(zip(classes, map(float, probabilities), strict=True)),
+        probabilities=by_class,
         uncertainty=_uncertainty(views, probabilities, lesion),
         protocol=protocol,
+        decisions={point.name: by_class[point.class_name] >= point.threshold for point in points},
+        unfamiliarity=unfamiliarity,
     )
 
 

@@ -65,6 +65,19 @@ class Inputs:
     """The whole picture by side, s s 3."""
 
 
+class Classified(NamedTuple):
+    """What coarse-SN and mask-CN make of one picture."""
+
+    view_logits: Logits
+    """Class logits of each view, v k."""
+    coarse_mask: BoolMasks
+    """Of the whole upright picture, at the networks' size, s s."""
+    activation_map: Logits
+    """Of the whole upright picture, s/16 s/16."""
+    embedding: Logits
+    """Pooled features of the whole upright picture, c."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What the networks make of one picture."""
@@ -121,6 +134,13 @@ def run_protocol(core: Core, inputs: Sequence[Inputs], protocol: ProtocolName) -
     return (_paper(core, picture) for picture in inputs)
 
 
+def classify_pictures(core: Core, inputs: Sequence[Inputs], protocol: ProtocolName) -> Iterable[Classified]:
+    """Look at pictures by one of the two protocols as far as their class, without enhanced-SN."""
+    if protocol == "fast":
+        return _classify_whole(core, inputs)
+    return (_classify_views(core, picture) for picture in inputs)
+
+
 def six_view_masks(coarse: Callable[[Pixels], Logits], pixels: Pixels) -> BoolMasks:
     """Give coarse masks by the sum of six views."""
     return lesion_minus_background(merge_views(coarse(all_views(pixels)))) > 0
@@ -145,39 +165,51 @@ def resize_mask(mask: BoolMasks, width: int, height: int) -> BoolMasks:
 
 
 def _fast(core: Core, inputs: Sequence[Inputs]) -> list[Outcome]:
-    pixels = np.stack([picture.patches[0] for picture in inputs])
-    masks = lesion_minus_background(core.coarse(pixels)) > 0
-    guidance = core.classify(pixels, masks)
-    logits = lesion_minus_background(core.enhance(pixels, guidance.activation_maps))
+    classified = _classify_whole(core, inputs)
+    maps = np.stack([each.activation_map for each in classified])[:, None]
+    logits = lesion_minus_background(core.enhance(_whole_pictures(inputs), maps))
     return [
-        Outcome(
-            view_logits=guidance.logits[index : index + 1],
-            coarse_mask=masks[index],
-            activation_map=guidance.activation_maps[index, 0],
-            embedding=guidance.embedding[index],
-            scale_logits=(logits[index],),
-            width=picture.width,
-            height=picture.height,
-        )
-        for index, picture in enumerate(inputs)
+        Outcome(**each._asdict(), scale_logits=(logits[index],), width=picture.width, height=picture.height)
+        for index, (each, picture) in enumerate(zip(classified, inputs, strict=True))
     ]
 
 
 def _paper(core: Core, picture: Inputs) -> Outcome:
-    masks = six_view_masks(core.coarse, picture.patches)
-    guidance = core.classify(picture.patches, masks)
-    original = resize_mask(masks[0], picture.width, picture.height)
+    classified = _classify_views(core, picture)
+    original = resize_mask(classified.coarse_mask, picture.width, picture.height)
     scale_logits = []
     for side, pixels in picture.scales.items():
         mask = resize_mask(original, side, side)
         logits = lesion_minus_background(enhanced_logits(core, pixels[None], mask[None]))
         scale_logits.append(logits[0] / len(SIX_VIEWS))
-    return Outcome(
+    return Outcome(**classified._asdict(), scale_logits=tuple(scale_logits), width=picture.width, height=picture.height)
+
+
+def _whole_pictures(inputs: Sequence[Inputs]) -> Pixels:
+    return np.stack([picture.patches[0] for picture in inputs])
+
+
+def _classify_whole(core: Core, inputs: Sequence[Inputs]) -> list[Classified]:
+    pixels = _whole_pictures(inputs)
+    masks = lesion_minus_background(core.coarse(pixels)) > 0
+    guidance = core.classify(pixels, masks)
+    return [
+        Classified(
+            view_logits=guidance.logits[index : index + 1],
+            coarse_mask=masks[index],
+            activation_map=guidance.activation_maps[index, 0],
+            embedding=guidance.embedding[index],
+        )
+        for index in range(len(inputs))
+    ]
+
+
+def _classify_views(core: Core, picture: Inputs) -> Classified:
+    masks = six_view_masks(core.coarse, picture.patches)
+    guidance = core.classify(picture.patches, masks)
+    return Classified(
         view_logits=guidance.logits[list(picture.views)],
         coarse_mask=masks[0],
         activation_map=guidance.activation_maps[0, 0],
         embedding=guidance.embedding[0],
-        scale_logits=tuple(scale_logits),
-        width=picture.width,
-        height=picture.height,
     )

@@ -16,9 +16,7 @@ SEGMENTATION: dict[str, Encoder] = {"xception65": Xception65, "mobilenet_v2": Mo
 CLASSIFICATION: dict[str, Encoder] = {"xception": Xception, "mobilenet_v2": MobileNetV2Trunk}
 
 
-def register_backbone(
-    name: str, *, segmentation: Encoder | None = None, classification: Encoder | None = None
-) -> None:
+def register_backbone(name: str, *, segmentation: Encoder | None = None, classification: Encoder | None = None) -> None:
     """Make an encoder known under a name that configurations can use as `backbone`.
 
     Whoever loads a model with it must register it too: a configuration never names code to be run.

@@ -27,6 +27,23 @@ def save_weights(path: Path, network: nn.Module, metadata: Mapping[str, str] | N
     path.write_bytes(save(state, metadata=dict(metadata or {})))
 
 
+def copy_weights(source: Path, target: Path, *, half: bool = False) -> None:
+    """Copy a weight file; with `half`, convolutions and matrices in half precision, which `load_weights` undoes.
+
+    Vectors stay as they are: they are small, and batch norm's variances may lie below what half precision can hold.
+
+    Raises:
+        UserError: a weight is too large for half precision.
+    """
+    state, metadata = _read_safetensors(source)
+    for name, tensor in state.items():
+        if half and tensor.is_floating_point() and tensor.ndim > 1:
+            state[name] = tensor.half()
+            if not state[name].isfinite().all():
+                raise UserError(f"{source}: {name} does not fit half precision; write full precision")
+    target.write_bytes(save(state, metadata=metadata))
+
+
 def load_weights(path: Path, network: nn.Module) -> dict[str, str]:
     """Fill every tensor of a network from a file that holds exactly those; return the file's metadata.
 
