@@ -238,6 +238,9 @@ class Enhanced(Section):
     training: Training = Training(learning_rate=5e-5, precision="bf16")
     loss: SegmentationLoss = SegmentationLoss()
     augmentation: Augmentation = Augmentation()
+    guidance_start: Literal["random", "identity"] = "random"
+    """The layer that mixes in the activation map starts at random, as in the authors' code, or passes coarse-SN's
+    features on as they are, so that training begins where coarse-SN's ended."""
 
 
 class Evaluation(Section):

@@ -23,6 +23,7 @@ from mbdcnn.models.weights import load_weights
 from mbdcnn.training import segmentation
 from mbdcnn.training.engine import MetricsTable
 from mbdcnn.training.fit import Sources, train
+from mbdcnn.training.start import continue_from_coarse, pass_features_on
 
 ONE_EPOCH = "coarse.training.length=1 epoch"
 
@@ -203,6 +204,34 @@ def test_frozen_batch_norm_keeps_its_statistics_and_the_weights_move(data, tiny_
         )
         kept = [not value.any() for name, value in state.items() if name.endswith("running_mean")]
         assert all(kept) is any(kept) is freeze
+
+
+def test_enhanced_may_start_as_coarse_itself(data, experiment, sources) -> None:
+    config = experiment.config
+    coarse, enhanced = build_coarse(config), build_enhanced(config)
+    load_weights(sources.coarse.weights, coarse)
+    continue_from_coarse(enhanced, sources.coarse)
+    images = torch.from_numpy(data.patches[:9].copy()).permute(0, 3, 1, 2).float() / 255
+    pass_features_on(enhanced, images)
+    with torch.inference_mode():
+        expected = coarse.eval()(images)
+        maps = torch.rand(9, 1, 2, 2)
+        found = enhanced.eval()(images, maps)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+    enhanced.train()(images, maps)[:, 1].sum().backward()
+    assert enhanced.guidance[0].weight.grad[:, -1].abs().sum() > 0
+
+
+def test_how_enhanced_starts_is_a_setting(data, sources, tiny_config, tmp_path: Path) -> None:
+    weights = {}
+    for start in ("random", "identity"):
+        settings = (f"enhanced.{each}" for each in (f"guidance_start={start}", "training.length=1 step"))
+        config = tiny_config(*settings, "enhanced.training.learning_rate=1e-12")
+        run = train("enhanced", data, tmp_path / start, config, sources)
+        weights[start] = load_file(run.path / "last.safetensors")["guidance.0.weight"]
+    channels = len(weights["identity"])
+    torch.testing.assert_close(weights["identity"][:, :channels, 0, 0], torch.eye(channels))
+    assert weights["random"].std() > 0.01
 
 
 def test_averaged_weights_are_validated_and_kept(data, tiny_config, tmp_path: Path) -> None:

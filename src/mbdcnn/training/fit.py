@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 import lightning
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch.utils.data import BatchSampler, DataLoader
 
 from mbdcnn.artifacts import Draft, MaskSet, PreparedData, Run, check_same_data, draft_path
@@ -22,12 +23,13 @@ from mbdcnn.data.datasets import (
     SegmentationTraining,
     SegmentationValidation,
     TrainingOrder,
+    as_images,
     balancing_weights,
 )
 from mbdcnn.data.folds import Fold
 from mbdcnn.errors import UserError
 from mbdcnn.manifest import Row, hashed_id
-from mbdcnn.models import build_classifier, build_network
+from mbdcnn.models import EnhancedSegmenter, build_classifier, build_network
 from mbdcnn.models.checkpoints import Network
 from mbdcnn.models.weights import load_weights
 from mbdcnn.progress import Progress, silent
@@ -43,7 +45,7 @@ from mbdcnn.training.schedule import (
     validation_steps,
 )
 from mbdcnn.training.segmentation import EnhancedSegmentationTask, SegmentationTask
-from mbdcnn.training.start import Start, continue_from_coarse, find_start, start_network
+from mbdcnn.training.start import Start, continue_from_coarse, find_start, pass_features_on, start_network
 from mbdcnn.training.task import Task
 
 Stage = Literal["coarse", "classifier", "enhanced"]
@@ -240,6 +242,10 @@ def _segmentation(
         assert sources.coarse is not None
         assert sources.classifier is not None
         continue_from_coarse(network, sources.coarse)
+        if config.enhanced.guidance_start == "identity":
+            assert isinstance(network, EnhancedSegmenter)
+            some = samples.whole[:: max(1, len(samples) // 64)]
+            pass_features_on(network, as_images(torch.from_numpy(data.patches[some])))
         classifier = build_classifier(sources.classifier.config)
         load_weights(sources.classifier.weights, classifier)
         task = EnhancedSegmentationTask(network, section.training, classifier=classifier, cam=config.cam, **options)

@@ -7,11 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
 from mbdcnn.artifacts import Bundle, Run
 from mbdcnn.config import Config
 from mbdcnn.errors import UserError
+from mbdcnn.models import EnhancedSegmenter
 from mbdcnn.models.checkpoints import Network
 from mbdcnn.models.weights import import_weights
+from mbdcnn.types import Images
 
 LESION_NETWORKS = ("mbdcnn's", "the MB-DCNN authors'")
 """Kinds of checkpoint that were trained on lesions, perhaps on the very images of an evaluation."""
@@ -94,3 +99,35 @@ def continue_from_coarse(network: Network, coarse: Run) -> None:
             f"{coarse.path}: enhanced-SN starts as this network, but {gaps[0]} does not fit; "
             "give enhanced.network the settings of coarse.network"
         )
+
+
+@torch.no_grad()
+def pass_features_on(network: EnhancedSegmenter, images: Images) -> None:
+    """Make the layer that mixes in the activation map the identity, up to what batch norm then makes of a batch.
+
+    Batch norm gets the features' own mean and spread, as scale and as statistics, so it undoes itself; the weights of
+    the activation map start at 0 and learn.
+
+    Args:
+        network: enhanced-SN with coarse-SN's weights.
+        images: some training pictures.
+    """
+    network.eval()
+    features = network.pyramid(network.encoder(network.normalize(images)).high_level)
+    conv, norm, _ = network.guidance
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(norm, nn.BatchNorm2d)
+    conv.weight.copy_(torch.eye(conv.out_channels, conv.in_channels)[:, :, None, None])
+    assert conv.bias is not None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    conv.bias.zero_()
+    variance, mean = torch.var_mean(features, (0, 2, 3), correction=0)
+    for target, values in (
+        (norm.running_mean, mean),
+        (norm.running_var, variance),
+        (norm.bias, mean),
+        (norm.weight, (variance + norm.eps).sqrt()),
+    ):
+        target.copy_(values)
+    network.train()
