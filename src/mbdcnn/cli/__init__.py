@@ -43,6 +43,13 @@ def main(arguments: list[str] | None = None) -> None:
     if arguments == ["--version"]:
         print(f"mbdcnn {mbdcnn.__version__}")
         return
+    verb = parse(arguments)
+    logging.basicConfig(level=logging.INFO if verb.verbose else logging.WARNING, format="%(message)s")
+    sys.exit(_run(verb))
+
+
+def parse(arguments: list[str]) -> Verb:
+    """Turn a command line into a verb, or exit with the reason and code 2."""
     verb: Verb = tyro.extras.subcommand_cli_from_dict(
         VERBS,
         prog="mbdcnn",
@@ -50,8 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
         args=arguments,
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes),
     )
-    logging.basicConfig(level=logging.INFO if verb.verbose else logging.WARNING, format="%(message)s")
-    sys.exit(_run(verb))
+    return verb
 
 
 def _run(verb: Verb) -> int:
