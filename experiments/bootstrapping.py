@@ -53,18 +53,14 @@ def main() -> None:
     arguments.add_argument("raw", type=Path)
     arguments.add_argument("out", type=Path)
     arguments.add_argument("--initial", nargs=2, required=True, help="starting weights of coarse-SN and mask-CN")
-    arguments.add_argument("--folds", nargs="*", type=int, default=range(FOLDS), help="which to train in this process")
     given = arguments.parse_args()
     initial = [
         f"{stage}.initial_weights={file}" for stage, file in zip(("coarse", "classifier"), given.initial, strict=True)
     ]
     config = load_config("compact", [*SETTINGS, *initial])
     data = prepare(given.raw, given.out / "data", config)
-    for number in given.folds:
-        coarse_run(data, given.out, config, number)
-    results = [scores(data, given.out, config, number) for number in given.folds]
-    if len(results) == FOLDS:
-        report(results, given.out / "results.json")
+    results = [scores(data, given.out, config, number) for number in range(FOLDS)]
+    report(results, given.out / "results.json")
 
 
 def coarse_run(data: PreparedData, out: Path, config: Config, number: int) -> Run:
@@ -77,7 +73,7 @@ def coarse_run(data: PreparedData, out: Path, config: Config, number: int) -> Ru
 def scores(data: PreparedData, out: Path, config: Config, number: int) -> dict[str, dict[str, list[float]]]:
     """Train mask-CN and enhanced-SN without a fold in every way, and score them on it."""
     coarse = [coarse_run(data, out, config, each) for each in range(FOLDS)]
-    # Validation pictures only choose the best weights, which are not used here.
+    # Validation pictures choose the best weights, and are none of those that are scored.
     masks = {
         "in-sample": generate_masks(coarse[number], data, out / "masks" / str(number), device="cpu"),
         "out-of-fold": generate_masks(coarse[0], data, out / "masks" / "folds", folds=coarse, device="cpu"),
@@ -100,12 +96,12 @@ def scores(data: PreparedData, out: Path, config: Config, number: int) -> dict[s
 def score(
     data: PreparedData, fold: Fold, masks: MaskSet, classifier: Run, enhanced: Run
 ) -> dict[str, list[list[float]] | list[float]]:
-    """Predict the pictures of a fold by one view of the networks as they were after the last step."""
+    """Predict the pictures of a fold by one view of each network."""
     _, rows = fold.split(data.split("train"))
     networks = {}
     for run in (classifier, enhanced):
         networks[run.stage] = build_network(run.stage, run.config)
-        load_weights(run.path / "last.safetensors", networks[run.stage])
+        load_weights(run.weights, networks[run.stage])
         fold_batch_norm(networks[run.stage].eval())
     place = {row.id: index for index, row in enumerate(data.rows)}
     result = {"label": [row.label for row in rows], "probabilities": [], "coarse": [], "enhanced": []}

@@ -146,9 +146,16 @@ def _border_pixels(mask: Bool[np.ndarray, "h w"]) -> Int[np.ndarray, "n 2"]:
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         return np.empty((0, 2), np.int64)
-    framed = np.pad(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], 1)
+    border = border_of(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+    places: Int[np.ndarray, "n 2"] = np.argwhere(border) + np.array([rows[0], columns[0]])
+    return places
+
+
+def border_of(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """Find a mask's pixels with background above, below, left or right; beyond the frame is background."""
+    framed = np.pad(mask, 1)
     inside = framed[:-2, 1:-1] & framed[2:, 1:-1] & framed[1:-1, :-2] & framed[1:-1, 2:]
-    border: Int[np.ndarray, "n 2"] = np.argwhere(framed[1:-1, 1:-1] & ~inside) + np.array([rows[0], columns[0]])
+    border: Bool[np.ndarray, "h w"] = mask & ~inside
     return border
 
 

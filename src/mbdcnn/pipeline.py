@@ -14,6 +14,7 @@ from mbdcnn.data.prepare import prepare
 from mbdcnn.errors import UserError
 from mbdcnn.evaluation.evaluate import evaluate
 from mbdcnn.inference.bundle import describe_results, write_bundle
+from mbdcnn.inference.held_out import check_views
 from mbdcnn.inference.masks import generate_masks
 from mbdcnn.progress import Progress
 from mbdcnn.training.fit import Sources, Stage, train
@@ -48,6 +49,9 @@ def run(
     Raises:
         UserError: something the user gave is wrong. Interrupted trainings are resumed by running again.
     """
+    if config.calibration.folds:
+        # Now, rather than after days of training.
+        check_views(config.data, config.classes)
     device = config.runtime.device
     with bar("prepare") as progress:
         data = prepare(raw, out / "data", config, progress, extra=extra)

@@ -16,9 +16,12 @@ from mbdcnn.artifacts import Bundle, PreparedData
 from mbdcnn.errors import UserError
 from mbdcnn.evaluation.corruptions import CORRUPTIONS
 from mbdcnn.evaluation.evaluate import evaluate, evaluate_predictions
+from mbdcnn.evaluation.results import ModelMethod
+from mbdcnn.evaluation.stress import stress_test
 from mbdcnn.inference.predictor import Predictor
 from mbdcnn.inference.protocol import inputs_of_row
 from mbdcnn.metrics import mask_metrics
+from mbdcnn.progress import silent
 
 FAST = {"protocol": "fast", "device": "cpu", "bootstrap_samples": 10}
 
@@ -73,6 +76,15 @@ def test_a_stress_test_covers_every_corruption(full) -> None:
     assert json.loads((full.path / "metrics.json").read_text()) == full.metrics
 
 
+def test_spoilt_pictures_are_looked_at_once_whatever_the_protocol(full, data, bundle) -> None:
+    rows = data.split("test")
+    by_paper = ModelMethod(Predictor.load(bundle.path, device="cpu"), "paper")
+    stress = stress_test(by_paper, data, rows, 10, bundle.config.seed, silent)
+    for one, other in zip(stress["corruptions"], full.metrics["stress"]["corruptions"], strict=True):
+        for level, expected in zip(one["levels"], other["levels"], strict=True):
+            assert level["jaccard"]["value"] == expected["jaccard"]["value"]
+
+
 def test_the_models_own_predictions_in_files_score_the_same(full, data, bundle, tmp_path: Path) -> None:
     folder = tmp_path / "predictions"
     folder.mkdir()
@@ -103,6 +115,10 @@ def test_a_report_of_something_else_is_not_lost(data, bundle, tmp_path: Path) ->
     assert more.metrics["bootstrap"]["samples"] == 11
     with pytest.raises(UserError, match=r"its split differ.*--out, or give --overwrite"):
         evaluate(bundle, data, "validation", out, **FAST, overwrite=False)
+    facts = out / "evaluation.json"
+    facts.write_text(facts.read_text().replace('"version": 2', '"version": 1'))
+    with pytest.raises(UserError, match=r"format 1.*--out, or give --overwrite"):
+        evaluate(bundle, data, "test", out, **FAST, overwrite=False)
     assert evaluate(bundle, data, "validation", out, **FAST).metrics["images"]["total"] == 8
 
 

@@ -16,7 +16,7 @@ from mbdcnn.config import Calibration
 from mbdcnn.data.folds import Fold
 from mbdcnn.errors import UserError
 from mbdcnn.inference.bundle import STAGES, _made_from, describe_results, load_model, write_bundle
-from mbdcnn.inference.calibration import fit_temperature
+from mbdcnn.inference.calibration import averaged_softmax, fit_temperature
 from mbdcnn.inference.held_out import check_fold_runs
 from mbdcnn.inference.predictor import Predictor
 from mbdcnn.inference.protocol import inputs_of_row, run_protocol
@@ -24,6 +24,7 @@ from mbdcnn.inference.runtimes import TorchCore
 from mbdcnn.manifest import hashed_id
 from mbdcnn.models import MBDCNN
 from mbdcnn.models.weights import copy_weights, load_weights
+from mbdcnn.training.fit import train
 
 
 @pytest.fixture
@@ -156,6 +157,29 @@ def test_folds_need_every_view_among_those_of_rare_classes(data, made_from: dict
     config = tiny_config("data.views.fractions=[3, 2]")
     with pytest.raises(UserError, match="rare_fractions lacks 2, which"):
         check_fold_runs(made_from["folds"], data, config)
+
+
+def test_a_fold_whose_starting_weights_knew_its_images_calibrates_nothing(
+    data, made_from: dict[str, Any], tiny_config, tmp_path: Path, runs: dict[str, Run]
+) -> None:
+    """Its own training left them out, that of the weights it started from did not."""
+    config = tiny_config(f"coarse.initial_weights={runs['coarse'].path}", "coarse.training.length=1 step")
+    coarse = train("coarse", data, tmp_path / "coarse", config, fold=Fold(0, 2))
+    folds = [(coarse, made_from["folds"][0][1]), made_from["folds"][1]]
+    with pytest.raises(UserError, match=r"left out fold 0/2, but its starting weights were trained on lesions"):
+        check_fold_runs(folds, data, tiny_config())
+
+
+def test_the_picture_that_sets_a_threshold_is_decided_by_it(bundle, data) -> None:
+    """To the last digit: evaluation, calibration and prediction divide and round alike."""
+    predictor = Predictor.load(bundle.path, device="cpu")
+    settings, rows = bundle.config.data, data.split("test")
+    inputs = [inputs_of_row(data, row, settings) for row in rows]
+    outcomes = list(run_protocol(predictor.core, inputs, "fast"))
+    temperature = bundle.calibration("fast").temperature
+    expected = [averaged_softmax(each.view_logits[None], temperature)[0] for each in outcomes]
+    for prediction, probabilities in zip(predictor.predict_inputs(inputs, "fast"), expected, strict=True):
+        assert list(prediction.probabilities.values()) == probabilities.tolist()
 
 
 def test_without_folds_validation_images_serve_and_it_says_so(made_from, tmp_path: Path, data) -> None:

@@ -102,11 +102,11 @@ def test_intervals_are_those_of_binomial_counts_and_wider_by_patient() -> None:
 def test_without_cases_there_is_a_reason_and_no_operating_point() -> None:
     found = evidence()
     none = found._replace(labels=np.where(found.labels == 1, 0, found.labels))
-    for calibration in (
-        calibrate(none, CLASSES, Settings(), "drawn", 0),
-        calibrate(found, CLASSES, Settings(class_name="wart"), "drawn", 0),
+    for calibration, reason in (
+        (calibrate(none, CLASSES, Settings(), "drawn", 0), "no cases of melanoma"),
+        (calibrate(found, CLASSES, Settings(class_name="wart"), "drawn", 0), "wart is none of the classes"),
     ):
         assert calibration.operating_points == ()
-        assert "no operating points: no cases of" in (calibration.note or "")
+        assert f"no operating points: {reason}" in (calibration.note or "")
     only = found._replace(labels=np.ones_like(found.labels))
     assert "no others than cases" in (calibrate(only, CLASSES, Settings(), "drawn", 0).note or "")

@@ -119,7 +119,8 @@ def test_a_file_gives_the_same_scores_and_is_small(familiarity: Familiarity, tmp
 
 
 def test_pictures_are_measured_alike_alone_and_together(familiarity: Familiarity) -> None:
-    together = looks(spots(4, random))
-    alone = [Looks(*(part[index : index + 1] for part in together)) for index in range(4)]
+    pixels = spots(4, random)
+    together = looks(pixels)
+    alone = [Looks.at(together.embedding[index : index + 1], pixels[index : index + 1]) for index in range(4)]
     assert familiarity.scores(Looks.join(alone)) == pytest.approx(familiarity.scores(together))
     assert np.concatenate([familiarity.scores(each) for each in alone]) == pytest.approx(familiarity.scores(together))

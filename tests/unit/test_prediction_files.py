@@ -87,6 +87,14 @@ def test_a_mask_of_another_size_or_in_grey_is_told(data, tmp_path: Path) -> None
     assert not (tmp_path / "report").exists()
 
 
+@pytest.mark.parametrize("lesion", [1, 255, 65535])
+def test_masks_of_sixteen_bits_are_read_too(data, tmp_path: Path, lesion: int) -> None:
+    folder = write_masks(data, tmp_path / "masks", "")
+    for row in data.split("test"):
+        Image.fromarray(data.truth(row).astype(np.uint16) * np.uint16(lesion)).save(folder / f"{row.id}.png")
+    assert score(folder, data, tmp_path / "report")["segmentation"]["enhanced"]["jaccard"]["value"] == 1
+
+
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
@@ -98,6 +106,7 @@ def test_a_mask_of_another_size_or_in_grey_is_told(data, tmp_path: Path) -> None
         ("id,nevus,melanoma,seborrheic_keratosis\na,0,0,1\nb,5,3,2\n", "row 3: a probability is not between"),
         ("id,nevus,melanoma,seborrheic_keratosis\na,0,0,1\na,0,0,1\n", "row 3: the id a stands twice"),
         ("", "no column"),
+        ('id,nevus,melanoma,seborrheic_keratosis\na,0,0,"1\n' + "b" * 140_000, "field larger than field limit .* after line 1; look"),
         ("id,nevus,melanoma,seborrheic_keratosis\nother,0,0,1\n", "nothing in it for any of the 4 images"),
     ],
 )

@@ -9,7 +9,8 @@ from PIL import Image
 
 from mbdcnn.errors import UserError
 from mbdcnn.inference.bundle import load_model
-from mbdcnn.inference.predictor import Predictor, _uncertainty, batches, softmax
+from mbdcnn.inference.calibration import softmax
+from mbdcnn.inference.predictor import Predictor, _uncertainty, batches
 
 random = np.random.default_rng(0)
 ARRAY = random.integers(0, 256, (44, 60, 3), np.uint8)

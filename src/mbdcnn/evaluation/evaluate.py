@@ -196,10 +196,12 @@ def _more(work: _Work, method: Method, scores: Sequence[ImageScore], progress: P
 
 def _check_same_question(out: Path, work: _Work) -> None:
     """Let a report be made anew, but not be lost to one of something else."""
+    if not (out / Report.filename).is_file():
+        return
     try:
         question = Report.open(out).provenance.facts.get("question", {})
-    except UserError:
-        return
+    except UserError as error:
+        raise UserError(f"{error}; or name another --out, or give --overwrite") from None
     changed = [name for name, value in work.question.items() if question.get(name) != value]
     if changed:
         raise UserError(

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from mbdcnn.artifacts import PreparedData
 from mbdcnn.calibration import OperatingPoint
-from mbdcnn.data.images import PICTURE_SUFFIXES, decode
+from mbdcnn.data.images import PICTURE_SUFFIXES, decode, decode_mask
 from mbdcnn.errors import UserError
 from mbdcnn.evaluation.results import Result
 from mbdcnn.manifest import Row
@@ -109,18 +109,16 @@ def _mask_file(folder: Path, image_id: str) -> Path | None:
 
 
 def _mask(file: Path, row: Row) -> npt.NDArray[np.bool_]:
-    pixels = np.asarray(decode(file))
-    if pixels.shape[:2] != (row.height, row.width):
+    lesion = decode_mask(file)
+    if lesion.shape != (row.height, row.width):
         raise UserError(
-            f"{file}: {pixels.shape[1]} x {pixels.shape[0]} pixels, its picture has {row.width} x {row.height}; "
+            f"{file}: {lesion.shape[1]} x {lesion.shape[0]} pixels, its picture has {row.width} x {row.height}; "
             "a mask must have its picture's size"
         )
-    grey = pixels.max(axis=2)
-    highest = grey.max()
+    grey = np.asarray(decode(file)).max(axis=2)
     # A map of probabilities read as a mask would count every pixel above 0 as lesion.
-    if not np.all((grey == 0) | (grey == highest)):
+    if not np.all((grey == 0) | (grey == grey.max())):
         raise UserError(f"{file}: has shades of grey; a mask holds two values, 0 for skin and another for lesion")
-    lesion: npt.NDArray[np.bool_] = grey > 0
     return lesion
 
 
@@ -138,7 +136,7 @@ def _read_probabilities(file: Path, classes: Sequence[str]) -> dict[str, tuple[f
         wanted = missing[0] if missing else f"id (or one of {', '.join(ID_COLUMNS)})"
         raise UserError(f"{file}: no column {wanted}; expected id and {', '.join(classes)}")
     table: dict[str, tuple[float, ...]] = {}
-    for number, row in enumerate(csv.DictReader(StringIO(text, newline="")), 2):
+    for number, row in enumerate(_lines(file, text), 2):
         image_id = _image_id(row[id_column] or "")
         if image_id in table:
             raise UserError(f"{file} row {number}: the id {image_id} stands twice")
@@ -146,6 +144,14 @@ def _read_probabilities(file: Path, classes: Sequence[str]) -> dict[str, tuple[f
         if any(cells):
             table[image_id] = _probabilities(cells, f"{file} row {number}", classes)
     return table
+
+
+def _lines(file: Path, text: str) -> Iterator[dict[str, str]]:
+    reader = csv.DictReader(StringIO(text, newline=""))
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise UserError(f"{file}: {error}, after line {reader.line_num}; look for a stray quotation mark") from None
 
 
 def _probabilities(cells: Sequence[str | None], where: str, classes: Sequence[str]) -> tuple[float, ...]:
@@ -163,7 +169,8 @@ def _probabilities(cells: Sequence[str | None], where: str, classes: Sequence[st
 
 def _header(text: str) -> list[tuple[str, str]]:
     """Pair each column's plain name with the name as written."""
-    written = next(csv.reader(StringIO(text, newline="")), [])
+    # The first line alone, which no stray quotation mark further down can spoil.
+    written = next(csv.reader(text.splitlines()[:1]), [])
     return [(_plain(name), name) for name in written]
 
 

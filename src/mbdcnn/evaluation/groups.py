@@ -120,4 +120,13 @@ def _source_names(scores: Sequence[ImageScore]) -> dict[str, str]:
     folders = {score.source: PurePath(score.source) for score in scores}
     while len(set(folders.values())) > MOST_SOURCES and any(len(path.parts) > 1 for path in folders.values()):
         folders = {source: path.parent if len(path.parts) > 1 else path for source, path in folders.items()}
-    return {source: path.name or str(path) if source else UNKNOWN for source, path in folders.items()}
+    distinct = set(folders.values())
+    # As many last parts as it takes to tell the folders apart.
+    parts = 1
+    while len({_last(path, parts) for path in distinct}) < len(distinct):
+        parts += 1
+    return {source: _last(path, parts) if source else UNKNOWN for source, path in folders.items()}
+
+
+def _last(path: PurePath, parts: int) -> str:
+    return "/".join(path.parts[-parts:]) or str(path)

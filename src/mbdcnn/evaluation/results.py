@@ -104,7 +104,7 @@ def _image_score(data: PreparedData, row: Row, result: Result, truth: BoolMask |
 def source_folder(row: Row) -> str:
     """Give the folder a picture came from, above folders that are named after the picture."""
     parts = row.source.replace("\\", "/").split("/")[:-1]
-    while parts and row.id in parts[-1]:
+    while parts and (parts[-1] == row.id or parts[-1].startswith(f"{row.id}_")):
         parts.pop()
     return "/".join(parts)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +44,9 @@ def calibrate(evidence: Evidence, classes: Sequence[str], settings: Settings, so
     points: tuple[OperatingPoint, ...] = ()
     note = None
     is_case = evidence.labels == (classes.index(settings.class_name) if settings.class_name in classes else -1)
-    if 0 < is_case.sum() < len(is_case):
+    if settings.class_name not in classes:
+        note = f"no operating points: {settings.class_name} is none of the classes {', '.join(classes)}"
+    elif 0 < is_case.sum() < len(is_case):
         probabilities = averaged_softmax(evidence.view_logits, temperature)[:, classes.index(settings.class_name)]
         weights = _resamples(evidence.groups, seed)
         points = tuple(
@@ -78,10 +80,19 @@ def fit_temperature(view_logits: Floats, labels: npt.NDArray[np.int64]) -> float
 
 def averaged_softmax(view_logits: Floats, temperature: float) -> Floats:
     """Give class probabilities, n k, of logits n v k."""
-    scaled = view_logits / temperature
-    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    averaged: Floats = (powers / powers.sum(axis=-1, keepdims=True)).mean(axis=1)
+    averaged: Floats = softmax(view_logits, temperature).mean(axis=1)
     return averaged
+
+
+def softmax(logits: npt.NDArray[Any], temperature: float = 1.0) -> Floats:
+    """Turn logits into probabilities along the last axis.
+
+    In float64 whatever the logits are: a threshold is one picture's probability to the last digit.
+    """
+    scaled = logits.astype(np.float64) / temperature
+    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    shares: Floats = powers / powers.sum(axis=-1, keepdims=True)
+    return shares
 
 
 def threshold_at(sensitivity: float, probabilities: Floats, weights: Floats) -> float:

@@ -49,7 +49,6 @@ def export_bundle(bundle: Bundle, out: Path, form: Format) -> Export:
     """
     settings = {"format": form, "exporter": VERSION}
     description = _description(bundle, MODEL_FILES[form])
-    # A bundle keeps its fingerprint when it is calibrated.
     inputs = {"bundle": bundle.provenance.fingerprint, "description": fingerprint(description)}
     if Export.is_current(out, settings, inputs):
         return Export.open(out)

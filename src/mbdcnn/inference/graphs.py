@@ -43,6 +43,8 @@ def cached_graphs(bundle: Bundle) -> Path:
         ) from None
     try:
         write_graphs(bundle, draft)
+        # A temporary folder is its maker's alone; a cache may be shared.
+        draft.chmod(0o755)
         draft.rename(folder)
     except OSError:
         # Another process was first.

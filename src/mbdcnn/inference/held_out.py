@@ -18,7 +18,7 @@ from mbdcnn.inference.familiarity import Familiarity, Looks
 from mbdcnn.inference.masks import check_fold
 from mbdcnn.inference.protocol import Core, Inputs, ProtocolName, classify_pictures, inputs_of_row
 from mbdcnn.inference.runtimes import TorchCore
-from mbdcnn.manifest import Row
+from mbdcnn.manifest import Row, hashed_id
 from mbdcnn.models import MBDCNN
 from mbdcnn.models.weights import load_weights
 
@@ -86,10 +86,32 @@ def check_fold_runs(folds: FoldRuns, data: PreparedData, config: Config) -> None
         for run, stage in zip(pair, ("coarse", "classifier"), strict=True):
             check_same_data(run, data)
             check_fold(run, number, len(folds))
+            _check_unseen(run, data, Fold(number, len(folds)))
             if run.provenance.settings[stage]["network"] != getattr(config, stage).network.model_dump(mode="json"):
                 raise UserError(f"{run.path}: another {stage} network than that of the model; train the fold with its")
     if folds:
-        _check_views(config.data, config.classes)
+        check_views(config.data, config.classes)
+
+
+def check_views(settings: Data, classes: Sequence[str]) -> None:
+    """Raise a UserError unless training images of every class are kept in all views of a test image."""
+    for name in classes:
+        missing = set(settings.views.fractions) - set(fractions_for(settings.views, name, "train"))
+        if missing:
+            raise UserError(
+                f"calibration by folds looks at training images as at test images, but data.views.rare_fractions lacks "
+                f"{min(missing):g}, which data.views.fractions holds; add it and prepare again"
+            )
+
+
+def _check_unseen(run: Run, data: PreparedData, fold: Fold) -> None:
+    """Raise a UserError if the starting weights of a run knew the images it left out, or may have."""
+    left_out = {hashed_id(row.id) for row in fold.split(data.split("train"))[1]}
+    if "imported" in run.provenance.facts or run.ids("training") & left_out:
+        raise UserError(
+            f"{run.path}: left out fold {fold.number}/{fold.of}, but its starting weights were trained on lesions, "
+            "perhaps these; calibrate by networks that started elsewhere, or with calibration.folds=0"
+        )
 
 
 def fit_familiarity(core: Core, data: PreparedData, settings: Data, advance: Advance) -> Familiarity:
@@ -112,16 +134,6 @@ def _joined(coarse: Run, classifier: Run) -> MBDCNN:
     load_weights(coarse.weights, model.coarse)
     load_weights(classifier.weights, model.classifier)
     return model
-
-
-def _check_views(settings: Data, classes: Sequence[str]) -> None:
-    for name in classes:
-        missing = set(settings.views.fractions) - set(fractions_for(settings.views, name, "train"))
-        if missing:
-            raise UserError(
-                f"calibration by folds looks at training images as at test images, but data.views.rare_fractions lacks "
-                f"{min(missing):g}, which data.views.fractions holds; add it and prepare again"
-            )
 
 
 def _evaluation_views(data: PreparedData, row: Row, settings: Data) -> Inputs:

@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
+from mbdcnn.metrics import border_of
+
 Picture: TypeAlias = UInt8[np.ndarray, "h w 3"]
 Colour: TypeAlias = tuple[int, int, int]
 
@@ -54,7 +56,7 @@ def outline(
         raise ValueError(f"a mask of shape {mask.shape} does not fit a picture of shape {picture.shape[:2]}")
     width = width or max(2, round(0.006 * min(mask.shape)))
     drawn = picture.copy()
-    border = np.nonzero(_border(mask))
+    border = np.nonzero(border_of(mask))
     _stamp(drawn, border, HALO, width + max(2, width // 2))
     _stamp(drawn, border, colour, width)
     return drawn
@@ -77,14 +79,6 @@ def heat(picture: Picture, activation_map: Float[np.ndarray, "fh fw"]) -> Pictur
     level.putpalette(HEAT_TABLE.tobytes())
     blended: Picture = np.array(Image.composite(level.convert("RGB"), Image.fromarray(picture), opacity))
     return blended
-
-
-def _border(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """Find the mask's pixels beside background; beyond the frame is background."""
-    framed = np.pad(mask, 1)
-    inside = framed[:-2, 1:-1] & framed[2:, 1:-1] & framed[1:-1, :-2] & framed[1:-1, 2:]
-    border: Bool[np.ndarray, "h w"] = mask & ~inside
-    return border
 
 
 def _stamp(picture: Picture, points: tuple[np.ndarray, ...], colour: Colour, width: int) -> None:

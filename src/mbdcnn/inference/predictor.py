@@ -18,6 +18,7 @@ from mbdcnn.calibration import Calibration
 from mbdcnn.data.images import decode, decode_opened
 from mbdcnn.errors import UserError
 from mbdcnn.inference.bundle import bundled_model
+from mbdcnn.inference.calibration import softmax
 from mbdcnn.inference.familiarity import FILE, Familiarity, Looks
 from mbdcnn.inference.overlay import COARSE, heat, outline
 from mbdcnn.inference.protocol import (
@@ -211,7 +212,7 @@ def _prediction(
     calibration: Calibration | None,
     unfamiliarity: float | None,
 ) -> Prediction:
-    views = softmax(outcome.view_logits / (calibration.temperature if calibration else 1))
+    views = softmax(outcome.view_logits, calibration.temperature if calibration else 1.0)
     probabilities = views.mean(axis=0)
     by_class = dict(zip(classes, map(float, probabilities), strict=True))
     points = calibration.operating_points if calibration else ()
@@ -237,13 +238,6 @@ def _sigmoid(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     np.exp(np.negative(logits, out=logits), out=logits)
     np.add(logits, 1, out=logits)
     return np.reciprocal(logits, out=logits)
-
-
-def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Turn logits into probabilities along the last axis."""
-    powers = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
-    shares: npt.NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
-    return shares
 
 
 def _uncertainty(
