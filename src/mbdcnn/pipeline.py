@@ -16,6 +16,7 @@ from mbdcnn.evaluation.evaluate import evaluate
 from mbdcnn.inference.bundle import describe_results, write_bundle
 from mbdcnn.inference.held_out import check_views
 from mbdcnn.inference.masks import generate_masks
+from mbdcnn.models.backbones import check_backbones
 from mbdcnn.progress import Progress
 from mbdcnn.training.fit import Sources, Stage, train
 
@@ -49,6 +50,7 @@ def run(
     Raises:
         UserError: something the user gave is wrong. Interrupted trainings are resumed by running again.
     """
+    check_backbones(config)
     if config.calibration.folds:
         # Now, rather than after days of training.
         check_views(config.data, config.classes)

@@ -20,6 +20,8 @@ class Processes:
     """Processes in all."""
     on_this_node: int = 1
     """Processes on each node."""
+    place: int = 0
+    """Number of this process among those on its node."""
 
     @property
     def first(self) -> bool:
@@ -39,10 +41,12 @@ class Processes:
             UserError: `srun` was not told how many tasks go on a node.
         """
         if "TORCHELASTIC_RUN_ID" in environment:
-            names = ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+            names = ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "LOCAL_RANK")
             return cls(*(int(environment[name]) for name in names))
-        if int(environment.get("SLURM_NTASKS", 1)) == 1 or environment.get("SLURM_JOB_NAME") in {"bash", "interactive"}:
+        # Set by `srun` alone; SLURM_NTASKS is there in the job's script too, whose commands are one process each.
+        if int(environment.get("SLURM_STEP_NUM_TASKS", 1)) == 1:
             return cls()
         if "SLURM_NTASKS_PER_NODE" not in environment:
-            raise UserError("SLURM job of several tasks: give --ntasks-per-node")
-        return cls(*(int(environment[f"SLURM_{name}"]) for name in ("PROCID", "NTASKS", "NTASKS_PER_NODE")))
+            raise UserError("srun with several tasks: give --ntasks-per-node")
+        names = ("PROCID", "STEP_NUM_TASKS", "NTASKS_PER_NODE", "LOCALID")
+        return cls(*(int(environment[f"SLURM_{name}"]) for name in names))

@@ -16,6 +16,7 @@ from mbdcnn.artifacts import Bundle
 from mbdcnn.errors import UserError
 from mbdcnn.inference.predictor import Predictor, as_picture
 from mbdcnn.models import build_coarse, register_backbone
+from mbdcnn.pipeline import run
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SHORT = [f"{stage}.training.length=2 steps" for stage in ("coarse", "classifier", "enhanced")]
@@ -46,10 +47,13 @@ def test_train_on_your_own(raw: Path, tiny_config, tmp_path: Path, capsys: pytes
     assert (tmp_path / "out" / "report" / "report.html").is_file()
 
 
-def test_add_a_backbone(raw: Path, tiny_config, config_file: Path, tmp_path: Path) -> None:
+def test_add_a_backbone(raw: Path, bar, tiny_config, config_file: Path, tmp_path: Path) -> None:
     before = tiny_config("coarse.network.backbone=plain")
     with pytest.raises(UserError, match="backbone plain: unknown; known are xception65, mobilenet_v2"):
         build_coarse(before)
+    with pytest.raises(UserError, match="backbone plain: unknown"):
+        run(raw, tmp_path / "out", before, bar)
+    assert not (tmp_path / "out").exists()
     module = example("add_a_backbone")
     settings = [*SHORT, "coarse.network.backbone=plain", "enhanced.network.backbone=plain", "coarse.folds=0"]
     flags = [part for setting in settings for part in ("--set", setting)]

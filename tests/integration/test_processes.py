@@ -9,13 +9,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
 from safetensors.numpy import load_file
 
 from mbdcnn.cli import main
 from mbdcnn.config import Config, save_config
 from mbdcnn.errors import UserError
+from mbdcnn.models import build_coarse
 from mbdcnn.processes import Processes
 from mbdcnn.training.fit import train
+from mbdcnn.training.group import Group
+from mbdcnn.training.segmentation import SegmentationTask
 
 ALIKE = [
     "training.freeze_batch_norm=true",
@@ -39,6 +44,15 @@ for line in open(sys.argv[1]):
         if end.code:
             raise
 """
+
+
+TORCHRUN = {
+    "TORCHELASTIC_RUN_ID": "x",
+    "RANK": "1",
+    "WORLD_SIZE": "2",
+    "LOCAL_WORLD_SIZE": "2",
+    "LOCAL_RANK": "1",
+}
 
 
 @pytest.fixture
@@ -87,27 +101,25 @@ def test_two_processes_train_what_one_does(data, experiment, sources, alike: Con
 
 
 def test_only_training_is_shared(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"TORCHELASTIC_RUN_ID": "x", "RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}.items():
+    for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit):
         main(["masks"])
     assert "2 processes were started, but this command works in one" in capsys.readouterr().err
 
 
-SLURM = {"SLURM_NTASKS": "8", "SLURM_PROCID": "5", "SLURM_NTASKS_PER_NODE": "4"}
+SCRIPT_OF_A_JOB = {"SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_NTASKS_PER_NODE": "4", "SLURM_LOCALID": "0"}
+SRUN = SCRIPT_OF_A_JOB | {"SLURM_STEP_NUM_TASKS": "8", "SLURM_PROCID": "5", "SLURM_LOCALID": "1"}
 
 
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
         ({}, Processes()),
-        (
-            {"TORCHELASTIC_RUN_ID": "x", "RANK": "3", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"},
-            Processes(3, 4, 2),
-        ),
-        (SLURM, Processes(5, 8, 4)),
-        (SLURM | {"SLURM_JOB_NAME": "interactive"}, Processes()),
-        ({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}, Processes()),
+        (TORCHRUN, Processes(1, 2, 2, 1)),
+        (SRUN, Processes(5, 8, 4, 1)),
+        (SCRIPT_OF_A_JOB, Processes()),
+        (SCRIPT_OF_A_JOB | {"SLURM_STEP_NUM_TASKS": "1"}, Processes()),
     ],
 )
 def test_what_started_the_processes_is_recognised(environment: dict[str, str], expected: Processes) -> None:
@@ -119,4 +131,35 @@ def test_what_started_the_processes_is_recognised(environment: dict[str, str], e
 
 def test_slurm_without_tasks_per_node_is_told() -> None:
     with pytest.raises(UserError, match="give --ntasks-per-node"):
-        Processes.started({"SLURM_NTASKS": "2", "SLURM_PROCID": "0"})
+        Processes.started({"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "0"})
+
+
+def test_shares_must_be_even_and_none_empty() -> None:
+    group = Group(Processes(0, 4, 4, 0))
+    group.check_shares(8, 4)
+    with pytest.raises(UserError, match="batch_size 6: not a multiple of the 4 processes"):
+        group.check_shares(6, 4)
+    with pytest.raises(UserError, match="3 validation pictures for 4 processes"):
+        group.check_shares(8, 3)
+
+
+def test_frozen_batch_norm_stays_so_when_it_is_synchronised(data, sources, alike: Config) -> None:
+    """On several GPUs Lightning replaces every batch norm after the task was made."""
+    network = build_coarse(alike)
+    settings = alike.coarse.training
+    task = SegmentationTask(
+        network,
+        settings,
+        steps=1,
+        seed=0,
+        ids=[],
+        loss=alike.coarse.loss,
+        augmentation=alike.coarse.augmentation,
+        side=32,
+    )
+    task = TorchSyncBatchNorm().apply(task)
+    task.train()
+    task.on_train_epoch_start()
+    norms = [module for module in task.network.modules() if isinstance(module, torch.nn.SyncBatchNorm)]
+    assert norms
+    assert not any(norm.training for norm in norms)

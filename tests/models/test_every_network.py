@@ -39,6 +39,27 @@ def test_folded_batch_norm_changes_no_output(tiny, inputs_for, kind, variant):
         torch.testing.assert_close(output, wanted, rtol=1e-4, atol=1e-4 * float(wanted.abs().max()))
 
 
+@torch.no_grad()
+def test_strangers_keep_their_batch_norm(kind, variant):
+    """Whose children may be applied in another order than they stand in."""
+
+    class Stranger(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = torch.nn.Conv2d(3, 3, 1), torch.nn.Conv2d(3, 3, 1)
+            self.norm = torch.nn.BatchNorm2d(3)
+
+        def forward(self, x):
+            return self.second(self.norm(self.first(x)))
+
+    network = torch.nn.Sequential(Stranger(), torch.nn.Conv2d(3, 2, 1), torch.nn.BatchNorm2d(2)).eval()
+    network[0].norm.running_mean.fill_(0.7)
+    images = torch.rand(2, 3, 4, 4)
+    expected = network(images)
+    torch.testing.assert_close(fold_batch_norm(network)(images), expected)
+    assert isinstance(network[2], torch.nn.Identity)
+
+
 @pytest.mark.parametrize("size", [(16, 16), (48, 80), (64, 32)])
 def test_shapes(tiny, inputs_for, kind, variant, size):
     network = tiny(kind, variant).eval()

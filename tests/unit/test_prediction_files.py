@@ -106,7 +106,10 @@ def test_masks_of_sixteen_bits_are_read_too(data, tmp_path: Path, lesion: int) -
         ("id,nevus,melanoma,seborrheic_keratosis\na,0,0,1\nb,5,3,2\n", "row 3: a probability is not between"),
         ("id,nevus,melanoma,seborrheic_keratosis\na,0,0,1\na,0,0,1\n", "row 3: the id a stands twice"),
         ("", "no column"),
-        ('id,nevus,melanoma,seborrheic_keratosis\na,0,0,"1\n' + "b" * 140_000, "field larger than field limit .* after line 1; look"),
+        (
+            'id,nevus,melanoma,seborrheic_keratosis\na,0,0,"1\n' + "b" * 140_000,
+            "field larger than field limit .* after line 1; look",
+        ),
         ("id,nevus,melanoma,seborrheic_keratosis\nother,0,0,1\n", "nothing in it for any of the 4 images"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from mbdcnn.config import Config
 from mbdcnn.errors import UserError
 from mbdcnn.models.mobilenet import MobileNetV2, MobileNetV2Trunk
 from mbdcnn.models.xception import Xception, Xception65
@@ -47,3 +48,10 @@ def find_backbone(name: str, known: dict[str, Encoder]) -> Encoder:
     if name not in known:
         raise UserError(f"backbone {name}: unknown; known are {', '.join(known)} (register_backbone adds others)")
     return known[name]
+
+
+def check_backbones(config: Config) -> None:
+    """Raise a UserError if a configuration names a backbone that is not there."""
+    find_backbone(config.coarse.network.backbone, SEGMENTATION)
+    find_backbone(config.classifier.network.backbone, CLASSIFICATION)
+    find_backbone(config.enhanced.network.backbone, SEGMENTATION)

@@ -12,6 +12,7 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
@@ -20,6 +21,7 @@ from mbdcnn.artifacts import Draft
 from mbdcnn.device import choose_device
 from mbdcnn.errors import UserError
 from mbdcnn.models.weights import save_weights
+from mbdcnn.processes import Processes
 from mbdcnn.progress import Progress
 from mbdcnn.training.curves import draw_curves
 from mbdcnn.training.group import Group
@@ -64,11 +66,7 @@ def fit(
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     task.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     trainer = lightning.Trainer(
-        accelerator=place.type,
-        devices=group.processes.on_this_node if place.index is None else [place.index],
-        num_nodes=group.processes.nodes,
-        strategy="ddp" if group.processes.count > 1 else "auto",
-        sync_batchnorm=group.processes.count > 1 and place.type == "cuda",
+        **_where(place, group.processes),
         precision=PRECISIONS[task.settings.precision],
         max_steps=task.steps,
         max_epochs=-1,
@@ -90,6 +88,19 @@ def fit(
             raise KeyboardInterrupt from None
     if group.first:
         _write_weights(task, checkpoints, draft, best)
+
+
+def _where(place: torch.device, processes: Processes) -> dict[str, Any]:
+    several = processes.count > 1
+    return {
+        "accelerator": place.type,
+        "devices": processes.on_this_node if place.index is None else [place.index],
+        "num_nodes": processes.nodes,
+        "strategy": "ddp" if several else "auto",
+        # One process in the script of a SLURM job is one process, whatever the job was given.
+        "plugins": [] if several else [LightningEnvironment()],
+        "sync_batchnorm": several and place.type == "cuda",
+    }
 
 
 def _early_stopping(task: Task) -> list[Callback]:

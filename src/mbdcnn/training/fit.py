@@ -30,6 +30,7 @@ from mbdcnn.data.folds import Fold
 from mbdcnn.errors import UserError
 from mbdcnn.manifest import Row, hashed_id
 from mbdcnn.models import EnhancedSegmenter, build_classifier, build_network
+from mbdcnn.models.backbones import check_backbones
 from mbdcnn.models.checkpoints import Network
 from mbdcnn.models.weights import load_weights
 from mbdcnn.progress import Progress, silent
@@ -110,6 +111,7 @@ def train(
             not finite.
     """
     data.check_made_with(config)
+    check_backbones(config)
     start = find_start(stage, config)
     settings, inputs = _settings(stage, config, fold), _inputs(stage, data, sources, start, fold)
     if Run.is_current(out, settings, inputs):
@@ -131,13 +133,13 @@ def _draft(
     out: Path, settings: dict[str, Any], inputs: dict[str, str], interrupted: Interrupted, group: Group
 ) -> Iterator[Draft]:
     """Give the draft of a run; the first process looks at what lies there before the others, and alone writes."""
+    identity = Run.identity_of(settings, inputs)
+    group.after_first(lambda: _prepare_draft(out, identity, interrupted))
     if not group.first:
         group.wait()
         yield Draft(draft_path(out))
         group.wait()
         return
-    identity = Run.identity_of(settings, inputs)
-    _prepare_draft(out, identity, interrupted)
     with Run.writing(out, settings, inputs, keep=True) as draft:
         mark = draft.path / MARK
         mark.parent.mkdir(exist_ok=True)
@@ -287,7 +289,7 @@ def _without(rows: list[Row], data: PreparedData, fold: Fold | None) -> list[Row
 
 def _loaders(assembly: Assembly, settings: Training, group: Group) -> tuple[DataLoader[Any], DataLoader[Any]]:
     rank, count = group.processes.rank, group.processes.count
-    group.check_batch(min(settings.batch_size, len(assembly.samples)))
+    group.check_shares(min(settings.batch_size, len(assembly.samples)), len(assembly.validation))
     order = TrainingOrder(
         len(assembly.samples),
         settings.batch_size,

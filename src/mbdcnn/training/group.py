@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -30,10 +31,29 @@ class Group:
         if self.processes.count > 1:
             torch.distributed.barrier()
 
-    def check_batch(self, batch_size: int) -> None:
-        """Raise a UserError unless a batch can be shared out evenly: a smaller share would count for more."""
+    def after_first(self, work: Callable[[], None]) -> None:
+        """Let the first process do something before the others go on; where it refuses, all do.
+
+        Raises:
+            UserError: what it says is wrong.
+        """
+        refusal: list[str | None] = [None]
+        if self.first:
+            try:
+                work()
+            except UserError as error:
+                refusal = [str(error)]
+        if self.processes.count > 1:
+            torch.distributed.broadcast_object_list(refusal, src=0)
+        if refusal[0] is not None:
+            raise UserError(refusal[0])
+
+    def check_shares(self, batch_size: int, validation: int) -> None:
+        """Raise a UserError unless every process gets as much of a batch, and something to validate."""
         if batch_size % self.processes.count:
             raise UserError(f"batch_size {batch_size}: not a multiple of the {self.processes.count} processes")
+        if validation < self.processes.count:
+            raise UserError(f"{validation} validation pictures for {self.processes.count} processes; start fewer")
 
 
 def join(device: str) -> Group:
@@ -58,7 +78,8 @@ def _connect(processes: Processes, device: str) -> None:
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         _find_first_node()
     if place.type == "cuda":
-        torch.cuda.set_device(processes.rank % processes.on_this_node)
+        # Where SLURM shows each task its own GPU alone, that is number 0 for all.
+        torch.cuda.set_device(processes.place % torch.cuda.device_count())
     backend = "nccl" if place.type == "cuda" else "gloo"
     torch.distributed.init_process_group(backend, rank=processes.rank, world_size=processes.count)
     atexit.register(torch.distributed.destroy_process_group)

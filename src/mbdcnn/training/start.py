@@ -15,7 +15,7 @@ from mbdcnn.config import Config
 from mbdcnn.errors import UserError
 from mbdcnn.models import EnhancedSegmenter
 from mbdcnn.models.checkpoints import Network
-from mbdcnn.models.weights import import_weights
+from mbdcnn.models.weights import import_weights, read_state_dict
 from mbdcnn.types import Images
 
 LESION_NETWORKS = ("mbdcnn's", "the MB-DCNN authors'")
@@ -92,8 +92,11 @@ def continue_from_coarse(network: Network, coarse: Run) -> None:
     Raises:
         UserError: the two networks have other sizes.
     """
-    report = import_weights(coarse.weights, network)
-    gaps = [name for name in report.initial if not name.startswith("guidance.")]
+    own, given = network.state_dict(), read_state_dict(coarse.weights)
+    fitting = [name for name in own if name in given and given[name].shape == own[name].shape]
+    gaps = [name for name in own if name not in fitting and not name.startswith("guidance.")]
+    for name in () if gaps else fitting:
+        own[name].copy_(given[name])
     if gaps:
         raise UserError(
             f"{coarse.path}: enhanced-SN starts as this network, but {gaps[0]} does not fit; "

@@ -9,6 +9,7 @@ from typing import Any
 import lightning
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mbdcnn.config import Training
 from mbdcnn.data.datasets import Batch
@@ -39,7 +40,6 @@ class Task(lightning.LightningModule, ABC):
         self.steps = steps
         self.seed = seed
         self.ids = ids
-        self.batch_norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
 
     @abstractmethod
     def loss(self, batch: Batch) -> Tensor:
@@ -59,8 +59,10 @@ class Task(lightning.LightningModule, ABC):
     def on_train_epoch_start(self) -> None:
         """Keep batch-norm statistics as they are, if asked to."""
         if self.settings.freeze_batch_norm:
-            for module in self.batch_norms:
-                module.eval()
+            # Looked for each time: on several GPUs Lightning puts others in their place.
+            for module in self.network.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
 
     def configure_optimizers(self) -> Any:
         """Adam, its rate lowered every step."""
