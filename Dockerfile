@@ -2,6 +2,7 @@
 FROM python:3.12-slim AS build
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ARG TORCH_VERSION=2.13.0
+ARG EXTRAS=serve,dicom
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /build
 RUN python -m venv /opt/mbdcnn && /opt/mbdcnn/bin/pip install --index-url "$TORCH_INDEX" "torch==$TORCH_VERSION"
@@ -10,7 +11,7 @@ COPY requirements.lock ./
 RUN sed -n 's/^\([A-Za-z0-9._-]*==[^ ]*\).*/\1/p' requirements.lock > versions.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
-RUN /opt/mbdcnn/bin/pip install --constraint versions.txt ".[serve]"
+RUN /opt/mbdcnn/bin/pip install --constraint versions.txt ".[$EXTRAS]"
 
 FROM python:3.12-slim
 RUN useradd --system --no-create-home --uid 10001 mbdcnn

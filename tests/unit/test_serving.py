@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dicom_files import lesion, photograph
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -105,12 +106,20 @@ def truncated_jpeg() -> bytes:
     return stream.getvalue()[:900]
 
 
+MULTIPART_TYPE = "multipart/form-data"
 NO_END, MULTIPART = form(picture())[0][:-12], form(b"")[1]
 REFUSED = {
     "nothing": (b"", PNG, "", 400, "no picture"),
     "another field": (*form(picture(), "photo"), "", 400, "form's file 'image'"),
     "a form cut off": (NO_END, MULTIPART, "", 400, "cut off"),
-    "a form without boundary": (b"x", {"Content-Type": "multipart/form-data"}, "", 400, "boundary"),
+    "a form without boundary": (b"x", {"Content-Type": MULTIPART_TYPE}, "", 400, "boundary"),
+    "a form with a long boundary": (
+        b"x",
+        {"Content-Type": f"{MULTIPART_TYPE}; boundary={'x' * 257}"},
+        "",
+        400,
+        "damaged",
+    ),
     "a form of noise": (b"x" * 99, MULTIPART, "", 400, "cannot be read"),
     "too many fields": (form(b"")[0][:-9] * 9, MULTIPART, "", 400, "more than 8 fields"),
     "two pictures": (form(picture())[0][:-9] + form(picture())[0], MULTIPART, "", 400, "two of its fields"),
@@ -121,6 +130,8 @@ REFUSED = {
     "truncated": (truncated_jpeg(), {"Content-Type": "image/jpeg"}, "", 422, "cannot be decoded"),
     "many bytes": (b"x" * 100_001, PNG, "", 413, "larger than 0.1 MB"),
     "many pixels": (picture(101, 100), PNG, "", 413, "more than 0.01 million pixels"),
+    "many pixels in DICOM": (photograph(lesion(101, 100)), PNG, "", 413, "more than 0.01 million pixels"),
+    "a bomb in DICOM": (photograph(lesion(), Rows=20_000, Columns=10_001), PNG, "", 413, "more than 0.01 million"),
     "unknown option": (picture(), PNG, "?format=png", 422, "format: unknown; known are protocol, layers, encoding"),
     "unknown layer": (picture(), PNG, "?layers=mask,heat", 422, "unknown layer 'heat'"),
     "unknown protocol": (picture(), PNG, "?protocol=quick", 422, "protocol: "),
@@ -269,6 +280,14 @@ def test_nothing_of_an_upload_is_written_or_logged(predictor: Predictor, caplog:
     assert written == []
     # The test's own client logs what it asks.
     assert not [record for record in caplog.records if "httpx" not in record.name and "Miller" in record.getMessage()]
+
+
+def test_a_damaged_form_is_not_quoted_in_the_log(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    body = form(picture())[0].replace(b"Content-Type", b"Content\0Type")
+    assert client.post("/v1/predictions", content=body, headers=MULTIPART).status_code == 400
+    # The test's own client logs what it asks.
+    assert not [record for record in caplog.records if not record.name.startswith(("httpx", "asyncio"))]
 
 
 @given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))))

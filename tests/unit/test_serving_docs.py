@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ from serving_clients import SECONDS, picture, serving
 
 from mbdcnn.cli.serving import Serve
 from mbdcnn.inference.predictor import Predictor
-from mbdcnn.serving.app import create_app
+from mbdcnn.serving.app import LAST_SECONDS, create_app
 from mbdcnn.serving.limits import Limits
+from mbdcnn.serving.server import make_server
 
 ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs" / "deployment.md").read_text()
@@ -58,6 +60,23 @@ def test_the_image_serves_as_nobody() -> None:
     last_stage = lines[max(index for index, line in enumerate(lines) if line.startswith("FROM")) :]
     (user,) = [line.split()[1] for line in last_stage if line.startswith("USER")]
     assert user not in ("root", "0")
+
+
+def test_the_image_reads_dicom() -> None:
+    content = (ROOT / "Dockerfile").read_text()
+    (extras,) = re.findall(r"^ARG EXTRAS=(.*)$", content, re.MULTILINE)
+    assert extras.split(",") == ["serve", "dicom"]
+    assert content.count('".[$EXTRAS]"') == 1
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(extras.split(",")) <= known.keys()
+    assert "EXTRAS=" in DOCS
+
+
+def test_docker_waits_as_long_as_the_server_takes_to_stop() -> None:
+    longest = make_server(create_app, Limits()).config.timeout_graceful_shutdown + LAST_SECONDS
+    waits = {int(seconds) for seconds in re.findall(r"--stop-timeout (\d+)", DOCS)}
+    assert waits
+    assert Limits().timeout < longest < min(waits)
 
 
 def test_the_image_copies_what_is_there() -> None:

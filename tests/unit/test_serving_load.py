@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
+import weakref
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -22,10 +19,9 @@ from starlette.testclient import TestClient
 from mbdcnn.errors import UserError
 from mbdcnn.inference.predictor import Predictor
 from mbdcnn.serving.app import create_app
-from mbdcnn.serving.batching import Batcher, Job
+from mbdcnn.serving.batching import Batcher, Job, PredictionError
 from mbdcnn.serving.limits import Gate, Limits, RefusedError
 from mbdcnn.serving.metrics import Metrics
-from mbdcnn.serving.server import listen
 from mbdcnn.serving.uploads import open_picture
 
 WHITE = picture(colour=(255, 255, 255))
@@ -69,12 +65,29 @@ def test_jobs_that_wait_are_done_together(held: HeldPredictor) -> None:
     assert held.batches == [1, 3, 1, 1, 1]
 
 
+def test_a_cancelled_job_leaves_the_line(held: HeldPredictor) -> None:
+    line = batcher(held, batch=1)
+    futures = [line.submit(job(held, picture())) for _ in range(2)]
+    assert held.begun.wait(SECONDS)
+    cancelled = job(held, picture())
+    kept = weakref.ref(cancelled)
+    future = line.submit(cancelled)
+    del cancelled
+    assert kept() is not None
+    future.cancel()
+    assert kept() is None
+    held.free.set()
+    assert all(each.result(SECONDS) for each in futures)
+    line.close()
+    assert held.batches == [1, 1]
+
+
 def test_one_failure_is_not_the_others(held: HeldPredictor, caplog: pytest.LogCaptureFixture) -> None:
     line = batcher(held, batch=3, batch_wait=0.5)
     futures = [line.submit(job(held, content)) for content in (picture(), WHITE, picture())]
     held.free.set()
     assert futures[0].result(SECONDS) == futures[2].result(SECONDS)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(PredictionError):
         futures[1].result(SECONDS)
     assert line.submit(job(held, picture())).result(SECONDS)
     line.close()
@@ -140,6 +153,27 @@ def test_a_failure_tells_the_client_nothing(held: HeldPredictor, caplog: pytest.
         assert client.post("/v1/predictions", content=picture()).status_code == 200
     assert failed.status_code == 500
     assert failed.json() == {"error": "the prediction failed; the server's log says why"}
+    assert [record.message for record in caplog.records if record.exc_info] == ["a prediction failed"]
+
+
+def test_a_failure_before_the_prediction_is_logged(
+    held: HeldPredictor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("mbdcnn.serving.app.open_picture", lambda *_: 1 / 0)
+    with TestClient(create_app(held)) as client:
+        failed = client.post("/v1/predictions", content=picture())
+    assert failed.json() == {"error": "the prediction failed; the server's log says why"}
+    assert [record.message for record in caplog.records if record.exc_info] == ["a request failed"]
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_what_nobody_waits_for_does_not_hold_up_the_end(held: HeldPredictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mbdcnn.serving.app.LAST_SECONDS", 0.05)
+    with TestClient(create_app(held, limits=Limits(timeout=0.1))) as client:
+        assert client.post("/v1/predictions", content=picture()).status_code == 504
+        begun = time.monotonic()
+    assert time.monotonic() - begun < SECONDS / 2
+    held.free.set()
 
 
 class Client:
@@ -269,57 +303,3 @@ def test_too_many_connections(real: Predictor) -> None:
         assert post(port, picture())[0] == 200
     assert status == 503
     assert "busy" in json.loads(content)["error"]
-
-
-@loopback
-def test_stopping_finishes_what_was_begun(held: HeldPredictor) -> None:
-    limits = Limits()
-    with ThreadPoolExecutor(1) as threads, serving(create_app(held, limits=limits), limits) as (server, port):
-        answer = threads.submit(post, port, picture())
-        assert held.begun.wait(SECONDS)
-        server.should_exit = True
-        time.sleep(0.3)
-        with pytest.raises(ConnectionError):
-            post(port, picture())
-        held.free.set()
-        assert answer.result(SECONDS)[0] == 200
-
-
-@loopback
-def test_a_port_that_is_taken() -> None:
-    with listen("127.0.0.1", 0) as listener, pytest.raises(UserError, match="cannot listen there"):
-        listen("127.0.0.1", listener.getsockname()[1])
-    with pytest.raises(UserError, match="0 to 65535"):
-        listen("127.0.0.1", 70_000)
-
-
-@loopback
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
-def test_the_command(bundle, number: signal.Signals) -> None:
-    arguments = ("serve", "--model", str(bundle.path), "--port", "0", "--device", "cpu")
-    program = subprocess.Popen(
-        [sys.executable, "-m", "mbdcnn", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
-    )
-    try:
-        assert program.stdout
-        said = program.stdout.readline()
-        assert "not a medical device" in said
-        port = int(said.partition("127.0.0.1:")[2].split()[0])
-        assert post(port, picture())[0] == 200
-        program.send_signal(number)
-        output, errors = program.communicate(timeout=SECONDS)
-    finally:
-        program.kill()
-    assert (program.returncode, output, errors) == (0, "", "")
-
-
-def test_the_command_without_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mbdcnn.cli import serving
-
-    monkeypatch.setattr(serving, "NEEDED", ("fastapi", "no_such_package"))
-    with pytest.raises(UserError, match=r"no_such_package not installed; .*mbdcnn\[serve\]"):
-        serving.Serve().run()

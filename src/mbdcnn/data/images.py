@@ -42,6 +42,10 @@ _ABOVE_HALF = [0] * 128 + [255] * 128
 Source = str | Path | bytes
 
 
+class TooManyPixelsError(UserError):
+    """A picture has more than `PIXEL_LIMIT` pixels."""
+
+
 def decode(source: Source, at_least: int | None = None) -> Image.Image:
     """Decode a picture to 8-bit RGB, turned the way its EXIF orientation says.
 
@@ -170,7 +174,7 @@ def _unreadable(name: str, error: Exception) -> UserError:
     if isinstance(error, FileNotFoundError):
         return UserError(f"{name}: no such file")
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        return UserError(f"{name}: has more than {PIXEL_LIMIT // 1_000_000} million pixels; make it smaller")
+        return TooManyPixelsError(f"{name}: has more than {PIXEL_LIMIT // 1_000_000} million pixels; make it smaller")
     if isinstance(error, UnidentifiedImageError):
         return UserError(f"{name}: not a picture that can be read (JPEG, PNG, BMP, TIFF, WebP or DICOM)")
     reason = " ".join(str(error).split()) or type(error).__name__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 from collections.abc import AsyncIterator, Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -21,12 +22,14 @@ from mbdcnn.data.synthetic import KINDS, draw
 from mbdcnn.inference.predictor import Predictor
 from mbdcnn.inference.protocol import ProtocolName
 from mbdcnn.serving.answers import NOTICE, Answer, Options, Problem, answer
-from mbdcnn.serving.batching import Batcher, Job
+from mbdcnn.serving.batching import Batcher, Job, PredictionError
 from mbdcnn.serving.facts import ModelAnswer, describe_model
 from mbdcnn.serving.limits import Gate, Limits, RefusedError
 from mbdcnn.serving.metrics import CONTENT_TYPE, Metrics
 from mbdcnn.serving.shield import Shield, one_line_errors, problem
 from mbdcnn.serving.uploads import BARE, FIELD, open_picture, read_upload
+
+logger = logging.getLogger(__name__)
 
 PAGES = {
     "/": ("index.html", "text/html"),
@@ -41,6 +44,8 @@ EXAMPLE_SEEDS = (0, 2, 1)
 """Drawings that show their class well, one for each of the generator's classes."""
 DECODERS = 2
 """Pictures decoded at the same time; a large one takes hundreds of megabytes while it is."""
+LAST_SECONDS = 5.0
+"""Longest wait for what still runs when every request has been answered or given up: nobody waits for it any more."""
 _REASONS = {
     400: "No picture, or a form that cannot be read.",
     408: "The upload took too long.",
@@ -102,7 +107,7 @@ class Service:
         try:
             yield
         finally:
-            await asyncio.to_thread(self.batcher.close)
+            await asyncio.to_thread(self.batcher.close, LAST_SECONDS)
             self.decoders.shutdown(cancel_futures=True)
 
 
@@ -148,8 +153,10 @@ def _add_api(app: FastAPI, service: Service) -> None:
             return Response(await service.predict(request), media_type="application/json")
         except (RefusedError, ClientDisconnect):
             raise
-        # The batcher has logged it; what it says may tell of the picture, so the client gets none of it.
-        except Exception:
+        # What went wrong may tell of the picture, so it is in the log and the client gets none of it.
+        except Exception as error:
+            if not isinstance(error, PredictionError):
+                logger.exception("a request failed")
             return problem(500, "the prediction failed; the server's log says why")
 
     @app.get("/v1/model", summary="What model this is")

@@ -18,6 +18,10 @@ from mbdcnn.serving.metrics import Metrics
 logger = logging.getLogger(__name__)
 
 
+class PredictionError(Exception):
+    """A prediction failed; the log says why."""
+
+
 @dataclass(frozen=True, eq=False)
 class Job:
     """One picture to predict."""
@@ -68,14 +72,25 @@ class Batcher:
                 raise busy()
             self._waiting.append(job)
             self._changed.notify()
+        job.future.add_done_callback(self._leave)
         return job.future
 
-    def close(self) -> None:
-        """Finish what is in line and stop."""
+    def close(self, timeout: float | None = None) -> None:
+        """Finish what is in line and stop.
+
+        Args:
+            timeout: seconds to wait for the thread's end; as long as it takes if not given.
+        """
         with self._changed:
             self._closed = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(timeout)
+
+    def _leave(self, future: Future[bytes]) -> None:
+        """Let go of a cancelled job and its picture now, not when its turn comes."""
+        if future.cancelled():
+            with self._changed:
+                self._waiting = deque(job for job in self._waiting if job.future is not future)
 
     def _work(self) -> None:
         while (jobs := self._next_batch()) is not None:
@@ -104,10 +119,10 @@ class Batcher:
             predictions = self._predictor.predict_inputs([job.inputs for job in jobs], jobs[0].protocol)
             for job, prediction in zip(jobs, predictions, strict=True):
                 job.future.set_result(job.finish(prediction))
-        except Exception as error:
+        except Exception:
             if len(jobs) == 1:
                 logger.exception("a prediction failed")
-                jobs[0].future.set_exception(error)
+                jobs[0].future.set_exception(PredictionError())
                 return
             # One of them may have been the cause; the others are not to suffer for it.
             for job in jobs:

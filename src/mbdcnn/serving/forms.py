@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 MOST_PARTS = 8
+
+# Its warnings quote what was sent.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 
 class FormError(Exception):
@@ -42,8 +46,8 @@ def parse_form(body: bytes, content_type: str) -> dict[str, bytes]:
     if not boundary:
         raise FormError("its type names no boundary")
     reader = _Reader()
-    parser = MultipartParser(boundary, reader.callbacks())
     try:
+        parser = MultipartParser(boundary, reader.callbacks())
         parser.write(body)
         parser.finalize()
     except FormParserError:

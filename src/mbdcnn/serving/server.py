@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import os
 import signal
 import socket
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -17,8 +20,17 @@ from mbdcnn.serving.shield import problem
 
 PATIENCE = 10.0
 """Seconds a connection may take from its start, or its last answer, to the end of its next request's head."""
-LAST_SECONDS = 30
-"""Longest wait for what is being answered when the server is told to stop."""
+
+
+class Server(uvicorn.Server):
+    """A server that ends at once when told twice, where uvicorn would wait for what it began."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take SIGINT or SIGTERM."""
+        if self.should_exit:
+            os._exit(128 + sig)
+        # uvicorn would note the signal and send it to itself again when done.
+        self.should_exit = True
 
 
 class Connection(H11Protocol):
@@ -68,7 +80,7 @@ class Connection(H11Protocol):
             self._deadline = None
 
 
-def make_server(app: ASGIApp, limits: Limits, patience: float = PATIENCE) -> uvicorn.Server:
+def make_server(app: ASGIApp, limits: Limits, patience: float = PATIENCE) -> Server:
     """Make a server that logs nothing of what it is asked."""
     protocol = type("LimitedConnection", (Connection,), {"limit": limits.connections, "patience": patience})
     config = uvicorn.Config(
@@ -80,9 +92,10 @@ def make_server(app: ASGIApp, limits: Limits, patience: float = PATIENCE) -> uvi
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=LAST_SECONDS,
+        # A second more than a request has, so that it can still be told that it took too long.
+        timeout_graceful_shutdown=math.ceil(limits.timeout) + 1,
     )
-    return uvicorn.Server(config)
+    return Server(config)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -103,9 +116,9 @@ def listen(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def run(server: uvicorn.Server, listener: socket.socket) -> None:
+def run(server: Server, listener: socket.socket) -> None:
     """Serve until told to stop by SIGINT or SIGTERM, then finish what was begun; a second signal ends at once."""
-    # uvicorn sends itself the signal again when done; taken here, it does not end the process a second time.
+    # uvicorn's own handlers are there only while it serves, not while it starts and ends.
     earlier: dict[signal.Signals, Any] = {
         number: signal.signal(number, server.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)
     }

@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from starlette.requests import Request
 
 from mbdcnn.config import Data
-from mbdcnn.data.images import FORMATS, decode, picture_size
+from mbdcnn.data.images import FORMATS, TooManyPixelsError, decode, picture_size
 from mbdcnn.errors import UserError
 from mbdcnn.inference.protocol import Inputs, ProtocolName, inputs_of_picture
 from mbdcnn.serving.forms import FormError, parse_form
@@ -65,7 +65,7 @@ def open_picture(content: bytes, limits: Limits, settings: Data, protocol: Proto
         return inputs_of_picture(decode(content), settings, protocol)
     except UnidentifiedImageError:
         raise RefusedError(415, "not a picture that can be read (JPEG, PNG, BMP, TIFF, WebP, GIF or DICOM)") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except (TooManyPixelsError, Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_many_pixels(limits) from None
     except UserError as error:
         raise RefusedError(422, str(error)) from None
