@@ -30,7 +30,7 @@ CHECKED = (
     "mbdcnn.inference.views",
     "mbdcnn.evaluation.classification",
     "mbdcnn.evaluation.corruptions",
-    "mbdcnn.evaluation.intervals",
+    "mbdcnn.bootstrap",
     "mbdcnn.evaluation.segmentation",
     "mbdcnn.evaluation.skin",
 )

@@ -13,7 +13,7 @@ SOURCE = Path(mbdcnn.__file__).parent
 LAYERS = (
     {"errors", "types", "progress", "processes"},
     {"calibration", "config", "device", "provenance", "manifest"},
-    {"artifacts", "losses", "metrics"},
+    {"artifacts", "bootstrap", "losses", "metrics"},
     {"models", "data"},
     {"training", "inference"},
     {"evaluation"},

@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from mbdcnn import bootstrap
 from mbdcnn.artifacts import PreparedData
+from mbdcnn.bootstrap import Counts, Statistic
 from mbdcnn.config import Data
-from mbdcnn.evaluation import intervals
 from mbdcnn.evaluation.classification import Decisions, labelled, overall_statistics
 from mbdcnn.evaluation.corruptions import CORRUPTIONS, corrupt
 from mbdcnn.evaluation.image_score import ImageScore
-from mbdcnn.evaluation.intervals import Counts, Statistic
 from mbdcnn.evaluation.results import ModelMethod
 from mbdcnn.evaluation.scoring import resamples_of
 from mbdcnn.evaluation.segmentation import Columns, mask_columns
@@ -126,7 +126,7 @@ def _statistics(
 ) -> dict[str, Statistic]:
     values: dict[str, Statistic] = {}
     if "enhanced" in networks:
-        values["jaccard"] = intervals.mean(counts, networks["enhanced"]["jaccard"])
+        values["jaccard"] = bootstrap.mean(counts, networks["enhanced"]["jaccard"])
     if decisions is not None:
         overall = overall_statistics(decisions, classes, counts)
         values |= {name: overall[name] for name in ("mean_auc", "calibration_error")}

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mbdcnn.bootstrap import Counts, Resamples, Statistics, ratio
+from mbdcnn.bootstrap import Estimate as Bounded
 from mbdcnn.calibration import Calibration, Estimate, OperatingPoint
 from mbdcnn.config import Calibration as Settings
 
@@ -48,9 +50,9 @@ def calibrate(evidence: Evidence, classes: Sequence[str], settings: Settings, so
         note = f"no operating points: {settings.class_name} is none of the classes {', '.join(classes)}"
     elif 0 < is_case.sum() < len(is_case):
         probabilities = averaged_softmax(evidence.view_logits, temperature)[:, classes.index(settings.class_name)]
-        weights = _resamples(evidence.groups, seed)
+        resamples = Resamples(len(is_case), SAMPLES, seed, evidence.groups)
         points = tuple(
-            _operating_point(settings.class_name, target, probabilities, is_case, weights)
+            _operating_point(settings.class_name, target, probabilities, is_case, resamples)
             for target in settings.sensitivities
         )
     else:
@@ -119,39 +121,37 @@ def _golden_section(function: Callable[[float], float], low: float, high: float,
     return (low + high) / 2
 
 
-def _resamples(groups: Sequence[Hashable], seed: int) -> npt.NDArray[np.uint16]:
-    """Say how often each picture is drawn in each resample, samples n."""
-    number = {group: index for index, group in enumerate(dict.fromkeys(groups))}
-    membership = np.array([number[group] for group in groups])
-    random = np.random.default_rng(seed)
-    drawn = (np.bincount(random.integers(0, len(number), len(number)), minlength=len(number)) for _ in range(SAMPLES))
-    return np.stack([counts.astype(np.uint16)[membership] for counts in drawn])
-
-
 def _operating_point(
-    name: str, target: float, probabilities: Floats, is_case: npt.NDArray[np.bool_], resamples: npt.NDArray[np.uint16]
+    name: str, target: float, probabilities: Floats, is_case: npt.NDArray[np.bool_], resamples: Resamples
 ) -> OperatingPoint:
     threshold = threshold_at(target, probabilities[is_case], np.ones(int(is_case.sum())))
     above = probabilities >= threshold
-    # A resample without a case has no threshold.
-    drawn = resamples[resamples[:, is_case].any(axis=1)].astype(np.float64)
-    thresholds = [threshold_at(target, probabilities[is_case], counts[is_case]) for counts in drawn]
+
+    def statistics(counts: Counts) -> Statistics:
+        cases = counts[:, is_case]
+        # A resample without a case has no threshold.
+        thresholds = [threshold_at(target, probabilities[is_case], row) if row.any() else np.nan for row in cases]
+        return {
+            ("threshold",): np.array(thresholds),
+            ("sensitivity",): ratio(counts, above & is_case, is_case),
+            ("specificity",): ratio(counts, ~above & ~is_case, ~is_case),
+        }
+
+    found = {names[0]: _estimate(estimate) for names, estimate in resamples.estimates(statistics).items()}
     return OperatingPoint(
         name=f"{name.replace('_', ' ')} at {100 * target:g}% sensitivity",
         class_name=name,
         target=target,
         threshold=threshold,
-        threshold_interval=_middle(np.array(thresholds)),
-        sensitivity=_share(above, is_case, drawn),
-        specificity=_share(~above, ~is_case, drawn),
+        threshold_interval=(found["threshold"].low, found["threshold"].high),
+        sensitivity=found["sensitivity"],
+        specificity=found["specificity"],
     )
 
 
-def _share(hits: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_], resamples: Floats) -> Estimate:
-    found, total = resamples @ (hits & among), resamples @ among
-    return Estimate(float((hits & among).sum() / among.sum()), *_middle(found[total > 0] / total[total > 0]))
-
-
-def _middle(values: Floats) -> tuple[float, float]:
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
+def _estimate(estimate: Bounded | None) -> Estimate:
+    # There are cases and others, and so a value, and so resamples with one.
+    assert estimate is not None
+    assert estimate["low"] is not None
+    assert estimate["high"] is not None
+    return Estimate(estimate["value"], estimate["low"], estimate["high"])

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from mbdcnn.evaluation import intervals
-from mbdcnn.evaluation.intervals import Interval, Resamples, percentile_interval, resample_counts
+from mbdcnn import bootstrap
+from mbdcnn.bootstrap import Interval, Resamples, percentile_interval, resample_counts
 
 
 def example(images: int = 40, decimals: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -17,7 +17,7 @@ def example(images: int = 40, decimals: int = 1) -> tuple[np.ndarray, np.ndarray
 def test_vectorised_areas_equal_the_loop_over_drawn_images(decimals: int) -> None:
     score, is_case = example(decimals=decimals)
     counts = resample_counts(len(score), 50, seed=1)
-    areas, precisions = intervals.auc(counts, score, is_case), intervals.average_precision(counts, score, is_case)
+    areas, precisions = bootstrap.auc(counts, score, is_case), bootstrap.average_precision(counts, score, is_case)
     for row, area, precision in zip(counts.astype(int), areas, precisions, strict=True):
         drawn = np.repeat(np.arange(len(score)), row)
         assert area == pytest.approx(roc_auc_score(is_case[drawn], score[drawn]))
@@ -28,7 +28,7 @@ def test_means_and_ratios_equal_the_loop_over_drawn_images() -> None:
     values = np.array([0.5, np.nan, 1.0, 0.0, 0.25])
     sizes = np.array([1, 5, 2, 8, 4])
     counts = resample_counts(5, 50, seed=1)
-    means, ratios = intervals.mean(counts, values), intervals.ratio(counts, sizes, sizes**2)
+    means, ratios = bootstrap.mean(counts, values), bootstrap.ratio(counts, sizes, sizes**2)
     for row, mean, ratio in zip(counts.astype(int), means, ratios, strict=True):
         drawn = np.repeat(np.arange(5), row)
         assert mean == pytest.approx(np.nanmean(values[drawn]))
@@ -38,7 +38,7 @@ def test_means_and_ratios_equal_the_loop_over_drawn_images() -> None:
 def test_a_resample_without_cases_is_left_out() -> None:
     score, is_case = np.array([0.1, 0.9, 0.4]), np.array([False, True, False])
     counts = np.array([[1.0, 0.0, 2.0], [1.0, 1.0, 1.0], [0.0, 3.0, 0.0]])
-    area = intervals.auc(counts, score, is_case)
+    area = bootstrap.auc(counts, score, is_case)
     assert np.isnan(area).tolist() == [True, False, True]
     assert percentile_interval(area) == Interval(1.0, 1.0)
     assert percentile_interval(np.array([np.nan])) is None
@@ -67,7 +67,7 @@ def test_grouping_widens_the_interval_of_correlated_images() -> None:
     values = np.repeat(np.random.default_rng(0).uniform(size=30), 10)
     patients = np.repeat(np.arange(30), 10).tolist()
     width = [
-        np.ptp(percentile_interval(intervals.mean(resample_counts(300, 500, 0, groups), values)))
+        np.ptp(percentile_interval(bootstrap.mean(resample_counts(300, 500, 0, groups), values)))
         for groups in (None, patients)
     ]
     assert width[1] > 2 * width[0]
@@ -75,7 +75,7 @@ def test_grouping_widens_the_interval_of_correlated_images() -> None:
 
 def test_interval_of_a_mean_agrees_with_the_normal_one() -> None:
     values = np.random.default_rng(1).normal(0.8, 0.2, 400)
-    low, high = percentile_interval(intervals.mean(resample_counts(400, 4000, seed=2), values))
+    low, high = percentile_interval(bootstrap.mean(resample_counts(400, 4000, seed=2), values))
     error = 1.96 * values.std() / 20
     assert (low, high) == pytest.approx((values.mean() - error, values.mean() + error), abs=0.002)
 
@@ -93,8 +93,8 @@ def area_above_sensitivity(is_case: np.ndarray, score: np.ndarray, sensitivity: 
 def test_partial_area_and_specificity_equal_the_loop_over_drawn_images(decimals: int) -> None:
     score, is_case = example(decimals=decimals)
     counts = resample_counts(len(score), 50, seed=1)
-    areas = intervals.partial_auc(counts, score, is_case, 0.8)
-    specificities = intervals.specificity_at(counts, score, is_case, 0.9)
+    areas = bootstrap.partial_auc(counts, score, is_case, 0.8)
+    specificities = bootstrap.specificity_at(counts, score, is_case, 0.9)
     for row, area, specificity in zip(counts.astype(int), areas, specificities, strict=True):
         drawn = np.repeat(np.arange(len(score)), row)
         assert area == pytest.approx(area_above_sensitivity(is_case[drawn], score[drawn], 0.8))
@@ -105,12 +105,12 @@ def test_partial_area_and_specificity_equal_the_loop_over_drawn_images(decimals:
 def test_partial_area_of_perfect_useless_and_missing_classifiers() -> None:
     is_case = np.arange(10) < 4
     ones = np.ones((1, 10))
-    assert intervals.partial_auc(ones, is_case.astype(float), is_case) == pytest.approx(1)
-    assert intervals.partial_auc(ones, np.full(10, 0.5), is_case) == pytest.approx(0.18)
-    assert intervals.partial_auc(ones, -is_case.astype(float), is_case) == pytest.approx(0)
+    assert bootstrap.partial_auc(ones, is_case.astype(float), is_case) == pytest.approx(1)
+    assert bootstrap.partial_auc(ones, np.full(10, 0.5), is_case) == pytest.approx(0.18)
+    assert bootstrap.partial_auc(ones, -is_case.astype(float), is_case) == pytest.approx(0)
     for missing in (np.ones(10, bool), np.zeros(10, bool)):
-        assert np.isnan(intervals.partial_auc(ones, np.linspace(0, 1, 10), missing)).all()
-        assert np.isnan(intervals.specificity_at(ones, np.linspace(0, 1, 10), missing, 0.8)).all()
+        assert np.isnan(bootstrap.partial_auc(ones, np.linspace(0, 1, 10), missing)).all()
+        assert np.isnan(bootstrap.specificity_at(ones, np.linspace(0, 1, 10), missing, 0.8)).all()
 
 
 def test_calibration_error_equals_the_loop_over_bins() -> None:
@@ -118,7 +118,7 @@ def test_calibration_error_equals_the_loop_over_bins() -> None:
     confidence = np.concatenate([rng.uniform(size=60), [0.0, 0.1, 0.3, 1.0]])
     right = rng.uniform(size=64) < confidence**2
     counts = resample_counts(64, 20, seed=0)
-    for row, error in zip(counts.astype(int), intervals.calibration_error(counts, confidence, right), strict=True):
+    for row, error in zip(counts.astype(int), bootstrap.calibration_error(counts, confidence, right), strict=True):
         drawn, expected = np.repeat(np.arange(64), row), 0.0
         for low in np.arange(10) / 10:
             inside = (confidence[drawn] > low + 1e-12) & (confidence[drawn] <= low + 0.1 + 1e-12)
@@ -138,12 +138,12 @@ def test_blocks_of_resamples_are_the_same_resamples(monkeypatch: pytest.MonkeyPa
 
         def statistics(counts: np.ndarray) -> dict[tuple[str, ...], np.ndarray]:
             sizes.append(counts.size)
-            return {("mean",): intervals.mean(counts, values)}
+            return {("mean",): bootstrap.mean(counts, values)}
 
         return resamples.estimates(statistics), max(sizes)
 
     at_once, large = whole_and_largest()
-    monkeypatch.setattr(intervals, "BLOCK", 300)
+    monkeypatch.setattr(bootstrap, "BLOCK", 300)
     in_blocks, small = whole_and_largest()
     for key in ("value", "low", "high"):
         assert at_once["mean",][key] == pytest.approx(in_blocks["mean",][key], rel=1e-12)
@@ -158,8 +158,8 @@ def test_the_interval_of_the_calibration_error_holds_it() -> None:
     difference = ("difference", "calibration_error")
     estimates = Resamples(80, 400).estimates(
         lambda counts: {
-            name: intervals.calibration_error(counts, confidence, right),
-            difference: intervals.calibration_error(counts, confidence, right) - 0.5,
+            name: bootstrap.calibration_error(counts, confidence, right),
+            difference: bootstrap.calibration_error(counts, confidence, right) - 0.5,
         }
     )
     assert 0 <= estimates[name]["low"] < estimates[name]["value"] < estimates[name]["high"]
