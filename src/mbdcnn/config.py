@@ -144,6 +144,14 @@ class Augmentation(Section):
     """Largest relative change of saturation."""
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     """Largest shift of hue, as a fraction of the colour circle."""
+    colour_cast: Probability = 0.0
+    """Largest relative change of each colour channel by itself, as by another camera or lamp."""
+    blur: Probability = 0.0
+    """Chance of a slight blur."""
+    dark_corners: Probability = 0.0
+    """Chance of dark corners, as at the rim of a round lens."""
+    hairs: Probability = 0.0
+    """Chance of drawn hairs."""
 
     @model_validator(mode="after")
     def _range_of_scale(self) -> Self:

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mbdcnn.config import Augmentation
+from mbdcnn.data.artefacts import blur, darken_corners, lay_hairs
 from mbdcnn.types import Images
 
 Maps = Float[Tensor, "b 3 3"]
@@ -65,7 +66,8 @@ class Augmenter:
         else:
             images = sample(images, crops @ moves, self.side)
             masks = [sample(mask, crops @ moves, self.side, "nearest") for mask in masks]
-        return self.recolour(images).contiguous(memory_format=torch.channels_last), masks
+        images = self.recolour(self.cover(images))
+        return images.contiguous(memory_format=torch.channels_last), masks
 
     def draw_crops(self, frames: Float[Tensor, "b 2"]) -> Maps:
         """Draw an equal margin in pixels for all four sides; none where a frame is too small for one."""
@@ -102,13 +104,26 @@ class Augmenter:
         shift: Tensor = (_uniform(count, fraction) * self.side).round() * 2 / self.side
         return shift
 
+    def cover(self, images: Images) -> Images:
+        """Draw hairs and dark corners, and blur, each on some pictures."""
+        for change, chance in (
+            (lay_hairs, self.settings.hairs),
+            (blur, self.settings.blur),
+            (darken_corners, self.settings.dark_corners),
+        ):
+            if chance:
+                images = change(images, chance)
+        return images
+
     def recolour(self, images: Images) -> Images:
-        """Change brightness, contrast, saturation and hue by random amounts."""
+        """Change colour cast, brightness, contrast, saturation and hue by random amounts."""
         settings, count = self.settings, len(images)
 
-        def around(centre: float, spread: float) -> Tensor:
-            return (centre + _uniform(count, spread)).to(images.device)
+        def around(centre: float, spread: float, number: int = count) -> Tensor:
+            return (centre + _uniform(number, spread)).to(images.device)
 
+        if settings.colour_cast:
+            images = images * around(1.0, settings.colour_cast, 3 * count).view(count, 3, 1, 1)
         if settings.brightness:
             images = images * around(1.0, settings.brightness)[:, None, None, None]
         if settings.contrast:
