@@ -6,6 +6,7 @@ spells them out and the other files override them. Importing this module does no
 
 from __future__ import annotations
 
+import os
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -13,17 +14,24 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mbdcnn import plain_yaml
 from mbdcnn.errors import UserError
 
 Model = TypeVar("Model", bound=BaseModel)
 Probability = Annotated[float, Field(ge=0, le=1)]
 Fifths = Annotated[float, Field(gt=0, le=5)]
 Positive = Annotated[int, Field(ge=1)]
+# What a model from a stranger may ask of the machine that loads it.
+Width = Annotated[float, Field(gt=0, le=8)]
+Depth = Annotated[int, Field(ge=1, le=256)]
+LARGEST_SIDE = 4096
 
 
 def _multiple_of_16(side: int) -> int:
     if side % 16 or side <= 0:
         raise ValueError(f"{side} is not a positive multiple of 16, the networks' output stride")
+    if side > LARGEST_SIDE:
+        raise ValueError(f"{side} is more than {LARGEST_SIDE}")
     return side
 
 
@@ -46,9 +54,9 @@ class Section(BaseModel):
 class Views(Section):
     """Centred crops of an image, each squashed to the classifier's input."""
 
-    fractions: tuple[Fifths, ...] = (4, 3, 2, 1)
+    fractions: Annotated[tuple[Fifths, ...], Field(max_length=32)] = (4, 3, 2, 1)
     """Crop sizes in fifths of the image, used once with the image's aspect and once as squares."""
-    rare_fractions: tuple[Fifths, ...] = (4, 3.5, 3, 2.5, 2, 1.5, 1)
+    rare_fractions: Annotated[tuple[Fifths, ...], Field(max_length=32)] = (4, 3.5, 3, 2.5, 2, 1.5, 1)
     """The same for training images of the rare classes, which so get more patches."""
     rare_classes: tuple[str, ...] = ("melanoma", "seborrheic_keratosis")
     """Classes whose training images are cut by `rare_fractions`."""
@@ -63,7 +71,7 @@ class Data(Section):
     """Longer side to which an image counts as limited where margins are given in pixels."""
     segmentation_size: Side = 448
     """Side of the square at which training images of the segmentation networks are kept."""
-    scales: tuple[Side, ...] = (224, 256, 288)
+    scales: Annotated[tuple[Side, ...], Field(max_length=16)] = (224, 256, 288)
     """Sides at which enhanced-SN looks at an image in the paper's evaluation protocol."""
     views: Views = Views()
     """Crops for the classifier."""
@@ -74,15 +82,15 @@ class SegmentationNetwork(Section):
 
     backbone: str = "xception65"
     """Encoder: `xception65`, the paper's, `mobilenet_v2`, or one that was registered."""
-    width: Annotated[float, Field(gt=0)] = 1.0
+    width: Width = 1.0
     """Factor on the encoder's channel counts."""
-    depth: Positive = 16
+    depth: Depth = 16
     """Middle-flow blocks of Xception-65, or at most so many blocks in each stage of MobileNetV2."""
     decoder_channels: Positive = 256
     """Channels of the atrous pyramid and the decoder."""
     low_level_channels: Positive = 48
     """Channels to which the stride-4 feature is projected."""
-    dilations: tuple[Positive, ...] = (6, 12, 18)
+    dilations: Annotated[tuple[Positive, ...], Field(max_length=16)] = (6, 12, 18)
     """Dilation of each 3x3 branch of the atrous pyramid; empty for 1x1 and image pooling alone."""
     separable_decoder: bool = False
     """Depthwise-separable instead of full 3x3 convolutions in pyramid and decoder."""
@@ -99,9 +107,9 @@ class ClassificationNetwork(Section):
 
     backbone: str = "xception"
     """Trunk: `xception`, the paper's, `mobilenet_v2`, or one that was registered."""
-    width: Annotated[float, Field(gt=0)] = 1.0
+    width: Width = 1.0
     """Factor on the channel counts."""
-    depth: Positive = 8
+    depth: Depth = 8
     """Middle-flow blocks of Xception, or at most so many blocks in each stage of MobileNetV2."""
     dropout: Probability = 0.0
     """On the pooled features, before the linear layer."""
@@ -184,6 +192,11 @@ class Training(Section):
     weight_averaging: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share that a running average of the weights keeps at each step (EMA), such as 0.998; the average is what is
     validated and kept. 0 for none."""
+    small_side: Side | None = None
+    """Side of the training pictures in the first part of the schedule, in pixels: smaller ones take less time. The
+    networks' own if not given."""
+    small_part: Probability = 0.6
+    """Which part of the schedule that is."""
     early_stopping: Positive | None = None
     """Stop after so many validations without a better one; never if not given."""
 
@@ -213,7 +226,8 @@ class Coarse(Section):
     loss: SegmentationLoss = SegmentationLoss()
     augmentation: Augmentation = Augmentation()
     initial_weights: str | None = None
-    """Starting weights: a weight file, or a run or bundle; random if not given."""
+    """Starting weights: a weight file, a run or bundle, or `bundled` for the model that comes with the package;
+    random if not given."""
     folds: Annotated[int, Field(ge=0, le=20)] = 0
     """Coarse masks of training images come from networks that did not see them, one for each of so many folds;
     0 for the paper's way: from the network that was trained on them."""
@@ -232,7 +246,8 @@ class Classifier(Section):
     training: Training = Training(batch_size=32, length="50001 steps", validate_every="100 steps", validate_from=500)
     augmentation: Augmentation = Augmentation(crop_probability=0)
     initial_weights: str | None = None
-    """Starting weights: a weight file, or a run or bundle; random if not given."""
+    """Starting weights: a weight file, a run or bundle, or `bundled` for the model that comes with the package;
+    random if not given."""
     label_smoothing: Probability = 0.0
     """Share of each label that is spread evenly over all classes."""
     balance: Probability = 0.0
@@ -246,6 +261,8 @@ class Enhanced(Section):
     training: Training = Training(learning_rate=5e-5, precision="bf16")
     loss: SegmentationLoss = SegmentationLoss()
     augmentation: Augmentation = Augmentation()
+    initial_weights: str | None = None
+    """Starting weights as for coarse-SN; coarse-SN's own if not given."""
     guidance_start: Literal["random", "identity"] = "random"
     """The layer that mixes in the activation map starts at random, as in the authors' code, or passes coarse-SN's
     features on as they are, so that training begins where coarse-SN's ended."""
@@ -308,6 +325,10 @@ class Config(Section):
             raise ValueError(f"classes: a name stands twice in {list(self.classes)}")
         if self.data.image_size not in self.data.scales:
             raise ValueError(f"data.scales must hold data.image_size ({self.data.image_size})")
+        for stage in ("coarse", "classifier", "enhanced"):
+            small = getattr(self, stage).training.small_side
+            if small is not None and small > self.data.image_size:
+                raise ValueError(f"{stage}.training.small_side: {small} is more than data.image_size")
         folds = {self.coarse.folds, self.calibration.folds} - {0}
         if len(folds) > 1:
             raise ValueError(
@@ -321,8 +342,9 @@ def load_config(source: str | Path | None = None, overrides: list[str] | tuple[s
     """Read a configuration: defaults, overridden by a YAML file, overridden by `KEY=VALUE` flags.
 
     Args:
-        source: name of a configuration that ships with the package (`paper`, `compact`, `demo`), a YAML file,
-            or a run or bundle folder whose configuration is used again. None for the defaults.
+        source: name of a configuration that ships with the package (`paper`, `compact`, `finetune`, `demo`), a YAML
+            file, or a run or bundle folder whose configuration is used again. None for the defaults. A file may name
+            another of these, relative to itself, as `base`, whose settings hold where it says nothing.
         overrides: dotted settings such as `coarse.training.length=10 epochs`; values are YAML.
 
     Raises:
@@ -333,7 +355,7 @@ def load_config(source: str | Path | None = None, overrides: list[str] | tuple[s
         key, separator, value = override.partition("=")
         if not separator:
             raise UserError(f"--set {override}: expected KEY=VALUE, such as coarse.training.batch_size=8")
-        _assign(settings, key.split("."), _read_value(value, f"--set {override}"))
+        _assign(settings, key.split("."), plain_yaml.read(value, f"--set {override}"))
     return parse(Config, _merge(Config().model_dump(mode="json"), settings), name)
 
 
@@ -360,36 +382,32 @@ def shipped_configs() -> list[str]:
     return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
 
 
-def _read_yaml(source: str | Path) -> tuple[str, dict[str, Any]]:
-    path = Path(source)
-    if path.is_dir():
+def _read_yaml(source: str | Path, above: tuple[str, ...] = ()) -> tuple[str, dict[str, Any]]:
+    if str(source) in above:
+        raise UserError(f"{source}: based on itself, by way of {', '.join(above)}")
+    # Not Path's own questions, which raise an error where a name is too long.
+    path, is_folder = Path(source), os.path.isdir(source)
+    if is_folder:
         path = path / "config.yaml"
-    if path.suffix in {".yaml", ".yml"} and path.is_file():
-        text = _read_text(path)
+    if path.suffix in {".yaml", ".yml"} and os.path.isfile(path):
+        settings = plain_yaml.read_file(path)
     elif str(source) in shipped_configs():
         text = (resources.files("mbdcnn") / "configs" / f"{source}.yaml").read_text()
+        settings = plain_yaml.read(text, str(source))
     else:
         known = ", ".join(shipped_configs())
         raise UserError(f"{source}: no such configuration; give a YAML file or one of {known}")
-    settings = _read_value(text, str(source))
     if not isinstance(settings or {}, dict):
         raise UserError(f"{source}: expected settings such as 'seed: 1', found {type(settings).__name__}")
-    return str(source), settings or {}
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a text file; give a configuration in YAML") from None
-
-
-def _read_value(text: str, name: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    # Dates that do not exist and the like are a ValueError.
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
+    settings = settings or {}
+    base = settings.pop("base", None)
+    if base is None:
+        return str(source), settings
+    if is_folder:
+        raise UserError(f"{path}: names a base, but must be whole: its checksum covers this file alone")
+    beside = path.parent / str(base)
+    _, below = _read_yaml(beside.resolve() if os.path.exists(beside) else str(base), (*above, str(source)))
+    return str(source), _merge(below, settings)
 
 
 def _merge(defaults: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:

@@ -11,10 +11,10 @@ import mbdcnn
 
 SOURCE = Path(mbdcnn.__file__).parent
 LAYERS = (
-    {"errors", "types", "progress", "processes"},
+    {"disk", "errors", "plain_yaml", "types", "progress", "processes"},
     {"calibration", "config", "device", "provenance", "manifest"},
     {"artifacts", "bootstrap", "losses", "metrics"},
-    {"models", "data"},
+    {"models", "data", "shipped"},
     {"training", "inference"},
     {"evaluation"},
     {"pipeline", "info", "serving"},

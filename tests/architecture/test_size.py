@@ -18,7 +18,7 @@ LONGER = {
 def test_files() -> None:
     lengths = {str(file.relative_to(SOURCE)): len(file.read_text().splitlines()) for file in SOURCE.rglob("*.py")}
     assert {name for name, length in lengths.items() if length > FILE_LINES} == LONGER.keys()
-    assert max(lengths.values()) <= 420
+    assert max(lengths.values()) <= 450
 
 
 def test_functions() -> None:

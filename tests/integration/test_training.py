@@ -4,14 +4,13 @@ import csv
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from mbdcnn.artifacts import Run, draft_path, unpack
+from mbdcnn.artifacts import Run, unpack
 from mbdcnn.data.augment import Augmenter
 from mbdcnn.data.folds import Fold
 from mbdcnn.errors import UserError
@@ -21,7 +20,6 @@ from mbdcnn.metrics import class_metrics, mask_metrics, mean_auc
 from mbdcnn.models import build_classifier, build_coarse, build_enhanced, guide
 from mbdcnn.models.weights import load_weights
 from mbdcnn.training import segmentation
-from mbdcnn.training.engine import MetricsTable
 from mbdcnn.training.fit import Sources, train
 from mbdcnn.training.start import continue_from_coarse, pass_features_on
 
@@ -287,38 +285,6 @@ def test_an_unknown_device_is_refused(data, tiny_config, tmp_path: Path) -> None
     assert "give auto, cpu" in message("coarse", data, tmp_path / "run", tiny_config("runtime.device=gpu"))
 
 
-def test_a_loss_that_is_not_finite_names_the_pictures_and_keeps_the_checkpoint(
-    data, tiny_config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    right = segmentation.SegmentationTask.loss
-    asked: list[list[int]] = []
-
-    def wrong(self, batch):
-        asked.append(batch["positions"].tolist())
-        return right(self, batch) * (float("nan") if self.global_step == 3 else 1)
-
-    monkeypatch.setattr(segmentation.SegmentationTask, "loss", wrong)
-    text = message("coarse", data, tmp_path / "run", tiny_config())
-    assert "the loss is nan at step 3" in text
-    training = [row.id for row in data.rows if row.split == "train"]
-    assert all(training[position] in text for position in asked[-1])
-    assert len(asked[-1]) == 8
-    kept = draft_path(tmp_path / "run") / "checkpoints" / "last.ckpt"
-    assert torch.load(kept, weights_only=True)["global_step"] == 2
-    assert not (tmp_path / "run").exists()
-
-
-def test_where_losses_are_not_looked_at_one_by_one_the_epochs_mean_is(tmp_path: Path) -> None:
-    rows = MetricsTable(tmp_path / "metrics.csv", SimpleNamespace(score="jaccard"), lambda *_: None)
-    optimizer = SimpleNamespace(param_groups=[{"lr": 0.1}])
-    trainer = SimpleNamespace(optimizers=[optimizer], is_global_zero=True)
-    trainer.global_step, trainer.callback_metrics = 4, {"train_loss": torch.tensor(1.0)}
-    rows.on_train_epoch_end(trainer, None)
-    trainer.global_step, trainer.callback_metrics = 8, {"train_loss": torch.tensor(float("nan"))}
-    with pytest.raises(UserError, match="not finite between the steps 4 and 8"):
-        rows.on_train_epoch_end(trainer, None)
-
-
 def test_every_stage_leaves_out_the_same_fold(data, sources, experiment, tiny_config, tmp_path: Path) -> None:
     fold = Fold(1, 2)
     config = tiny_config("classifier.training.length=1 step", "enhanced.training.length=1 step")
@@ -363,12 +329,46 @@ def test_initial_weights_are_where_training_starts(data, longer: Run, tiny_confi
     assert "initial_weights" in run.provenance.inputs
 
 
+@pytest.mark.parametrize("stage", ["coarse", "classifier", "enhanced"])
+def test_the_first_part_of_the_schedule_may_see_smaller_pictures(
+    stage: str, data, sources: Sources, tiny_config, tmp_path: Path, monkeypatch
+) -> None:
+    sides: list[tuple[int, int]] = []
+    whole = Augmenter.__call__
+
+    def watched(self, *arguments):
+        images, masks = whole(self, *arguments)
+        sides.append((images.shape[-1], masks[-1].shape[-1]))
+        return images, masks
+
+    monkeypatch.setattr(Augmenter, "__call__", watched)
+    settings = ("length=5 steps", "validate_every=5 steps", "small_side=16", "small_part=0.6")
+    config = tiny_config(*[f"{stage}.training.{setting}" for setting in settings])
+    train(stage, data, tmp_path / "run", config, sources)
+    side = config.data.image_size
+    assert sides == [(16, 16)] * 3 + [(side, side)] * 2
+
+
+def test_enhanced_starts_from_its_own_weights_where_they_are_given(
+    data, sources: Sources, experiment, tiny_config, tmp_path: Path, monkeypatch
+) -> None:
+    """Also from the model that comes with the package."""
+    monkeypatch.setattr("mbdcnn.training.start.bundled_model", lambda: experiment.results.bundle.path)
+    still = ("enhanced.training.learning_rate=1e-20", "enhanced.training.freeze_batch_norm=true")
+    settings = (*still, "enhanced.training.length=1 step")
+    for place, source in (("run", experiment.out / "runs" / "enhanced"), ("bundled", "bundled")):
+        config = tiny_config(*settings, f"enhanced.initial_weights={source}")
+        run = train("enhanced", data, tmp_path / place, config, sources)
+        start, end = load_file(experiment.results.bundle.weights("enhanced")), load_file(run.path / "last.safetensors")
+        assert all(torch.equal(start[name], end[name]) for name in end)
+
+
 def test_images_behind_the_starting_weights_count_as_trained_on(data, longer: Run, tiny_config, tmp_path: Path) -> None:
-    before = tmp_path / "before"
-    shutil.copytree(longer.path, before)
-    ids = json.loads((before / "ids.json").read_text())
+    before, ids = tmp_path / "before", json.loads((longer.path / "ids.json").read_text())
     ids["training"].append(hashed_id("an image of somewhere else"))
-    (before / "ids.json").write_text(json.dumps(ids))
+    with Run.writing(before, longer.provenance.settings, longer.provenance.inputs) as draft:
+        shutil.copytree(longer.path, draft.path, ignore=shutil.ignore_patterns("run.json"), dirs_exist_ok=True)
+        (draft.path / "ids.json").write_text(json.dumps(ids))
     run = train("coarse", data, tmp_path / "run", tiny_config(ONE_EPOCH, f"coarse.initial_weights={before}"))
     assert set(json.loads((run.path / "ids.json").read_text())["training"]) == set(ids["training"])
     assert "imported" not in run.provenance.facts
@@ -397,7 +397,7 @@ def test_a_training_that_could_not_be_sealed_is_resumed(data, tiny_config, tmp_p
     config = tiny_config(ONE_EPOCH)
     with monkeypatch.context() as patch:
         patch.setattr(Run, "_seal", full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(UserError, match="the disk is full; make room and run again, what came so far is kept"):
             train("coarse", data, tmp_path / "run", config)
     steps: list[int] = []
     run = train(

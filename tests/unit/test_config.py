@@ -52,6 +52,24 @@ def test_a_flag_changes_one_of_two_sections_that_share_a_yaml_anchor(tmp_path: P
     assert (config.coarse.training.batch_size, config.enhanced.training.batch_size) == (6, 4)
 
 
+def test_a_file_may_build_on_another_or_on_one_that_ships(tmp_path: Path) -> None:
+    compact = load_config("compact")
+    file = written(tmp_path, "base: compact\nseed: 5\ncoarse: {training: {batch_size: 4}}\n")
+    training = compact.coarse.training.model_copy(update={"batch_size": 4})
+    coarse = compact.coarse.model_copy(update={"training": training})
+    assert load_config(file) == compact.model_copy(update={"seed": 5, "coarse": coarse})
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "more.yaml").write_text("base: ../settings.yaml\nseed: 6\n")
+    more = load_config(tmp_path / "inner" / "more.yaml")
+    assert (more.seed, more.coarse) == (6, coarse)
+
+
+def test_a_base_that_is_not_there_or_the_file_itself_is_told(tmp_path: Path) -> None:
+    assert "nowhere.yaml: no such configuration" in message(source=written(tmp_path, "base: nowhere.yaml\n"))
+    itself = written(tmp_path, "base: settings.yaml\n")
+    assert "based on itself" in message(source=itself)
+
+
 def test_unknown_keys_name_the_known_ones() -> None:
     assert "unknown key 'sed'; known here: classes, seed, cam" in message("sed=1")
     inner = message("enhanced.network.widht=1")
@@ -68,6 +86,7 @@ def test_unknown_keys_name_the_known_ones() -> None:
         ("coarse.training.length=0 epochs", "coarse.training.length"),
         ("coarse.training.batch_size=1", "batch norm"),
         ("coarse.augmentation.scale=[1.1, 0.9]", "smallest first"),
+        ("enhanced.training.small_side=240", "enhanced.training.small_side: 240 is more than data.image_size"),
         ("coarse.augmentation.scale=[-1, 1]", "positive"),
         ("coarse.network.dilations=[0]", "dilations"),
         ("coarse.folds=1", "nothing to train on"),
@@ -107,7 +126,7 @@ def test_unusable_files_are_named(tmp_path: Path, content: bytes, part: str) -> 
 
 
 def test_missing_configuration_names_the_shipped_ones() -> None:
-    assert "compact, demo, paper" in message(source="papper")
+    assert "compact, demo, finetune, paper" in message(source="papper")
 
 
 def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:

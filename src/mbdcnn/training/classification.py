@@ -25,14 +25,13 @@ class ClassificationTask(Task):
         self,
         *arguments: Any,
         augmentation: Augmentation,
-        side: int,
         validation: ClassificationPatches,
         classes: tuple[str, ...],
         label_smoothing: float,
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
-        self.augment = Augmenter(augmentation, side)
+        self.augment = Augmenter(augmentation, self.side)
         self.validation = validation
         self.classes = classes
         self.label_smoothing = label_smoothing
@@ -40,6 +39,7 @@ class ClassificationTask(Task):
 
     def loss(self, batch: Batch) -> Tensor:
         """Compute the cross-entropy on the augmented patches and their coarse masks."""
+        self.augment.side = self.side_now()
         images, (coarse,) = self.augment(as_images(batch["images"]), [as_masks(batch["coarse"])], None)
         logits = self.network(images, coarse).logits
         return F.cross_entropy(logits, batch["labels"], label_smoothing=self.label_smoothing)

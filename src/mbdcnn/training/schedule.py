@@ -2,37 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mbdcnn.artifacts import PreparedData
 from mbdcnn.config import Training, in_steps
 from mbdcnn.data.datasets import steps_per_epoch
+from mbdcnn.data.folds import Fold
 from mbdcnn.errors import UserError
 from mbdcnn.manifest import Row
 
 
-def segmentation_rows(data: PreparedData, split: str) -> list[Row]:
-    """Give the images of a split that have a mask.
+def segmentation_rows(data: PreparedData, split: str, fold: Fold | None = None) -> list[Row]:
+    """Give the images of a split that have a mask, of the training split those outside a fold.
 
     Raises:
-        UserError: fewer than two, too few for batch norm to train on.
+        UserError: fewer than two, too few for batch norm to train on, or no lesion in any of them.
     """
-    rows = [row for row in data.split(split) if row.has_mask]
-    return enough(rows, data, split, "with a mask")
+    rows = _enough(data, split, fold, "with a mask", lambda row: row.has_mask)
+    place = {row.id: index for index, row in enumerate(data.rows)}
+    if not any(data.masks[place[row.id]].any() for row in rows):
+        raise UserError(
+            f"{data.path}: the {len(rows)} {split} masks are all empty; outlining lesions takes some with a lesion"
+        )
+    return rows
 
 
-def classification_rows(data: PreparedData, split: str) -> list[Row]:
-    """Give the images of a split that have a label.
+def classification_rows(data: PreparedData, split: str, fold: Fold | None = None) -> list[Row]:
+    """Give the images of a split that have a label, of the training split those outside a fold.
 
     Raises:
-        UserError: fewer than two, or of validation images all in one class, so that no AUC can choose the weights.
+        UserError: fewer than two, or all in one class, so that there is nothing to tell apart, nor an AUC to choose by.
     """
-    rows = enough([row for row in data.split(split) if row.label is not None], data, split, "with a label")
+    rows = _enough(data, split, fold, "with a label", lambda row: row.label is not None)
     labels = {row.label for row in rows}
-    if split == "validation" and len(labels) < 2:
+    if len(labels) < 2:
         (only,) = labels
         raise UserError(
-            f"{data.path}: all validation images are of class {data.classes[only or 0]}; "
-            "choosing the classifier by AUC takes at least two classes"
+            f"{data.path}: all {split} images are of class {data.classes[only or 0]}; "
+            "telling classes apart takes at least two"
         )
+    return rows
+
+
+def _enough(data: PreparedData, split: str, fold: Fold | None, what: str, wanted: Callable[[Row], bool]) -> list[Row]:
+    rows = data.split(split)
+    if fold is not None and split == "train":
+        # The division is that of all training images, with mask and label or not, so that it is one for every network.
+        rows = fold.split(rows)[0]
+        what += f" outside fold {fold.number}/{fold.of}"
+    rows = [row for row in rows if wanted(row)]
+    if len(rows) < 2:
+        raise UserError(f"{data.path}: {len(rows)} {split} images {what}; training takes at least 2")
     return rows
 
 
@@ -49,8 +69,6 @@ def validation_steps(settings: Training, samples: int) -> list[int]:
     return [*range(first, steps, every), steps]
 
 
-def enough(rows: list[Row], data: PreparedData, split: str, what: str) -> list[Row]:
-    """Give the rows back, or raise a UserError if they are too few for batch norm to train on."""
-    if len(rows) < 2:
-        raise UserError(f"{data.path}: {len(rows)} {split} images {what}; training takes at least 2")
-    return rows
+def side_at(settings: Training, step: int, steps: int, side: int) -> int:
+    """Side of the training pictures at a step, in pixels (progressive resizing)."""
+    return settings.small_side if settings.small_side and step < settings.small_part * steps else side

@@ -22,12 +22,10 @@ class SegmentationTask(Task):
 
     score = "jaccard"
 
-    def __init__(
-        self, *arguments: Any, loss: SegmentationLoss, augmentation: Augmentation, side: int, **options: Any
-    ) -> None:
+    def __init__(self, *arguments: Any, loss: SegmentationLoss, augmentation: Augmentation, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.loss_settings = loss
-        self.augment = Augmenter(augmentation, side)
+        self.augment = Augmenter(augmentation, self.side)
         self.jaccard = MeanMetric(nan_strategy="ignore")
 
     def logits(self, images: Images, coarse: Masks | None) -> MaskLogits:
@@ -37,6 +35,7 @@ class SegmentationTask(Task):
 
     def loss(self, batch: Batch) -> Tensor:
         """Compute the hybrid loss on the augmented batch."""
+        self.augment.side = self.side_now()
         masks = [as_masks(batch[name]) for name in ("truth", "coarse") if name in batch]
         images, masks = self.augment(as_images(batch["images"]), masks, batch["frames"])
         coarse = masks[1] if len(masks) > 1 else None

@@ -16,6 +16,7 @@ from mbdcnn.errors import UserError
 from mbdcnn.models import EnhancedSegmenter
 from mbdcnn.models.checkpoints import Network
 from mbdcnn.models.weights import import_weights, read_state_dict
+from mbdcnn.shipped import bundled_model
 from mbdcnn.types import Images
 
 LESION_NETWORKS = ("mbdcnn's", "the MB-DCNN authors'")
@@ -34,7 +35,7 @@ class Start:
 
 
 def find_start(stage: str, config: Config) -> Start | None:
-    """Look up the starting weights that a configuration names; None for a random start.
+    """Look up the starting weights that a configuration names; None where it names none.
 
     Raises:
         UserError: they are not there.
@@ -42,13 +43,13 @@ def find_start(stage: str, config: Config) -> Start | None:
     given: str | None = getattr(getattr(config, stage), "initial_weights", None)
     if given is None:
         return None
-    path = Path(given)
+    path = bundled_model() if given == "bundled" else Path(given)
     if (path / Run.filename).is_file():
-        run = Run.open(path)
+        run = Run.open(path, verify=True)
         facts = {name: run.provenance.facts[name] for name in ("imported",) if name in run.provenance.facts}
         return Start(run.weights, frozenset(run.ids("training")), frozenset(run.ids("selection")), facts)
     if (path / Bundle.filename).is_file():
-        bundle = Bundle.open(path)
+        bundle = Bundle.open(path, verify=True)
         facts = {"imported": str(path)} if bundle.imported else {}
         return Start(
             bundle.weights(stage), frozenset(bundle.ids("training")), frozenset(bundle.ids("selection")), facts
