@@ -22,11 +22,12 @@ import numpy.typing as npt
 from PIL import Image
 
 import mbdcnn
-from mbdcnn.calibration import Calibration
+from mbdcnn.calibration import Calibration, read_calibration
 from mbdcnn.config import Config, load_config, parse
+from mbdcnn.disk import faults_told, make_folder, replace_folder
 from mbdcnn.errors import UserError
 from mbdcnn.manifest import Row, read_manifest
-from mbdcnn.provenance import Provenance, file_digest, fingerprint, tools
+from mbdcnn.provenance import Provenance, file_digest, fingerprint, json_object, tools
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -61,7 +62,7 @@ class Artifact:
 
         Args:
             path: the folder.
-            verify: also compare every checksum.
+            verify: also compare every checksum, and that of the list of checksums.
 
         Raises:
             UserError: it is not a complete, untouched folder of this kind and version.
@@ -70,6 +71,8 @@ class Artifact:
         if not path.is_dir():
             raise UserError(f"{path}: no such {cls.__name__} folder")
         provenance = cls._read(path)
+        if verify and provenance.fingerprint != cls._fingerprint_of(provenance):
+            raise UserError(f"{path / cls.filename}: damaged: its content and its fingerprint differ; make it again")
         for name, digest in provenance.files.items():
             file = path / name
             if Path(name).name != name or not file.is_file():
@@ -77,6 +80,10 @@ class Artifact:
             if verify and file_digest(file) != digest:
                 raise UserError(f"{file}: damaged: its checksum is not the one in {cls.filename}; make it again")
         return cls(path, provenance)
+
+    @classmethod
+    def _fingerprint_of(cls, said: Provenance) -> str:
+        return fingerprint([cls.identity_of(said.settings, said.inputs), said.files])
 
     @classmethod
     def _read(cls, path: Path) -> Provenance:
@@ -126,21 +133,42 @@ class Artifact:
             keep: continue an earlier draft and keep this one on error, for work that can resume.
 
         Raises:
-            UserError: something else lies at `path`.
+            UserError: something else lies at `path`, or the disk is full or cannot be written.
         """
         cls._check_replaceable(path)
         draft = Draft(draft_path(path))
         if not keep:
             shutil.rmtree(draft.path, ignore_errors=True)
-        draft.path.mkdir(parents=True, exist_ok=True)
-        try:
-            yield draft
-            cls._seal(draft, settings, inputs)
-        except BaseException:
-            if not keep:
-                shutil.rmtree(draft.path, ignore_errors=True)
-            raise
-        _put_in_place(draft.path, path)
+        make_folder(draft.path)
+        with faults_told(path, kept=keep):
+            try:
+                yield draft
+                cls._seal(draft, settings, inputs)
+            except BaseException:
+                if not keep:
+                    shutil.rmtree(draft.path, ignore_errors=True)
+                raise
+            replace_folder(path.resolve(), draft.path)
+
+    def copy_to(self, path: str | Path) -> Self:
+        """Copy the folder to `path`, where an artefact of the same kind is replaced.
+
+        Raises:
+            UserError: something else lies there, or the disk is full or cannot be written.
+        """
+        path, draft = Path(path), draft_path(Path(path))
+        self._check_replaceable(path)
+        shutil.rmtree(draft, ignore_errors=True)
+        make_folder(draft.parent)
+        with faults_told(path):
+            try:
+                # Without what others keep in hidden folders, such as the hub's tools.
+                shutil.copytree(self.path, draft, ignore=shutil.ignore_patterns(".*"))
+                replace_folder(path.resolve(), draft)
+            except BaseException:
+                shutil.rmtree(draft, ignore_errors=True)
+                raise
+        return self.open(path, verify=True)
 
     @classmethod
     def _check_replaceable(cls, path: Path) -> None:
@@ -184,16 +212,6 @@ class Draft:
 def draft_path(path: Path) -> Path:
     """Where an artefact is written before it is complete: beside it, or beside what a link there points to."""
     return path.resolve().with_name(f".{path.resolve().name}.partial")
-
-
-def _put_in_place(draft: Path, path: Path) -> None:
-    path = path.resolve()
-    old = path.with_name(f".{path.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if path.exists():
-        path.rename(old)
-    draft.rename(path)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def prepared_with(config: Config) -> dict[str, Any]:
@@ -304,7 +322,11 @@ class Trained(Artifact):
 
     def ids(self, use: str) -> set[str]:
         """Hashed ids of the images used for `training`, `selection` or, by a bundle, `calibration`."""
-        return set(json.loads((self.path / "ids.json").read_text()).get(use, []))
+        file = self.path / "ids.json"
+        ids = json_object(file).get(use, [])
+        if not isinstance(ids, list) or not all(isinstance(name, str) for name in ids):
+            raise UserError(f"{file}: no lists of ids in it; make its folder again")
+        return set(ids)
 
 
 class Run(Trained):
@@ -363,8 +385,8 @@ class Bundle(Trained):
 
     def calibration(self, protocol: str) -> Calibration | None:
         """Give what calibrates the class probabilities of `fast` or `paper`; None if it was made without data."""
-        facts = self.provenance.facts.get("calibration", {}).get(protocol)
-        return None if facts is None else parse(Calibration, facts, f"{self.path / self.filename}: calibration")
+        facts = self.provenance.facts.get("calibration", {})
+        return read_calibration(facts, protocol, self.config.classes, f"{self.path / self.filename}: calibration")
 
     @property
     def imported(self) -> list[str]:
@@ -382,8 +404,7 @@ class Report(Artifact):
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """The summary."""
-        summary: dict[str, Any] = json.loads((self.path / "metrics.json").read_text())
-        return summary
+        return json_object(self.path / "metrics.json")
 
 
 class Export(Artifact):
@@ -395,8 +416,12 @@ class Export(Artifact):
 
 def _mapped(file: Path) -> Bytes:
     try:
-        array: Bytes = np.load(file, mmap_mode="r")
-    except (OSError, ValueError, EOFError):
+        # Not `np.load`, which also opens zip files and pickles.
+        array: Bytes = np.lib.format.open_memmap(file, mode="r")
+        if array.dtype != np.uint8:
+            raise ValueError
+    # A header may also be no Python, be nested too deep, or tell of more than there is.
+    except (OSError, ValueError, EOFError, SyntaxError, RecursionError, OverflowError, MemoryError):
         raise UserError(f"{file}: missing or damaged; make its folder again") from None
     return array
 

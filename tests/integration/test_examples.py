@@ -5,14 +5,18 @@ from __future__ import annotations
 import csv
 import importlib.util
 import os
+import shutil
 import stat
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from mbdcnn.artifacts import Bundle
+from mbdcnn.cli import parse
+from mbdcnn.cli.use import Predict
 from mbdcnn.errors import UserError
 from mbdcnn.inference.predictor import Predictor, as_picture
 from mbdcnn.models import build_coarse, register_backbone
@@ -29,6 +33,25 @@ def example(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_predict_a_folder(bundle, raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, picture in enumerate(sorted(raw.rglob("*.jpg"))[:3]):
+        shutil.copyfile(picture, tmp_path / f"{number}.jpg")
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    example("predict_a_folder").main(str(bundle.path), tmp_path, tmp_path / "results")
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith(f"{tmp_path / 'bad.png'}: not a picture")
+    assert sorted(line.partition(":")[0] for line in told[1:]) == [
+        str(tmp_path / f"{number}.jpg") for number in range(3)
+    ]
+    assert (tmp_path / "results" / "1_mask.png").is_file()
+    entropies = {}
+    with (tmp_path / "results" / "predictions.csv").open(newline="") as stream:
+        for row in csv.DictReader(stream):
+            entropies[row["file"]] = row["uncertainty_entropy"]
+    order = [float(entropies[line.partition(":")[0]]) for line in told[1:]]
+    assert order == sorted(order, reverse=True)
 
 
 def test_train_on_your_own(raw: Path, tiny_config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,17 +91,39 @@ def test_add_a_backbone(raw: Path, bar, tiny_config, config_file: Path, tmp_path
         register_backbone("plain", segmentation=module.PlainEncoder)
 
 
-def test_the_slurm_script_trains_and_resumes(tmp_path: Path) -> None:
+@pytest.fixture
+def cluster(tmp_path: Path) -> Callable[..., str]:
+    """Run a SLURM script where `srun` starts one process and `mbdcnn` tells what it was given."""
     for name in ("srun", "mbdcnn"):
         stand_in = tmp_path / name
         stand_in.write_text('#!/bin/bash\nexec "$@"\n' if name == "srun" else '#!/bin/bash\necho "$@"\n')
         stand_in.chmod(stand_in.stat().st_mode | stat.S_IXUSR)
     environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
 
-    def told() -> str:
-        command = ["bash", EXAMPLES / "train.sbatch", "coarse", "--config", "paper"]
+    def told(script: str, *arguments: str) -> str:
+        command = ["bash", EXAMPLES / script, *arguments]
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
 
-    assert told() == "train coarse --config paper --out runs/coarse\n"
+    return told
+
+
+def test_the_slurm_script_trains_and_resumes(cluster: Callable[..., str], tmp_path: Path) -> None:
+    assert cluster("train.sbatch", "coarse", "--config", "paper") == "train coarse --config paper --out runs/coarse\n"
     (tmp_path / "runs" / ".coarse.partial").mkdir(parents=True)
-    assert told() == "train coarse --config paper --out runs/coarse --resume\n"
+    told = cluster("train.sbatch", "coarse", "--config", "paper")
+    assert told == "train coarse --config paper --out runs/coarse --resume\n"
+
+
+def test_the_slurm_script_predicts(cluster: Callable[..., str]) -> None:
+    told = cluster("predict.sbatch", "pictures.txt", "--model", "bundle")
+    assert told == "predict --list pictures.txt --model bundle --shard-size 10000\n"
+    verb = parse(told.split())
+    assert isinstance(verb, Predict)
+    assert verb.shard_size == 10_000
+
+
+@pytest.mark.parametrize("script", ["train.sbatch", "predict.sbatch"])
+def test_slurm_scripts_have_nothing_that_shellcheck_knows(script: str) -> None:
+    if shutil.which("shellcheck") is None:
+        pytest.skip("no shellcheck here")
+    subprocess.run(["shellcheck", EXAMPLES / script], check=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,31 +11,10 @@ import pytest
 from mbdcnn.cli import parse
 from mbdcnn.cli.verb import Configured
 from mbdcnn.config import shipped_configs
+from pages import PAGES, ROOT, pieces
 
-ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 LINK = re.compile(r"\]\(([^)#:\s]+)(#[^)]*)?\)")
-
-
-def blocks(page: Path) -> list[tuple[str, str]]:
-    return BLOCK.findall(page.read_text())
-
-
-def commands(page: Path) -> list[list[str]]:
-    """The arguments of every `mbdcnn` in a page, by itself or under torchrun."""
-    found = []
-    for language, block in blocks(page):
-        for line in block.replace("\\\n", " ").splitlines() if language in {"", "sh", "bash"} else ():
-            words = (
-                shlex.split(line, comments=True) if "mbdcnn" in line and "…" not in line and "──" not in line else []
-            )
-            if words and words[0] in {"mbdcnn", "torchrun"}:
-                found.append(words[words.index("mbdcnn") + 1 :])
-    return found
-
-
-COMMANDS = [(page, words) for page in PAGES for words in commands(page)]
+COMMANDS = [(page, piece.arguments) for page in PAGES for piece in pieces(page) if piece.arguments is not None]
 
 
 @pytest.mark.parametrize(
@@ -58,6 +37,12 @@ def test_the_test_sees_commands() -> None:
 def test_links_lead_somewhere_and_python_is_python(page: Path) -> None:
     for target, _ in LINK.findall(page.read_text()):
         assert (page.parent / target).exists(), target
-    for language, block in blocks(page):
-        if language == "python":
-            compile(block, str(page), "exec")
+    for piece in pieces(page):
+        if piece.kind == "python":
+            compile(piece.text, str(page), "exec")
+
+
+def test_extras_that_are_to_be_installed_exist() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = {name for page in PAGES for name in re.findall(r"mbdcnn\[(\w+)\]", page.read_text())}
+    assert {"serve", "export", "dicom"} <= named <= extras.keys()

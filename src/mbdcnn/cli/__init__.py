@@ -1,13 +1,16 @@
 """The `mbdcnn` command: each verb a dataclass with `run()`, its heavy imports inside.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage. What goes wrong is one line on standard error.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C, 143 by SIGTERM. What goes wrong is one line on
+standard error.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from collections.abc import Callable
+from io import TextIOWrapper
 
 import tyro
 
@@ -15,6 +18,7 @@ import mbdcnn
 from mbdcnn.cli.data import Download, Prepare
 from mbdcnn.cli.export import Export
 from mbdcnn.cli.serving import Serve
+from mbdcnn.cli.stopping import Stop, stoppable
 from mbdcnn.cli.training import BundleRuns, Demo, ImportWeights, Masks, RunAll, Train
 from mbdcnn.cli.use import Evaluate, Info, Predict
 from mbdcnn.cli.verb import NOTICE, Verb
@@ -44,8 +48,15 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"mbdcnn {mbdcnn.__version__}")
         return
     verb = parse(arguments)
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A file's name may hold what the terminal's encoding does not.
+        sys.stdout.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.INFO if verb.verbose else logging.WARNING, format="%(message)s")
-    sys.exit(_run(verb))
+    # What Pillow says of odd files names none of them, and what cannot be read is told.
+    warnings.filterwarnings("ignore", module="PIL")
+    with stoppable() as stop:
+        code = _run(verb, stop)
+    sys.exit(code)
 
 
 def parse(arguments: list[str]) -> Verb:
@@ -60,14 +71,15 @@ def parse(arguments: list[str]) -> Verb:
     return verb
 
 
-def _run(verb: Verb) -> int:
+def _run(verb: Verb, stop: Stop) -> int:
+    code = 1
     try:
         verb.check_processes()
         verb.run()
     except UserError as error:
         message = str(error)
     except KeyboardInterrupt:
-        message = "stopped"
+        message, code = f"stopped; {verb.when_stopped()}", stop.code
     except OSError as error:
         message = f"{error.filename or 'output'}: {error.strerror or error}"
     except Exception as error:
@@ -78,4 +90,4 @@ def _run(verb: Verb) -> int:
     else:
         return 0
     print(f"mbdcnn: {message}", file=sys.stderr)
-    return 1
+    return code

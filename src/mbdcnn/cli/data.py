@@ -29,6 +29,10 @@ class Download(Verb):
     base_url: str | None = None
     """Address of a mirror of the challenge data, or of another archive's API."""
 
+    def when_stopped(self) -> str:
+        """Say that nothing is lost."""
+        return "the same command goes on where it was"
+
     def run(self) -> None:
         """Download and say where everything lies."""
         if self.what == "isic2017":

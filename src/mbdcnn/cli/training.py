@@ -38,6 +38,20 @@ class Train(Configured):
     restart: bool = False
     """Discard a run that was interrupted."""
 
+    @property
+    def place(self) -> Path:
+        """Folder of the run."""
+        return self.out or Path("runs") / self.stage
+
+    def when_stopped(self) -> str:
+        """Say how to go on."""
+        from mbdcnn.artifacts import draft_path
+        from mbdcnn.training.fit import LAST
+
+        if (draft_path(self.place) / LAST).is_file():
+            return "the same command with --resume goes on from the last checkpoint"
+        return "there was no checkpoint yet, which comes with the first validation"
+
     def run(self) -> None:
         """Train and say how good it got."""
         from mbdcnn.artifacts import MaskSet, PreparedData, Run
@@ -51,13 +65,12 @@ class Train(Configured):
         )
         if self.resume and self.restart:
             raise UserError("train: give --resume or --restart, not both")
-        out = self.out or Path("runs") / self.stage
         interrupted = "resume" if self.resume else "restart" if self.restart else "refuse"
         with self.bar(f"train {self.stage}") as progress:
             run = train(
                 self.stage,
                 PreparedData.open(self.data),
-                out,
+                self.place,
                 self.load(),
                 sources,
                 fold=Fold.parse(self.fold) if self.fold else None,
@@ -66,7 +79,7 @@ class Train(Configured):
             )
         facts = run.provenance.facts
         if Processes.started().first:
-            print(f"{out}: best validation {facts['score']} {facts['best']:.4f} at step {facts['best_step']}")
+            print(f"{self.place}: best validation {facts['score']} {facts['best']:.4f} at step {facts['best_step']}")
 
 
 @dataclass(kw_only=True)
@@ -198,6 +211,10 @@ class RunAll(Configured):
     extra: Extra = ()
     """More pictures in one of the layouts; may be given several times."""
 
+    def when_stopped(self) -> str:
+        """Say that nothing is lost."""
+        return f"the same command goes on from what lies in {self.out}"
+
     def run(self) -> None:
         """Run the pipeline and show the scores."""
         from mbdcnn.data.prepare import summary_lines
@@ -215,6 +232,10 @@ class Demo(Verb):
 
     out: Path = Path("demo")
     """Folder for all that is made."""
+
+    def when_stopped(self) -> str:
+        """Say that nothing is lost."""
+        return f"the same command goes on from what lies in {self.out}"
 
     def run(self) -> None:
         """Generate, train, evaluate, predict."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from mbdcnn.cli.verb import NOTICE, Verb
-from mbdcnn.errors import UserError
+from mbdcnn.errors import UserError, on_one_line
+from mbdcnn.processes import Processes
 from mbdcnn.progress import Progress
 
 if TYPE_CHECKING:
@@ -73,12 +75,12 @@ class Evaluate(Verb):
     def _of_model(self, progress: Progress) -> Report:
         from mbdcnn.artifacts import Bundle, PreparedData
         from mbdcnn.evaluation.evaluate import evaluate
-        from mbdcnn.inference.bundle import bundled_model
+        from mbdcnn.shipped import bundled_model
 
         if self.allow_missing:
             raise UserError("--allow-missing goes with --predictions; a model predicts every picture")
         return evaluate(
-            Bundle.open(self.model or bundled_model()),
+            Bundle.open(self.model or bundled_model(), verify=True),
             PreparedData.open(self.data),
             self.split,
             self.out,
@@ -113,10 +115,13 @@ class Evaluate(Verb):
 
 @dataclass(kw_only=True)
 class Predict(Verb):
-    """Outline and classify the lesion in pictures."""
+    """Outline and classify the lesion in pictures; several processes share the tables of --shard-size."""
 
+    shared = True
     images: Positional[tuple[str, ...]]
     """Picture files, folders or glob patterns."""
+    listed: Annotated[str | None, arg(name="list", metavar="FILE|-")] = None
+    """Text file with one picture file a line, or - for standard input, instead."""
     model: Path | None = None
     """Bundle to predict with; the model that comes with the package if not given."""
     out: Path = Path("predictions")
@@ -128,22 +133,40 @@ class Predict(Verb):
     runtime: Runtime = "torch"
     """What runs the networks. The others work on the CPU, start faster from the second time on and need the extra
     `export`; results agree up to rounding, those of openvino-bf16 to about a percent."""
+    tables_only: bool = False
+    """Write no masks, overlays and activation maps."""
+    shard_size: int | None = None
+    """For millions of pictures: write a Parquet table with masks for every so many, and nothing else. What is there
+    already is not made again. Needs the extra `tables`."""
     dicom: bool = False
     """Also write a segmentation and a report as DICOM files; every picture must then be one."""
     json: bool = False
     """Print the predictions as JSON."""
 
+    def when_stopped(self) -> str:
+        """Say what is there."""
+        if self.shard_size is not None:
+            return f"the tables done so far lie in {self.out}, and the same command goes on from there"
+        return f"pictures done so far lie in {self.out}, no tables were written; the same command starts over"
+
     def run(self) -> None:
         """Predict; fail at the end if a picture could not be read."""
-        if not self.images:
-            raise UserError("predict: name at least one picture, folder or pattern")
-        from mbdcnn.inference.predict import find_pictures, predict_files
+        pictures = self._pictures()
+        if self.shard_size is not None:
+            self._run_shards(pictures, self.shard_size)
+            return
+        count = Processes.started().count
+        if count > 1:
+            raise UserError(f"{count} processes were started; give --shard-size, for tables that they share")
+        from mbdcnn.inference.predict import predict_files
         from mbdcnn.inference.predictor import Predictor
 
-        files = find_pictures(self.images, apart_from=self.out)
+        files = [Path(name) for name in pictures]
         predictor = Predictor.load(self.model, device=self.device, runtime=self.runtime)
         with self.bar("predict") as progress:
-            entries = predict_files(predictor, files, self.out, self.protocol, progress, dicom=self.dicom)
+            entries = predict_files(
+                predictor, files, self.out, self.protocol, progress, maps=not self.tables_only, dicom=self.dicom
+            )
         if self.json:
             with entries.table.open(encoding="utf-8") as stream:
                 shutil.copyfileobj(stream, sys.stdout)
@@ -158,7 +181,43 @@ class Predict(Verb):
         if not self.json:
             print(f"written to {self.out}. {NOTICE}")
         if problems:
-            raise UserError("\n".join(problems))
+            raise UserError(*problems)
+
+    def _pictures(self) -> Iterable[str]:
+        from mbdcnn.inference.predict import PictureList, find_pictures, names_in
+
+        if bool(self.images) == bool(self.listed):
+            raise UserError("predict: name at least one picture, folder or pattern, or give --list; not both")
+        if self.listed is None:
+            return [str(file) for file in find_pictures(self.images, apart_from=self.out)]
+        if self.listed != "-":
+            return PictureList(Path(self.listed))
+        if Processes.started().count > 1:
+            raise UserError("--list -: several processes cannot share standard input; give a file")
+        return [*names_in(sys.stdin)]
+
+    def _run_shards(self, pictures: Iterable[str], size: int) -> None:
+        if size < 1 or self.json or self.dicom:
+            raise UserError("--shard-size takes a number from 1 on, and neither --json nor --dicom")
+        try:
+            from mbdcnn.inference.shards import predict_shards
+        except ImportError:
+            raise UserError("to write Parquet tables, pip install 'mbdcnn[tables]'") from None
+        from mbdcnn.device import own_gpu
+        from mbdcnn.inference.predictor import Predictor
+
+        processes = Processes.started()
+        device = own_gpu(self.device, processes) if self.runtime == "torch" else self.device
+        predictor = Predictor.load(self.model, device=device, runtime=self.runtime)
+        with self.bar("predict") as progress:
+            tally = predict_shards(
+                predictor, pictures, self.out, size, self.protocol, progress, masks=not self.tables_only
+            )
+        who = f"process {processes.rank} of {processes.count}: " if processes.count > 1 else ""
+        print(
+            f"{who}{tally.tables} tables in {self.out}, {tally.found} of them there before; {tally.pictures} pictures "
+            f"predicted, {tally.problems} not readable, {tally.unfamiliar} not like dermoscopy. {NOTICE}"
+        )
 
 
 @dataclass(kw_only=True)
@@ -182,16 +241,17 @@ class Info(Verb):
 
 
 def _prediction_line(entry: dict[str, Any]) -> str:
+    file = on_one_line(entry["file"])
     if "problem" in entry:
-        return f"{entry['file']}: not predicted"
+        return f"{file}: not predicted"
     classes = ", ".join(f"{name.replace('_', ' ')} {value:.0%}" for name, value in entry["probabilities"].items())
-    return f"{entry['file']}: {classes}; lesion {entry['area_fraction']:.0%} of the picture"
+    return f"{file}: {classes}; lesion {entry['area_fraction']:.0%} of the picture"
 
 
 def _warning_line(entry: dict[str, Any]) -> str:
     return (
-        f"mbdcnn: {entry['file']}: does not look like the dermoscopy images the model learnt from (unfamiliarity "
-        f"{entry['unfamiliarity']:.1f}, usual is up to 1); its results mean little"
+        f"mbdcnn: {on_one_line(entry['file'])}: does not look like the dermoscopy images the model learnt from "
+        f"(unfamiliarity {entry['unfamiliarity']:.1f}, usual is up to 1); its results mean little"
     )
 
 

@@ -39,6 +39,10 @@ class Verb(ABC):
         if count > 1 and not self.shared:
             raise UserError(f"{count} processes were started, but this command works in one; start it alone")
 
+    def when_stopped(self) -> str:
+        """Say in a few words what becomes of work that was interrupted."""
+        return "nothing was written, and what was there is as it was"
+
     @abstractmethod
     def run(self) -> None:
         """Do the work; raise a UserError for what the user can mend."""

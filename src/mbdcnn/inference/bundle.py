@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mbdcnn.artifacts import Bundle, Draft, PreparedData, Run, check_same_data
 from mbdcnn.config import Calibration as Settings
 from mbdcnn.config import Config, save_config
+from mbdcnn.disk import faults_told, replacing
 from mbdcnn.errors import UserError
 from mbdcnn.inference.card import model_card, with_results
 from mbdcnn.manifest import hashed_id
@@ -77,35 +77,40 @@ def load_model(bundle: Bundle) -> MBDCNN:
     return _load(bundle.config, bundle.path)
 
 
-def bundled_model() -> Path:
-    """Give the folder of the model that comes with the package.
-
-    Raises:
-        UserError: none comes with this installation.
-    """
-    folder = Path(str(resources.files("mbdcnn") / "bundled"))
-    if not (folder / Bundle.filename).is_file():
-        raise UserError("no model comes with this installation of mbdcnn; name a bundle, such as out/bundle")
-    return folder
-
-
 def describe_results(bundle: Bundle, title: str, metrics: dict[str, Any]) -> None:
-    """Put a report's headline into the bundle's card, unless something stands there already."""
+    """Put a report's headline into the bundle's card, unless something stands there already, or it is a link."""
     file = bundle.path / "README.md"
-    card = file.read_text(encoding="utf-8") if file.is_file() else ""
+    # A hub's cache links to it; in a stranger's bundle it might be any file of the user's.
+    if file.is_symlink():
+        return
+    card = file.read_text(encoding="utf-8", errors="surrogateescape") if file.is_file() else ""
     told = with_results(card, title, metrics)
     if told != card:
-        file.write_text(told, encoding="utf-8")
+        with faults_told(file), replacing(file) as draft:
+            draft.write_text(told, encoding="utf-8", errors="surrogateescape")
 
 
 def _load(config: Config, folder: Path) -> MBDCNN:
+    import torch
+
     from mbdcnn.models import MBDCNN
     from mbdcnn.models.weights import load_weights
 
-    model = MBDCNN(config)
-    for stage in STAGES:
-        load_weights(folder / f"{stage}.safetensors", getattr(model, stage))
-    return model.eval()
+    def filled(model: MBDCNN) -> MBDCNN:
+        for stage in STAGES:
+            load_weights(folder / f"{stage}.safetensors", getattr(model, stage))
+        return model.eval()
+
+    # Without memory, and without first numbers that the file's then replace.
+    try:
+        with torch.device("meta"):
+            model = MBDCNN(config)
+    # A registered backbone may compute with its tensors while it is built,
+    except RuntimeError:
+        return filled(MBDCNN(config))
+    model = filled(model)
+    # or hold some that are in no file.
+    return filled(MBDCNN(config)) if any(buffer.is_meta for buffer in model.buffers()) else model
 
 
 def _check_related(runs: dict[str, Run]) -> None:
@@ -184,11 +189,10 @@ def _calibrate(
 
 def _joined_config(runs: dict[str, Run]) -> Config:
     """Take each network's section from its own run, the rest from the last; leave out paths of this machine."""
-    config = runs["enhanced"].config
-    sections: dict[str, Any] = {"enhanced": config.enhanced}
-    for stage in ("coarse", "classifier"):
-        sections[stage] = getattr(runs[stage].config, stage).model_copy(update={"initial_weights": None})
-    return config.model_copy(update=sections)
+    sections = {
+        stage: getattr(run.config, stage).model_copy(update={"initial_weights": None}) for stage, run in runs.items()
+    }
+    return runs["enhanced"].config.model_copy(update=sections)
 
 
 def _write_ids(runs: dict[str, Run], calibration: list[str], draft: Draft) -> None:

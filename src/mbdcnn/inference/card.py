@@ -13,6 +13,7 @@ UNMEASURED = "Not measured yet: score the model on images it has not met with `m
 
 HEADER = """---
 library_name: mbdcnn
+pipeline_tag: image-segmentation
 tags: [dermoscopy, skin-lesion, image-segmentation, image-classification]
 ---
 
@@ -24,7 +25,7 @@ medical device.**
 ```python
 from mbdcnn import Predictor
 
-prediction = Predictor.load("this folder").predict("lesion.jpg")
+prediction = Predictor.from_pretrained("this folder, or its name on the hub").predict("lesion.jpg")
 ```
 
 ## How it was made

@@ -20,6 +20,7 @@ from pydicom.sr.coding import Code
 import mbdcnn
 from mbdcnn.artifacts import Bundle
 from mbdcnn.data.dicom import quiet, read_header
+from mbdcnn.disk import replacing
 from mbdcnn.errors import UserError
 from mbdcnn.inference.predictor import Prediction
 
@@ -90,10 +91,8 @@ def write_results(prediction: Prediction, origin: Origin, folder: Path, name: st
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         raise UserError(f"{origin.file}: its header is damaged, so results cannot be put into its study") from None
     for kind, content in contents.items():
-        path = folder / f"{name}_{kind}.dcm"
-        draft = path.with_name(f".{path.name}")
-        draft.write_bytes(content)
-        draft.replace(path)
+        with replacing(folder / f"{name}_{kind}.dcm") as draft:
+            draft.write_bytes(content)
 
 
 def _encoded(dataset: Dataset) -> bytes:

@@ -19,6 +19,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from mbdcnn.errors import UserError
+
 Floats = npt.NDArray[np.floating[Any]]
 Pixels = npt.NDArray[np.uint8]
 """Whole pictures, squashed to the networks' size: n s s 3."""
@@ -154,14 +156,29 @@ class Familiarity(NamedTuple):
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote."""
+        """Read what `save` wrote.
+
+        Raises:
+            UserError: it is damaged, or its arrays do not fit one another.
+        """
+        from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
-        arrays = {name: array.astype(np.float32) for name, array in load_file(path).items()}
-        features, statistics = (
-            Gaussian(*(arrays[f"{part}.{name}"] for name in Gaussian._fields)) for part in ("features", "statistics")
-        )
-        return cls(features, statistics, *(arrays[name] for name in ALONE))
+        try:
+            arrays = {name: array.astype(np.float32) for name, array in load_file(path).items()}
+            features, statistics = (
+                Gaussian(*(arrays[f"{part}.{name}"] for name in Gaussian._fields))
+                for part in ("features", "statistics")
+            )
+            read = cls(features, statistics, *(arrays[name] for name in ALONE))
+            nothing = Looks(np.zeros((1, len(features.mean))), np.zeros((1, 15)), np.zeros((1, SHADES**3)))
+            with np.errstate(all="ignore"):
+                scores = read.scores(nothing)
+            if len(read.limits) != 4 or not np.isfinite(scores).all():
+                raise ValueError
+        except (SafetensorError, OSError, LookupError, TypeError, ValueError):
+            raise UserError(f"{path}: damaged; make its bundle again") from None
+        return read
 
 
 def _statistics(pixels: Pixels, blocks: Floats) -> Floats:

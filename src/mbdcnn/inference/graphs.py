@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -9,29 +10,34 @@ import tempfile
 from pathlib import Path
 
 from mbdcnn.artifacts import Bundle
+from mbdcnn.disk import faults_told
 from mbdcnn.errors import UserError
-from mbdcnn.provenance import fingerprint
+from mbdcnn.provenance import file_digest, fingerprint
 
 GRAPHS = ("coarse", "guide", "enhanced")
 """coarse-SN; mask-CN with activation map and pooled features; enhanced-SN."""
 CONTENT = ("coarse.safetensors", "classifier.safetensors", "enhanced.safetensors", "config.yaml")
 """Files of a bundle that decide what its graphs compute."""
+CHECKSUMS = "checksums.json"
+"""SHA-256 of each graph."""
 VERSION = 1
 """Raised whenever code changes what an exported graph computes."""
 
 
 def cached_graphs(bundle: Bundle) -> Path:
-    """Give the folder with `coarse.onnx`, `guide.onnx` and `enhanced.onnx` of a bundle, written if it is not there.
+    """Give the folder with `coarse.onnx`, `guide.onnx` and `enhanced.onnx` of a bundle.
 
-    It is named by the checksums of the weights and the configuration, so another model never meets it.
+    It is written if it is not there or a graph in it was changed. It is named by the checksums of the weights and the
+    configuration, so another model never meets it.
 
     Raises:
-        UserError: the cache folder cannot be written.
+        UserError: the cache folder cannot be written, or the disk is full.
     """
     digests = [bundle.provenance.files.get(name) for name in CONTENT]
     folder = cache_folder() / "graphs" / fingerprint([VERSION, digests])[:32]
-    if folder.is_dir():
+    if _is_whole(folder):
         return folder
+    shutil.rmtree(folder, ignore_errors=True)
     from mbdcnn.inference.export import write_graphs
 
     try:
@@ -42,7 +48,10 @@ def cached_graphs(bundle: Bundle) -> Path:
             f"{folder.parent}: {error.strerror}; set MBDCNN_CACHE to a folder that can be written"
         ) from None
     try:
-        write_graphs(bundle, draft)
+        with faults_told(folder.parent):
+            write_graphs(bundle, draft)
+            checksums = {file.name: file_digest(file) for file in draft.iterdir()}
+            (draft / CHECKSUMS).write_text(json.dumps(checksums))
         # A temporary folder is its maker's alone; a cache may be shared.
         draft.chmod(0o755)
         draft.rename(folder)
@@ -53,6 +62,14 @@ def cached_graphs(bundle: Bundle) -> Path:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        digests: object = json.loads((folder / CHECKSUMS).read_text())
+        return {file.name: file_digest(file) for file in folder.glob("*.onnx*")} == digests
+    except (OSError, ValueError, RecursionError):
+        return False
 
 
 def cache_folder() -> Path:

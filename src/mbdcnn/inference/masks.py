@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from mbdcnn.artifacts import MaskSet, PreparedData, Run, check_same_data, pack
 from mbdcnn.data.folds import fold_of
@@ -64,7 +65,7 @@ def generate_masks(
                 masks[rows] = pack(six_view_masks(coarse_logits, data.patches[rows]))
                 done += len(rows)
                 progress(done, len(masks))
-        np.save(draft.path / "patches.npy", masks)
+        _save(draft.path / "patches.npy", masks)
         draft.facts |= {"patches": len(masks), "folds": len(folds)}
     return MaskSet.open(out)
 
@@ -83,6 +84,13 @@ def check_fold(run: Run, fold: int, folds: int) -> None:
     """Raise a UserError unless a run left out just this fold."""
     if run.fold != (fold, folds):
         raise UserError(f"{run.path}: not the run that leaves out fold {fold}/{folds}")
+
+
+def _save(file: Path, array: npt.NDArray[np.uint8]) -> None:
+    """Write as `numpy.save` does, which does not say that a disk is full."""
+    with file.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
+        stream.write(array.data)
 
 
 def _network(run: Run, device: str) -> Callable[[Pixels], Logits]:

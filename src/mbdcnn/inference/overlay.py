@@ -81,6 +81,13 @@ def heat(picture: Picture, activation_map: Float[np.ndarray, "fh fw"]) -> Pictur
     return blended
 
 
+def shrink(picture: Image.Image, side: int) -> Image.Image:
+    """Give a copy whose longer side is at most `side`; the picture may belong to the user and is not changed."""
+    scale = min(1, side / max(picture.size))
+    width, height = (max(1, round(length * scale)) for length in picture.size)
+    return picture.resize((width, height), Image.Resampling.HAMMING, reducing_gap=2)
+
+
 def _stamp(picture: Picture, points: tuple[np.ndarray, ...], colour: Colour, width: int) -> None:
     """Put a disc on each point; far fewer writes than dilating the whole picture by a wide brush."""
     rows, columns = points

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from glob import glob
 from importlib import import_module
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from mbdcnn.disk import faults_told, make_folder, replacing
 from mbdcnn.errors import UserError
 from mbdcnn.inference.predictor import Prediction, Predictor, as_picture, batches, cam_overlay, overlay
 from mbdcnn.inference.protocol import Inputs, ProtocolName, inputs_of_picture
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 PICTURE_FILES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".dcm", ".dicom"}
 OVERLAY_SIDE = 1600
 """Longer side of overlay pictures; masks keep the picture's own size."""
+NAME_BYTES = 200
+"""Of a result's name before its ending: file systems take 255 in all."""
 MASK_SUFFIXES = ("_segmentation", "_superpixels")
 """Files that lie beside the pictures in the ISIC layout."""
 
@@ -51,6 +56,22 @@ def find_pictures(sources: Sequence[str], apart_from: Path | None = None) -> lis
     return list(found)
 
 
+@dataclass(frozen=True)
+class PictureList:
+    """Pictures that a text file names, one a line; read anew each time, so that any number fits in memory."""
+
+    file: Path
+
+    def __iter__(self) -> Iterator[str]:
+        with self.file.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
+            yield from names_in(lines)
+
+
+def names_in(lines: Iterable[str]) -> Iterator[str]:
+    """Give the name on each line that is not empty."""
+    return (name for line in lines if (name := line.rstrip("\r\n")))
+
+
 def predict_files(
     predictor: Predictor,
     files: Sequence[Path],
@@ -58,6 +79,7 @@ def predict_files(
     protocol: ProtocolName = "fast",
     progress: Progress = silent,
     *,
+    maps: bool = True,
     dicom: bool = False,
 ) -> Entries:
     """Predict files and write `NAME_mask.png`, `_coarse.png`, `_cam.jpg` and `_overlay.jpg` for each into `out`.
@@ -71,6 +93,7 @@ def predict_files(
         out: folder to write.
         protocol: how the networks look at them.
         progress: told after each batch.
+        maps: write these pictures; the tables alone otherwise.
         dicom: also write `NAME_segmentation.dcm` and `NAME_report.dcm`; every file must then be a DICOM file.
 
     Returns:
@@ -78,20 +101,20 @@ def predict_files(
 
     Raises:
         UserError: results would lie among the pictures, where they could replace masks of the same name; or the
-            extra `dicom` is needed and not there.
+            extra `dicom` is needed and not there; or the disk is full or cannot be written.
     """
     if dicom:
         _check_dicom()
     among = next((file for file in files if file.resolve().parent == out.resolve()), None)
     if among is not None:
         raise UserError(f"{out}: {among.name} lies there; choose another folder for the results")
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     calibration = predictor.bundle.calibration(protocol)
     points = [point.name for point in calibration.operating_points] if calibration else []
     done = 0
-    with writing_tables(out, predictor.classes, points) as add:
+    with faults_told(out), writing_tables(out, predictor.classes, points) as add:
         for batch in batches(zip(files, unique_names(files), strict=True)):
-            for entry in _predict_batch(predictor, batch, out, protocol, dicom):
+            for entry in _predict_batch(predictor, batch, out, protocol, maps, dicom):
                 add(entry)
             done += len(batch)
             progress(done, len(files))
@@ -99,7 +122,7 @@ def predict_files(
 
 
 def _predict_batch(
-    predictor: Predictor, batch: Sequence[tuple[Path, str]], out: Path, protocol: ProtocolName, dicom: bool
+    predictor: Predictor, batch: Sequence[tuple[Path, str]], out: Path, protocol: ProtocolName, maps: bool, dicom: bool
 ) -> list[Entry]:
     entries: list[Entry] = [{"file": str(file), "name": name} for file, name in batch]
     readable: list[tuple[Entry, Origin | None, Image.Image, Inputs]] = []
@@ -117,7 +140,8 @@ def _predict_batch(
         predictions = predictor.predict_inputs([inputs for *_, inputs in readable], protocol)
         for (entry, origin, small, _), prediction in zip(readable, predictions, strict=True):
             entry |= prediction.to_dict()
-            _write_pictures(out, entry["name"], small, prediction)
+            if maps:
+                _write_pictures(out, entry["name"], small, prediction)
             if origin is not None:
                 _write_dicom(out, entry, origin, prediction)
     return entries
@@ -153,10 +177,8 @@ def _write_pictures(out: Path, name: str, small: Image.Image, prediction: Predic
 
 
 def _save(picture: Image.Image, path: Path) -> None:
-    """Write beside and rename, so that no half-written picture is ever met."""
-    draft = path.with_name(f".{path.name}")
-    picture.save(draft, format="PNG" if path.suffix == ".png" else "JPEG", quality=92)
-    draft.replace(path)
+    with replacing(path) as draft:
+        picture.save(draft, format="PNG" if path.suffix == ".png" else "JPEG", quality=92)
 
 
 def _is_picture(path: Path) -> bool:
@@ -164,17 +186,23 @@ def _is_picture(path: Path) -> bool:
 
 
 def unique_names(files: Iterable[Path]) -> list[str]:
-    """Give each file a name of its own: its stem, and where stems repeat a number after it."""
+    """Give each file a name of its own: its stem, cut off if too long, and where stems repeat a number after it."""
     taken: set[str] = set()
     # Where to go on counting, so that a million files of one stem do not each count from 1.
     last: dict[str, int] = {}
     names = []
     for file in files:
-        name, number = file.stem, last.get(file.stem.lower(), 1)
+        stem = _short(file.stem)
+        name, number = stem, last.get(stem.lower(), 1)
         while name.lower() in taken:
             number += 1
-            name = f"{file.stem}-{number}"
-        last[file.stem.lower()] = number
+            name = f"{stem}-{number}"
+        last[stem.lower()] = number
         taken.add(name.lower())
         names.append(name)
     return names
+
+
+def _short(stem: str) -> str:
+    encoded = os.fsencode(stem)
+    return stem if len(encoded) <= NAME_BYTES else encoded[:NAME_BYTES].decode(errors="ignore")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -17,10 +17,10 @@ from mbdcnn.artifacts import Bundle
 from mbdcnn.calibration import Calibration
 from mbdcnn.data.images import decode, decode_opened
 from mbdcnn.errors import UserError
-from mbdcnn.inference.bundle import bundled_model
 from mbdcnn.inference.calibration import softmax
 from mbdcnn.inference.familiarity import FILE, Familiarity, Looks
-from mbdcnn.inference.overlay import COARSE, heat, outline
+from mbdcnn.inference.hub import find_model, push_model
+from mbdcnn.inference.overlay import COARSE, heat, outline, shrink
 from mbdcnn.inference.protocol import (
     Core,
     Inputs,
@@ -31,9 +31,12 @@ from mbdcnn.inference.protocol import (
     run_protocol,
 )
 from mbdcnn.inference.runtimes import RuntimeName, load_core
+from mbdcnn.shipped import bundled_model
 
 Picture = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
 BATCH = 8
+SHOWN_SIDE = 480
+"""Longer side of the picture that a prediction keeps to show itself."""
 
 
 class BoundingBox(NamedTuple):
@@ -78,6 +81,13 @@ class Prediction:
     unfamiliarity: float | None = None
     """How strange the picture is to the model: 1 is passed by 1 % of pictures of the usual kind; None where the bundle
     does not know what is usual."""
+    picture: npt.NDArray[np.uint8] | None = field(default=None, repr=False)
+    """What was looked at, small and in RGB, for a notebook to show; None where many are predicted together."""
+
+    def _repr_html_(self) -> str:
+        from mbdcnn.inference.notebook import as_html
+
+        return as_html(self)
 
     @property
     def decision(self) -> str:
@@ -151,14 +161,58 @@ class Predictor:
         bundle = Bundle.open(bundled_model() if model is None else model, verify=True)
         return cls(load_core(bundle, runtime, device), bundle)
 
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path,
+        *,
+        revision: str | None = None,
+        device: str = "auto",
+        runtime: RuntimeName = "torch",
+    ) -> Self:
+        """Read a bundle from a folder, or by its name on the Hugging Face hub.
+
+        Args:
+            model: a folder, or a name such as `owner/name`, which needs the extra `hub`. What was fetched once is there
+                without a network too.
+            revision: branch, tag or commit on the hub; the newest if not given.
+            device: as for `load`.
+            runtime: as for `load`.
+
+        Raises:
+            UserError: as for `load`, or it is neither a folder nor on the hub.
+        """
+        return cls.load(find_model(model, revision), device=device, runtime=runtime)
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Write the bundle to a folder that the hub takes as it is; a bundle there is replaced.
+
+        Raises:
+            UserError: something else lies there.
+        """
+        return self.bundle.copy_to(folder).path
+
+    def push_to_hub(self, name: str, *, private: bool = True) -> str:
+        """Put the bundle on the Hugging Face hub and give its revision there. Needs the extra `hub`.
+
+        Args:
+            name: `owner/name`; made if it is not there.
+            private: who may see it, if it is made.
+
+        Raises:
+            UserError: the hub cannot be reached or does not let you.
+        """
+        return push_model(self.bundle, name, private=private)
+
     def predict(self, picture: Picture, protocol: ProtocolName = "fast") -> Prediction:
         """Outline and classify the lesion in one picture: a file, its bytes, a PIL image or an RGB array.
 
         Raises:
             UserError: the picture cannot be read.
         """
-        inputs = inputs_of_picture(as_picture(picture), self.bundle.config.data, protocol)
-        return next(self.predict_inputs([inputs], protocol))
+        image = as_picture(picture)
+        inputs = inputs_of_picture(image, self.bundle.config.data, protocol)
+        return replace(next(self.predict_inputs([inputs], protocol)), picture=np.asarray(shrink(image, SHOWN_SIDE)))
 
     def predict_inputs(self, inputs: list[Inputs], protocol: ProtocolName) -> Iterator[Prediction]:
         """Predict pictures that are already resampled, in one batch; give the large results one by one."""
@@ -169,6 +223,8 @@ class Predictor:
     def _unfamiliarity(self, picture: Inputs, outcome: Outcome) -> float | None:
         if self.familiarity is None:
             return None
+        if outcome.embedding.shape != self.familiarity.features.mean.shape:
+            raise UserError(f"{self.bundle.path / FILE}: of another network than the bundle's; make the bundle again")
         return float(self.familiarity.scores(Looks.at(outcome.embedding[None], picture.patches[:1]))[0])
 
 

@@ -13,6 +13,8 @@ from typing import Any
 Entry = dict[str, Any]
 """What is said of one file: `file`, `name`, and a prediction's numbers or a `problem`."""
 JSON, CSV = "predictions.json", "predictions.csv"
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+"""What a cell begins with that spreadsheets take for a formula, which can start programs."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def writing_tables(out: Path, classes: Sequence[str], points: Sequence[str]) -> 
             drafts[JSON].open("w", encoding="utf-8") as objects,
             drafts[CSV].open("w", encoding="utf-8", errors="surrogateescape", newline="") as rows,
         ):
-            writer = csv.DictWriter(rows, fieldnames=list(_flat({}, classes, points)))
+            writer = csv.DictWriter(rows, fieldnames=list(flat({}, classes, points)))
             writer.writeheader()
             before = "[\n"
 
@@ -57,7 +59,7 @@ def writing_tables(out: Path, classes: Sequence[str], points: Sequence[str]) -> 
                 nonlocal before
                 objects.write(before + json.dumps(entry))
                 before = ",\n"
-                writer.writerow(_flat(entry, classes, points))
+                writer.writerow({name: as_cell(value) for name, value in flat(entry, classes, points).items()})
 
             yield add
             objects.write("[\n]\n" if before == "[\n" else "\n]\n")
@@ -69,22 +71,26 @@ def writing_tables(out: Path, classes: Sequence[str], points: Sequence[str]) -> 
         draft.replace(out / name)
 
 
-def _flat(entry: Entry, classes: Sequence[str], points: Sequence[str]) -> Entry:
+def as_cell(value: Any) -> Any:
+    """Give what is written of a value: 1 and 0 for yes and no, and a quote before what a spreadsheet would compute."""
+    if isinstance(value, str) and value.startswith(FORMULAS):
+        return f"'{value}"
+    return int(value) if isinstance(value, bool) else value
+
+
+def flat(entry: Entry, classes: Sequence[str], points: Sequence[str]) -> Entry:
+    """Give the columns of a table for one entry; None where it says nothing."""
     box, uncertainty = entry.get("bounding_box") or {}, entry.get("uncertainty") or {}
     return {
         "file": entry.get("file"),
         "name": entry.get("name"),
         **{name: entry.get("probabilities", {}).get(name) for name in classes},
         "decision": entry.get("decision"),
-        **{name: _digit(entry.get("decisions", {}).get(name)) for name in points},
+        **{name: entry.get("decisions", {}).get(name) for name in points},
         "unfamiliarity": entry.get("unfamiliarity"),
-        "looks_like_dermoscopy": _digit(entry.get("looks_like_dermoscopy")),
+        "looks_like_dermoscopy": entry.get("looks_like_dermoscopy"),
         "area_fraction": entry.get("area_fraction"),
         **{edge: box.get(edge) for edge in ("left", "upper", "right", "lower")},
         **{f"uncertainty_{name}": uncertainty.get(name) for name in ("entropy", "outline", "disagreement")},
         "problem": entry.get("problem"),
     }
-
-
-def _digit(answer: bool | None) -> int | None:
-    return None if answer is None else int(answer)
