@@ -10,7 +10,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -38,27 +38,46 @@ class Row:
     floor: float | None = None
     """Seconds below which this machine cannot do it."""
     note: str = ""
+    target: float | None = None
+    """Speed-up that is wanted."""
 
 
 def print_table(title: str, rows: list[Row]) -> None:
     """Print times, how many times faster than the baseline each is, and how many times slower than the floor."""
     width = max(len(row.name) for row in rows)
-    print(f"\n{title}\n{'':<{width}}  {'seconds':>10}  {'speed-up':>8}  {'floor':>10}  {'x floor':>7}")
+    print(f"\n{title}\n{'':<{width}}  {'seconds':>10}  {'speed-up':>8}  {'target':>6}  {'floor':>10}  {'x floor':>7}")
     for row in rows:
+        target = f"{row.target:g}" if row.target else "-"
         floor = f"{row.floor:>10.4f}  {row.seconds / row.floor:>7.1f}" if row.floor else f"{'-':>10}  {'-':>7}"
-        print(f"{row.name:<{width}}  {row.seconds:>10.4f}  {row.baseline / row.seconds:>8.2f}  {floor}  {row.note}")
+        speed_up = row.baseline / row.seconds
+        print(f"{row.name:<{width}}  {row.seconds:>10.4f}  {speed_up:>8.2f}  {target:>6}  {floor}  {row.note}".rstrip())
 
 
 def fastest(work: Callable[[], object], repeats: int = 5) -> float:
     """Time work in seconds: the shortest of several runs after one to warm up."""
-    work()
-    return min(_timed(work) for _ in range(repeats))
+    return side_by_side({"": work}, repeats)[""]
+
+
+def side_by_side(works: Mapping[str, Callable[[], object]], repeats: int = 5) -> dict[str, float]:
+    """Time several works in turn, so that a busy machine slows all of them: seconds of each one's shortest run."""
+    for work in works.values():
+        work()
+    times = [{name: _timed(work) for name, work in works.items()} for _ in range(repeats)]
+    return {name: min(each[name] for each in times) for name in works}
 
 
 def _timed(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
+
+
+@cache
+def copy_rate() -> float:
+    """Bytes that can be read and as many written a second, between tensors larger than the caches."""
+    source = torch.zeros(256 << 20, dtype=torch.uint8)
+    target = torch.empty_like(source)
+    return 2 * source.numel() / fastest(lambda: target.copy_(source), 3)
 
 
 @cache

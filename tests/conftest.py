@@ -40,6 +40,7 @@ import pytest
 import torch
 from hypothesis import settings as hypothesis_settings
 
+from faults import Processes
 from mbdcnn.config import Config, load_config
 from mbdcnn.data.synthetic import generate
 from mbdcnn.pipeline import Results, run
@@ -146,3 +147,11 @@ def sources(experiment: SimpleNamespace):
 
     runs = experiment.out / "runs"
     return Sources(experiment.results.masks, Run.open(runs / "coarse"), Run.open(runs / "classifier"))
+
+
+@pytest.fixture(scope="session")
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    """Commands as processes."""
+    processes = Processes(tmp_path_factory.mktemp("processes"))
+    yield processes
+    processes.close()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Collection
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+from mbdcnn.config import parse
+from mbdcnn.errors import UserError
 
 
 class Estimate(NamedTuple):
@@ -38,7 +42,7 @@ class Calibration(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    temperature: float
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     """Divides the class logits of each view before the softmax."""
     operating_points: tuple[OperatingPoint, ...]
     images: int
@@ -47,3 +51,24 @@ class Calibration(BaseModel):
     """Which images these are."""
     note: str | None = None
     """Why there are no operating points, where there are none."""
+
+
+def read_calibration(facts: Any, protocol: str, classes: Collection[str], name: str) -> Calibration | None:
+    """Give what a bundle's facts say of one protocol; None if nothing.
+
+    Args:
+        facts: calibrations by protocol.
+        protocol: `fast` or `paper`.
+        classes: of the bundle.
+        name: what messages call the facts.
+
+    Raises:
+        UserError: they are not what a bundle holds.
+    """
+    said = facts.get(protocol) if isinstance(facts, dict) else facts
+    if said is None:
+        return None
+    calibration = parse(Calibration, said, name)
+    if not {point.class_name for point in calibration.operating_points} <= {*classes}:
+        raise UserError(f"{name}: an operating point of a class that the bundle does not have; make the bundle again")
+    return calibration

@@ -74,6 +74,10 @@ def _row(cells: dict[str, str]) -> Row:
     def optional(name: str) -> int | None:
         return int(cells[name]) if cells[name] else None
 
+    # Files are named by it, so in a stranger's manifest it must not lead elsewhere.
+    if not cells["id"].strip(".") or set(cells["id"]) & set("/\\\0"):
+        raise ValueError
+
     return Row(
         id=cells["id"],
         split=cells["split"],

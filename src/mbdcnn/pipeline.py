@@ -19,6 +19,7 @@ from mbdcnn.inference.masks import generate_masks
 from mbdcnn.models.backbones import check_backbones
 from mbdcnn.progress import Progress
 from mbdcnn.training.fit import Sources, Stage, train
+from mbdcnn.training.schedule import classification_rows, segmentation_rows
 
 Bar = Callable[[str], AbstractContextManager[Progress]]
 """Opens a progress bar with a title."""
@@ -57,10 +58,10 @@ def run(
     device = config.runtime.device
     with bar("prepare") as progress:
         data = prepare(raw, out / "data", config, progress, extra=extra)
-    _check_trainable(data)
-    coarse = _train("coarse", data, out / "runs" / "coarse", config, Sources(), bar)
     # One set of folds for coarse masks and calibration: the configuration sees to it that their numbers agree.
     count = config.coarse.folds or config.calibration.folds
+    _check_trainable(data, count)
+    coarse = _train("coarse", data, out / "runs" / "coarse", config, Sources(), bar)
     coarse_folds = _train_folds("coarse", count, data, out, config, Sources(), bar)
     unseen = coarse_folds if config.coarse.folds else ()
     with bar("coarse masks") as progress:
@@ -90,10 +91,15 @@ def run(
     return Results(data, masks, bundle, report)
 
 
-def _check_trainable(data: PreparedData) -> None:
+def _check_trainable(data: PreparedData, folds: int) -> None:
     missing = {"train", "validation"} - {row.split for row in data.rows}
     if missing:
         raise UserError(f"{data.path}: no {' and no '.join(sorted(missing))} images; a run trains and validates")
+    # Now, rather than after the networks before have been trained.
+    for fold in (None, *(Fold(number, folds) for number in range(folds))):
+        for split in ("train", "validation"):
+            segmentation_rows(data, split, fold)
+            classification_rows(data, split, fold)
 
 
 def _train_folds(

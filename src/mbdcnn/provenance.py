@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 import mbdcnn
+from mbdcnn.errors import UserError
 
 
 def fingerprint(value: Any) -> str:
@@ -37,6 +38,21 @@ class Provenance(BaseModel):
     """SHA-256 of every file directly in the folder."""
     tools: dict[str, str]
     created: str
+
+
+def json_object(file: Path) -> dict[str, Any]:
+    """Read a file of an artefact that holds a JSON object.
+
+    Raises:
+        UserError: it does not.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: missing or damaged; make its folder again")
+    return content
 
 
 def file_digest(file: Path) -> str:

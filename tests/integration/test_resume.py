@@ -63,20 +63,35 @@ def test_a_killed_training_ends_as_an_unbroken_one(data, sources, settings, tmp_
     assert not draft_path(tmp_path / "broken").exists()
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        (),
+        ("coarse.training.weight_averaging=0.5",),
+        (
+            "coarse.training.early_stopping=1",
+            "coarse.training.learning_rate=1e-20",
+            "coarse.training.freeze_batch_norm=true",
+        ),
+    ],
+)
 def test_what_fails_after_the_last_step_is_resumed_too(
-    data, settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data, tiny_config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
 ) -> None:
+    settings = tiny_config("coarse.training.length=4 epochs", *more)
+
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(engine, "draw_curves", full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(UserError, match="the disk is full; make room and run again, what came so far is kept"):
             train("coarse", data, tmp_path / "broken", settings)
     broken = train("coarse", data, tmp_path / "broken", settings, interrupted="resume")
     whole = train("coarse", data, tmp_path / "whole", settings)
     for name in COMPARED:
         assert (broken.path / name).read_bytes() == (whole.path / name).read_bytes(), name
+    assert broken.provenance.facts == whole.provenance.facts
 
 
 def test_an_interrupt_reaches_the_caller_and_keeps_the_run(data, settings, tmp_path: Path) -> None:
@@ -85,6 +100,39 @@ def test_an_interrupt_reaches_the_caller_and_keeps_the_run(data, settings, tmp_p
         train("coarse", data, tmp_path / "run", settings, progress=killer(3, KeyboardInterrupt))
     assert signal.getsignal(signal.SIGINT) is handler
     assert (draft_path(tmp_path / "run") / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_a_mark_that_is_there_is_not_written_again(data, settings, tmp_path: Path) -> None:
+    """Emptied by a kill or a full disk, it would give the run up as one of other settings."""
+    stopped(data, settings, tmp_path / "run")
+    mark = draft_path(tmp_path / "run") / "checkpoints" / "identity"
+    before = mark.stat().st_mtime_ns
+    with pytest.raises(KilledError):
+        train("coarse", data, tmp_path / "run", settings, interrupted="resume", progress=killer(4))
+    assert mark.stat().st_mtime_ns == before
+
+
+def test_a_discarded_run_is_not_gone_on_with_however_much_of_it_is_left(
+    data, settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(path: object, **options: object) -> None:
+        raise KilledError
+
+    stopped(data, settings, tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", killed)
+        with pytest.raises(KilledError):
+            train("coarse", data, tmp_path / "run", settings, interrupted="restart")
+    seen: list[int] = []
+    train(
+        "coarse",
+        data,
+        tmp_path / "run",
+        settings,
+        interrupted="resume",
+        progress=lambda done, total, note="": seen.append(done),
+    )
+    assert seen[0] == 1
 
 
 def stopped(data, settings, out: Path, step: int = 3) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from mbdcnn.config import (
     ClassificationNetwork,
@@ -15,6 +16,7 @@ from mbdcnn.config import (
 )
 from mbdcnn.models import MBDCNN, build_classifier, build_coarse, build_enhanced
 from mbdcnn.models.cam import class_activation_map, raw_class_activation_map
+from mbdcnn.models.layers import DepthwiseConv, enlarge
 from mbdcnn.models.mobilenet import MobileNetV2, MobileNetV2Trunk, divisible
 
 TINY = {"backbone": "mobilenet_v2", "width": 0.05, "depth": 1}
@@ -56,6 +58,41 @@ def test_shallow_mobilenet_keeps_the_numbers_of_its_layers(depth, names):
 )
 def test_channels_are_multiples_of_8(channels, rounded):
     assert divisible(channels) == rounded
+
+
+@pytest.mark.parametrize(("dilation", "stride"), [(1, 1), (2, 1), (3, 1), (2, 2)])
+@pytest.mark.parametrize("sides", [(8, 6), (7, 6), (5, 9), (1, 2)])
+def test_depthwise_convolution_in_training_is_the_plain_one(dilation, stride, sides):
+    torch.manual_seed(0)
+    conv = DepthwiseConv(5, stride=stride, dilation=dilation)
+    images = torch.randn(3, 5, *sides).to(memory_format=torch.channels_last).requires_grad_()
+    plain = F.conv2d(images, conv.weight, None, stride, dilation, dilation, groups=5)
+    own = conv.train()(images)
+    torch.testing.assert_close(own, plain)
+    torch.testing.assert_close(conv.eval()(images), plain)
+    slope = torch.randn_like(plain)
+    for ours, expected in zip(
+        *(torch.autograd.grad(y, (images, conv.weight), slope) for y in (own, plain)), strict=True
+    ):
+        torch.testing.assert_close(ours, expected)
+
+
+def test_an_enlarged_map_gets_a_gradient_from_part_of_a_joined_one():
+    torch.manual_seed(0)
+    small = torch.randn(2, 3, 4, 5, requires_grad=True)
+    other, slope = torch.randn(2, 2, 16, 20), torch.randn(2, 5, 16, 20)
+    joined = torch.cat([enlarge(small, 4), other], dim=1)
+    (own,) = torch.autograd.grad(joined, small, slope.to(memory_format=torch.channels_last))
+    plain = F.interpolate(small, scale_factor=4, mode="bilinear", align_corners=True)
+    torch.testing.assert_close(own, torch.autograd.grad(plain, small, slope[:, :3])[0])
+
+
+@torch.no_grad()
+def test_activation_maps_need_no_copy_to_the_host():
+    # On this device there are no values, so asking for one fails.
+    features, weight, classes = torch.rand(2, 5, 3, 3, device="meta"), torch.rand(4, 5, device="meta"), torch.ones(2)
+    maps = class_activation_map(features, weight, classes.long().to("meta"), "relu")
+    assert maps.shape == (2, 1, 3, 3)
 
 
 def tiny_config(**settings) -> Config:

@@ -238,7 +238,7 @@ class Stranger:
     [
         (Stranger(), "not a torch file of plain tensors"),
         ({"state_dict": {"a": Stranger()}}, "not a torch file of plain tensors"),
-        ({"a": torch.zeros(1), "epoch": 3}, "'epoch' is no tensor"),
+        ({"a": torch.zeros(1), "epoch": 3}, "'epoch' is no plain tensor"),
         ([1, 2], "holds no named tensors"),
         ({}, "holds no named tensors"),
     ],

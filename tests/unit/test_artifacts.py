@@ -259,7 +259,7 @@ optional = st.one_of(st.none(), st.integers(0, 10**6))
 text = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=20)
 rows = st.builds(
     Row,
-    id=text,
+    id=text.map(lambda name: "x" + name.replace("/", "").replace("\\", "")),
     split=st.sampled_from(["train", "validation", "test"]),
     label=optional,
     source=text,

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import colorsys
 import math
+from itertools import product
 
 import pytest
 import torch
 
 from mbdcnn.config import Augmentation
-from mbdcnn.data.augment import Augmenter, sample
+from mbdcnn.data.augment import Augmenter, change_tones, sample
 
 SIDE = 48
 STILL = {
@@ -232,6 +234,21 @@ def test_colours_change_in_pictures_only_and_stay_in_range(name: str) -> None:
     assert moved.min() >= 0
     assert moved.max() <= 1
     assert torch.equal(moved_masks, masks)
+
+
+def test_tones_change_as_in_hsv() -> None:
+    images = torch.rand(3, 3, 8, 8)
+    images[0, 1, :4] = images[0, 0, :4]
+    images[0, :, 4:6] = 0.5
+    images[0, :, 6:] = 0
+    saturation, turn = torch.tensor([1.5, 0.0, 0.7]), torch.tensor([0.2, 0.5, -0.4])
+    changed = change_tones(images, saturation, turn)
+    for picture in range(3):
+        for row, column in product(range(8), range(8)):
+            hue, vividness, value = colorsys.rgb_to_hsv(*images[picture, :, row, column].tolist())
+            hue, vividness = (hue + float(turn[picture])) % 1, min(1.0, vividness * float(saturation[picture]))
+            wanted = torch.tensor(colorsys.hsv_to_rgb(hue, vividness, value))
+            assert torch.allclose(changed[picture, :, row, column], wanted, atol=1e-5)
 
 
 def test_a_finer_source_is_averaged_not_skipped() -> None:

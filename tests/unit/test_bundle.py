@@ -220,7 +220,7 @@ def test_a_weight_beyond_half_precision_is_told(tmp_path: Path) -> None:
 
 
 def test_the_bundled_model_is_loaded_or_its_absence_told(bundle: Bundle, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("mbdcnn.inference.bundle.resources.files", lambda package: tmp_path)
+    monkeypatch.setattr("mbdcnn.shipped.resources.files", lambda package: tmp_path)
     with pytest.raises(UserError, match="no model comes with this installation of mbdcnn; name a bundle"):
         Predictor.load()
     (tmp_path / "bundled").symlink_to(bundle.path)

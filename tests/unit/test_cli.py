@@ -169,7 +169,9 @@ def test_ctrl_c_is_one_line(capsys, monkeypatch) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("mbdcnn.info.describe", stop)
-    fails(capsys, "info", saying="stopped")
+    code, _, error = call(capsys, "info")
+    assert code == 130
+    assert error == "mbdcnn: stopped; nothing was written, and what was there is as it was\n"
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["info"], ["train", "--help"], ["--version"]])

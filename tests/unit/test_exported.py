@@ -153,7 +153,7 @@ def test_bfloat16_is_rougher_and_leaves_nothing_rough_behind(compact: Bundle, le
 def test_graphs_are_exported_once_for_each_model(compact: Bundle, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("MBDCNN_CACHE", str(tmp_path / "cache"))
     first = graphs.cached_graphs(compact)
-    assert sorted(file.stem for file in first.iterdir()) == sorted(graphs.GRAPHS)
+    assert sorted(file.stem for file in first.glob("*.onnx")) == sorted(graphs.GRAPHS)
     other = write(tmp_path / "other", compact.config, random_model(compact.config, negative=True))
     assert graphs.cached_graphs(other) != first
     monkeypatch.setattr(export, "write_graphs", lambda bundle, folder: pytest.fail("exported again"))
@@ -216,13 +216,30 @@ def test_what_cannot_be_used_is_said_in_one_line(compact: Bundle, tmp_path: Path
         load_core(compact, "onnx", "cpu")
 
 
-@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
-def test_a_damaged_graph_is_named(compact: Bundle, tmp_path: Path, monkeypatch, runtime) -> None:
+def test_a_graph_that_was_changed_is_made_again(compact: Bundle, tmp_path: Path, monkeypatch) -> None:
+    """One that was cut off, and one put there to predict what somebody else wants."""
     monkeypatch.setenv("MBDCNN_CACHE", str(tmp_path))
     folder = graphs.cached_graphs(compact)
-    graph = folder / "guide.onnx"
-    graph.write_bytes(graph.read_bytes()[:1000])
-    with pytest.raises(UserError, match=rf"{folder}: cannot be loaded .*; remove it"):
+    right = {file.name: file.read_bytes() for file in folder.iterdir()}
+    for changed in (right["guide.onnx"][:1000], right["coarse.onnx"]):
+        (folder / "guide.onnx").write_bytes(changed)
+        load_core(compact, "onnx", "cpu")
+        assert (folder / "guide.onnx").read_bytes() == right["guide.onnx"]
+    for content in ("", "[]", "[" * 100_000):
+        (folder / graphs.CHECKSUMS).write_text(content)
+        assert graphs.cached_graphs(compact) == folder
+        assert {file.name: file.read_bytes() for file in folder.iterdir()} == right
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+def test_a_graph_that_cannot_be_loaded_is_named(compact: Bundle, tmp_path: Path, monkeypatch, runtime) -> None:
+    def write_noise(bundle: Bundle, folder: Path) -> None:
+        for name in graphs.GRAPHS:
+            (folder / f"{name}.onnx").write_bytes(b"noise" * 100)
+
+    monkeypatch.setenv("MBDCNN_CACHE", str(tmp_path))
+    monkeypatch.setattr(export, "write_graphs", write_noise)
+    with pytest.raises(UserError, match=r"cannot be loaded .*; remove it"):
         load_core(compact, runtime, "cpu")
 
 

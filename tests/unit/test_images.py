@@ -142,7 +142,7 @@ def test_damage_is_told_in_one_line_that_names_the_file(tmp_path: Path, content:
 def test_missing_files_and_folders(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         decode(tmp_path / "nothing.jpg")
-    with pytest.raises(UserError, match="cannot be decoded"):
+    with pytest.raises(UserError, match="a folder, pipe or device"):
         decode(tmp_path)
 
 

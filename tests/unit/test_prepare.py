@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+import mbdcnn.data.prepare as prepare_module
 from mbdcnn.artifacts import PreparedData, unpack
 from mbdcnn.config import Config, load_config
 from mbdcnn.data import read_raw
@@ -116,6 +118,30 @@ def test_the_result_does_not_depend_on_the_number_of_workers(raw: Path, data: Pr
     files = {name: digest for name, digest in alone.provenance.files.items() if name != "manifest.csv"}
     assert files == {name: data.provenance.files[name] for name in files}
     assert [row.pixels for row in alone.rows] == [row.pixels for row in data.rows]
+
+
+def test_of_large_pictures_one_is_worked_on_at_a_time(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a table of bombs would take a gigabyte for every core."""
+    now = most = 0
+
+    def counted(self: object, *arguments: object) -> Image.Image:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        time.sleep(0.01)
+        picture = write_picture(self, *arguments)
+        now -= 1
+        return picture
+
+    write_picture = prepare_module.Writer._write_picture
+    monkeypatch.setattr(prepare_module.Writer, "_write_picture", counted)
+    for large, expected in ((10**9, {2, 3, 4}), (0, {1})):
+        monkeypatch.setattr(prepare_module, "LARGE", large)
+        most = 0
+        prepare(raw, tmp_path / f"{large}", load_config(None, [*SETTINGS, "runtime.workers=4"]))
+        assert most in expected
 
 
 def test_progress_and_what_is_up_to_date(raw: Path, tmp_path: Path) -> None:

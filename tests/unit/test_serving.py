@@ -12,15 +12,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dicom_files import lesion, photograph
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
+from pydicom import uid
 from serving_clients import form, mask_of, picture
 from starlette.testclient import TestClient
 
 import mbdcnn
+from dicom_files import BORN, NAME, PATIENT, lesion, photograph, run_lengths, saved
 from mbdcnn.data.images import FORMATS
 from mbdcnn.inference.predictor import Prediction, Predictor
 from mbdcnn.serving.answers import NOTICE, Answer, encode_mask
@@ -167,6 +168,62 @@ def test_every_format_that_is_promised(client: TestClient, kind: str) -> None:
     stream = io.BytesIO()
     Image.new("RGB", (40, 30), (90, 60, 50)).save(stream, kind)
     assert ask(client, stream.getvalue())["width"] == 40
+
+
+LESION = lesion()
+DICOM = {
+    "uncompressed": photograph(LESION),
+    "run lengths": photograph(LESION, syntax=uid.RLELossless, frame=run_lengths(LESION)),
+    "JPEG 2000": photograph(LESION, "YBR_RCT", uid.JPEG2000Lossless, frame=saved(LESION, "JPEG2000", mct=1)),
+}
+
+
+@pytest.mark.parametrize("content", DICOM.values(), ids=DICOM)
+@pytest.mark.parametrize("way", ["form", "application/dicom", "application/octet-stream"])
+def test_a_dicom_photograph(client: TestClient, predictor: Predictor, content: bytes, way: str) -> None:
+    if way == "form":
+        response = client.post("/v1/predictions", files={"image": ("scan.dcm", content, "application/dicom")})
+    else:
+        response = client.post("/v1/predictions", content=content, headers={"Content-Type": way})
+    assert response.status_code == 200, response.text
+    expected = predictor.predict(LESION)
+    known = expected.to_dict()
+    answer = response.json()
+    assert {name: answer[name] for name in known} == known
+    assert mask_of(answer["mask"]).tolist() == expected.mask.tolist()
+    for private in (NAME, *NAME.split("^"), PATIENT, BORN, "Arzt", "A99"):
+        assert private not in response.text
+        assert private not in str(response.headers)
+
+
+@pytest.mark.parametrize(
+    ("content", "saying"),
+    [
+        (photograph(LESION, NumberOfFrames=2), "several frames"),
+        (photograph(LESION, kind=uid.CTImageStorage), "photograph"),
+        (photograph(LESION)[:-500], "DICOM file"),
+        (photograph(LESION, syntax=uid.JPEGLSLossless, frame=b"x" * 40), "DICOM file"),
+    ],
+    ids=["frames", "another kind", "truncated", "another syntax"],
+)
+def test_a_dicom_file_that_is_not_read(client: TestClient, content: bytes, saying: str) -> None:
+    response = client.post("/v1/predictions", content=content, headers={"Content-Type": "application/dicom"})
+    assert response.status_code == 422
+    assert response.json().keys() == {"error"}
+    assert saying in response.json()["error"]
+    assert "\n" not in response.json()["error"]
+    for private in (*NAME.split("^"), PATIENT, BORN):
+        assert private not in response.text
+
+
+def test_a_dicom_file_where_the_extra_is_missing(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mbdcnn.data
+
+    monkeypatch.setitem(sys.modules, "mbdcnn.data.dicom", None)
+    monkeypatch.delattr(mbdcnn.data, "dicom", raising=False)
+    response = client.post("/v1/predictions", content=DICOM["uncompressed"])
+    assert response.status_code == 422
+    assert "mbdcnn[dicom]" in response.json()["error"]
 
 
 def test_other_addresses(client: TestClient) -> None:

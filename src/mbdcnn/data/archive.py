@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from mbdcnn.config import parse
 from mbdcnn.data.fetch import RefusedError, fetch, length, plain, read_json
 from mbdcnn.data.images import PICTURE_SUFFIXES
+from mbdcnn.disk import faults_told, make_folder, replacing
 from mbdcnn.errors import UserError
 from mbdcnn.progress import Progress, silent
 
@@ -82,7 +83,7 @@ def download_extra(ids: Path, folder: Path, *, api: str = API_URL, progress: Pro
         UserError: the file is not a list of ids, the archive does not answer, the disk is full, nothing is left.
     """
     given = read_ids(ids)
-    (folder / "images").mkdir(parents=True, exist_ok=True)
+    make_folder(folder / "images")
     labels: dict[Path, str] = {}
     left_out: dict[str, str] = {}
     for image_id, (file, outcome) in zip(given, _pictures(given, folder / "images", api), strict=True):
@@ -112,6 +113,8 @@ def read_ids(file: Path) -> dict[str, Clinical]:
         rows = list(csv.reader(file.read_text(encoding="utf-8-sig").splitlines()))
     except UnicodeDecodeError:
         raise UserError(f"{file}: not a text file in UTF-8") from None
+    except csv.Error as error:
+        raise UserError(f"{file}: not CSV: {error}") from None
     header = [name.strip().casefold() for name in rows[0]] if rows else []
     header = header if "isic_id" in header else []
     ids: dict[str, Clinical] = {}
@@ -198,7 +201,5 @@ def _picture(picture: _Picture | None, said: Clinical, folder: Path) -> tuple[Pa
 
 
 def _write(file: Path, header: Sequence[str], rows: Any) -> None:
-    part = file.with_name(f"{file.name}.part")
-    with part.open("w", newline="") as stream:
+    with faults_told(file, kept=True), replacing(file) as part, part.open("w", newline="") as stream:
         csv.writer(stream).writerows([header, *rows])
-    part.replace(file)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 
-import kornia.enhance
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -130,10 +129,8 @@ class Augmenter:
             mean = images.mean(dim=(1, 2, 3), keepdim=True)
             images = mean + (images - mean) * around(1.0, settings.contrast)[:, None, None, None]
         images = images.clamp(0, 1)
-        if settings.saturation:
-            images = kornia.enhance.adjust_saturation(images, around(1.0, settings.saturation))
-        if settings.hue:
-            images = kornia.enhance.adjust_hue(images, around(0.0, settings.hue) * 2 * math.pi)
+        if settings.saturation or settings.hue:
+            images = change_tones(images, around(1.0, settings.saturation), around(0.0, settings.hue))
         return images
 
 
@@ -149,6 +146,22 @@ def sample(
     grid = F.affine_grid(maps[:, :2].to(pictures), shape, align_corners=False)
     read = F.grid_sample(pictures, grid, mode=mode, padding_mode="zeros", align_corners=False)
     return F.avg_pool2d(read, finer) if finer > 1 else read
+
+
+def change_tones(images: Images, saturation: Float[Tensor, " b"], turn: Float[Tensor, " b"]) -> Images:
+    """Multiply each picture's saturation and turn its hue by a fraction of the circle, both as in HSV."""
+    red, green, blue = images.unbind(1)
+    value = images.amax(1)
+    range_ = value - images.amin(1)
+    divisor = range_.clamp(min=1e-8)
+    # In sixths of the circle, from red.
+    green_or_blue = torch.where(value == green, (blue - red) / divisor + 2, (red - green) / divisor + 4)
+    hue = torch.where(value == red, (green - blue) / divisor, green_or_blue)
+    vivid = torch.minimum(range_ * saturation[:, None, None], value)
+    centres = torch.tensor([0.0, 2.0, 4.0]).to(images).view(1, 3, 1, 1)
+    # 3 at a channel's own hue, 0 opposite: largest from 2 on, smallest up to 1.
+    near = (hue[:, None] + 6 * turn[:, None, None, None] - centres).remainder(6).sub_(3).abs_()
+    return value[:, None] - vivid[:, None] * (2 - near).clamp_(0, 1)
 
 
 def _uniform(count: int, spread: float) -> Float[Tensor, " b"]:

@@ -13,6 +13,8 @@ import numpy.typing as npt
 from PIL import Image, JpegImagePlugin
 from pydicom import uid
 
+from mbdcnn.data.images import load
+
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 """h w for one sample a pixel, else h w 3."""
 
@@ -127,8 +129,8 @@ def _coded(layout: Layout, frame: bytes) -> Pixels:
             raise DicomError("a damaged DICOM file: header and pixels give different sizes; export it again")
         if isinstance(picture, JpegImagePlugin.JpegImageFile) and _means_rgb(layout, picture):
             picture.draft("YCbCr", None)  # which is how they are stored: nothing is converted
-        picture.load()
-    except OSError:
+        load(picture)
+    except (OSError, ValueError):
         raise DicomError(f"a DICOM file whose {layout.syntax.name} pixels are damaged or of an unusual kind") from None
     if picture.mode not in ({"RGB", "YCbCr"} if layout.samples == 3 else {"L", "I;16"}):
         raise DicomError("a damaged DICOM file: header and pixels give different colours; export it again")

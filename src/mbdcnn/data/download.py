@@ -8,6 +8,7 @@ from pathlib import Path
 from mbdcnn.data.fetch import check_space, content_length, fetch, length, md5_of
 from mbdcnn.data.isic2017 import SPLIT_NAMES
 from mbdcnn.data.unpack import unpack
+from mbdcnn.disk import make_folder
 from mbdcnn.errors import UserError
 from mbdcnn.progress import Progress, silent
 
@@ -48,7 +49,7 @@ def download_isic2017(
     Raises:
         UserError: a file cannot be had or is another than the official one, or the disk is full.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     names = [name for split in splits for name in CHECKSUMS if name.startswith(SPLIT_NAMES[split])]
     missing = [name for name in names if not _is_done(folder / name)]
     wanted = [name for name in missing if not (folder / name).exists()]

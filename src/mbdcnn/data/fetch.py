@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import http.client
 import json
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import mbdcnn
+from mbdcnn.disk import faults_told
 from mbdcnn.errors import UserError
 from mbdcnn.progress import Progress, silent
 
@@ -131,17 +131,6 @@ def check_space(folder: Path, needed: int) -> None:
         raise UserError(f"{folder}: {needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB free; make room")
 
 
-@contextmanager
-def disk_full_told(file: Path) -> Iterator[None]:
-    """Turn the error of a full disk into a UserError."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-            raise
-        raise UserError(f"{file}: the disk is full; make room and run again, what came so far is kept") from None
-
-
 def md5_of(file: Path) -> str:
     """MD5 of a file's content."""
     with file.open("rb") as stream:
@@ -181,7 +170,7 @@ def _receive(response: http.client.HTTPResponse, part: Path, have: int, progress
         raise _FaultError("the server sent another part than asked for")
     told = response.headers.get("Content-Length")
     total = None if told is None else have + int(told)
-    with disk_full_told(part):
+    with faults_told(part, kept=True):
         check_space(part.parent, (total or 0) - have)
         with part.open("ab" if have else "wb") as stream:
             while chunk := response.read(CHUNK):

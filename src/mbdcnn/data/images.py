@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageChops, UnidentifiedImageError
+from PIL import Image, ImageChops, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from mbdcnn.errors import UserError
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 
-FORMATS = ("JPEG", "JPEG2000", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
-"""What Pillow is let try. Others it knows are no pictures of skin, and EPS would run another program."""
+FORMATS = ("JPEG", "JPEG2000", "PNG", "BMP", "TIFF", "WEBP", "GIF")
+"""What Pillow is let try. Others it knows are no pictures of skin, EPS would run another program, and PPM is decoded
+pixel by pixel in Python, which takes minutes for a few megabytes."""
 
 PIXEL_LIMIT = 200_000_000
 """Larger pictures are refused: the largest of the ISIC archive has 30 million pixels, and a few kilobytes can claim
 to hold billions."""
+
+SIDE_LIMIT = 65_535
+"""What JPEG and DICOM can hold. A picture of one row and a hundred million columns would take gigabytes to resample."""
+
+SCAN_LIMIT = 100
+"""Times a JPEG may go over its pixels: encoders write 1 to 20, and a small file can ask for a hundred thousand."""
+
+TILE_LIMIT = 1 << 24
+"""Pixels of a TIFF's tile beyond those of the picture: a tile is decoded whole, whatever part of it is used."""
+
+STRIP = 1 << 22
+"""Pixels that are converted at a time, where what lies between takes several times the memory of the result."""
 
 # Pillow warns from here on; `_open` refuses. Its own default would already warn at 89 million.
 Image.MAX_IMAGE_PIXELS = PIXEL_LIMIT
@@ -43,7 +57,7 @@ Source = str | Path | bytes
 
 
 class TooManyPixelsError(UserError):
-    """A picture has more than `PIXEL_LIMIT` pixels."""
+    """A picture has more than `PIXEL_LIMIT` pixels, or a side of more than `SIDE_LIMIT`."""
 
 
 def decode(source: Source, at_least: int | None = None) -> Image.Image:
@@ -58,7 +72,7 @@ def decode(source: Source, at_least: int | None = None) -> Image.Image:
             falls below this.
 
     Raises:
-        UserError: it is missing, empty, truncated, no picture, or larger than `PIXEL_LIMIT`.
+        UserError: it is missing, empty, truncated, no picture, or too large.
     """
     name = _name(source)
     try:
@@ -103,7 +117,7 @@ def mask_image(source: Source) -> Image.Image:
     name = _name(source)
     try:
         with _open(source) as picture:
-            picture.load()
+            load(picture)
             return _upright(_to_mask(picture), _orientation(picture))
     except UserError:
         raise
@@ -133,8 +147,39 @@ def picture_size(source: Source) -> tuple[int, int]:
         raise _unreadable(name, error) from None
 
 
-def _decoded(picture: Image.Image) -> Image.Image:
+def load(picture: Image.Image) -> None:
+    """Decode the pixels of an opened picture, unless it asks for far more work than its size does.
+
+    Raises:
+        ValueError: it does.
+    """
+    pixels = picture.width * picture.height
+    if isinstance(picture, JpegImagePlugin.JpegImageFile) and _scans(picture) > SCAN_LIMIT:
+        raise ValueError(f"a JPEG of more than {SCAN_LIMIT} scans")
+    if isinstance(picture, TiffImagePlugin.TiffImageFile) and _tile(picture) > pixels + TILE_LIMIT:
+        raise ValueError("a TIFF of tiles far larger than the picture")
     picture.load()
+
+
+def _scans(picture: JpegImagePlugin.JpegImageFile) -> int:
+    """Count the markers that begin a scan, before decoding has begun; in coded pixels they cannot stand."""
+    stream = picture.fp
+    if stream is None:
+        return 0
+    place = stream.tell()
+    stream.seek(0)
+    count = stream.read().count(b"\xff\xda")
+    stream.seek(place)
+    return count
+
+
+def _tile(picture: TiffImagePlugin.TiffImageFile) -> int:
+    tags = picture.tag_v2
+    return int(tags.get(TiffImagePlugin.TILEWIDTH, 0)) * int(tags.get(TiffImagePlugin.TILELENGTH, 0))
+
+
+def _decoded(picture: Image.Image) -> Image.Image:
+    load(picture)
     return _upright(_to_rgb(picture), _orientation(picture))
 
 
@@ -145,7 +190,11 @@ def _name(source: Source) -> str:
 def _is_dicom(source: Source) -> bool:
     if isinstance(source, bytes):
         return source[128:132] == b"DICM"
-    with Path(source).open("rb") as stream:
+    path = Path(source)
+    # A pipe would be waited for without end, and a device read without end.
+    if path.exists() and not path.is_file():
+        raise UserError(f"{source}: a folder, pipe or device, no picture file")
+    with path.open("rb") as stream:
         return stream.read(132)[128:] == b"DICM"
 
 
@@ -164,7 +213,7 @@ def _open(source: Source) -> Image.Image:
         return photograph
     picture = Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
     width, height = picture.size
-    if width * height > PIXEL_LIMIT:
+    if width * height > PIXEL_LIMIT or max(width, height) > SIDE_LIMIT:
         picture.close()
         raise Image.DecompressionBombError
     return picture
@@ -174,9 +223,13 @@ def _unreadable(name: str, error: Exception) -> UserError:
     if isinstance(error, FileNotFoundError):
         return UserError(f"{name}: no such file")
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        return TooManyPixelsError(f"{name}: has more than {PIXEL_LIMIT // 1_000_000} million pixels; make it smaller")
+        limit = f"{PIXEL_LIMIT // 1_000_000} million pixels, or {SIDE_LIMIT} on a side"
+        return TooManyPixelsError(f"{name}: has more than {limit}; make it smaller")
     if isinstance(error, UnidentifiedImageError):
         return UserError(f"{name}: not a picture that can be read (JPEG, PNG, BMP, TIFF, WebP or DICOM)")
+    # Where the system gave it: no permission, a link in a circle, a name too long.
+    if isinstance(error, OSError) and error.filename is not None:
+        return UserError(f"{name}: {error.strerror}")
     reason = " ".join(str(error).split()) or type(error).__name__
     return UserError(f"{name}: cannot be decoded ({reason}); the file is damaged or of an unusual kind")
 
@@ -200,12 +253,29 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode == "F":
         raise ValueError("its pixels are floating-point numbers")
     if picture.mode in _SIXTEEN_BIT:
-        upper_byte = np.clip(np.asarray(picture).astype(np.int64) >> 8, 0, 255).astype(np.uint8)
-        return Image.fromarray(upper_byte).convert("RGB")
+        return _in_strips(picture, _upper_byte)
     if picture.has_transparency_data:
-        layer = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, (0, 0, 0, 255)), layer).convert("RGB")
+        return _in_strips(picture, _over_black)
     return picture.convert("RGB")
+
+
+def _in_strips(picture: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """Convert strip by strip to RGB."""
+    whole = Image.new("RGB", picture.size)
+    rows = max(1, STRIP // picture.width)
+    for top in range(0, picture.height, rows):
+        strip = picture.crop((0, top, picture.width, min(top + rows, picture.height)))
+        whole.paste(convert(strip), (0, top))
+    return whole
+
+
+def _upper_byte(strip: Image.Image) -> Image.Image:
+    return Image.fromarray((np.asarray(strip) >> 8).clip(0, 255).astype(np.uint8))
+
+
+def _over_black(strip: Image.Image) -> Image.Image:
+    layer = strip.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, (0, 0, 0, 255)), layer)
 
 
 def _to_mask(picture: Image.Image) -> Image.Image:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from zipfile import ZipFile
 
 from mbdcnn.data.images import PICTURE_SUFFIXES
 from mbdcnn.data.records import RawData, Record, class_index
@@ -12,6 +13,9 @@ from mbdcnn.errors import UserError
 
 CLASS_NAMES = {"0": "nevus", "1": "nevus", "2": "melanoma"}
 """Clinical diagnosis: common nevus, atypical nevus, melanoma."""
+
+SHEET_BYTES, SHEET_CELLS = 10_000_000, 1_000_000
+"""What a workbook may unpack to; PH2's has 300 kB and some thousand cells."""
 
 _COLUMNS = {"Common Nevus": "0", "Atypical Nevus": "1", "Melanoma": "2"}
 
@@ -63,7 +67,7 @@ def _plain(name: str) -> str:
 def _label_file(root: Path) -> Path:
     for suffix in (".txt", ".xlsx"):
         for file in sorted(root.iterdir()):
-            if file.suffix.lower() == suffix and _plain(file.stem) == "ph2 dataset":
+            if file.suffix.lower() == suffix and _plain(file.stem) == "ph2 dataset" and file.is_file():
                 return file
     raise UserError(f"{root}: neither PH2_dataset.txt nor PH2_dataset.xlsx; the diagnoses are read from one of them")
 
@@ -120,8 +124,13 @@ def _sheet_rows(file: Path) -> Iterator[list[str]]:
     except ImportError:
         raise UserError(f"{file}: reading it needs openpyxl; pip install mbdcnn[train]") from None
     try:
-        sheet = openpyxl.load_workbook(file, data_only=True).worksheets[0]
+        with ZipFile(file) as parts:
+            large = sum(part.file_size for part in parts.infolist()) > SHEET_BYTES
+        sheet = None if large else openpyxl.load_workbook(file, data_only=True).worksheets[0]
     except Exception as error:  # openpyxl fails in many ways on what is no workbook
         raise UserError(f"{file}: not an Excel workbook ({type(error).__name__})") from None
+    # A cell far out makes a table of billions, all but one of them empty.
+    if sheet is None or sheet.max_row * sheet.max_column > SHEET_CELLS:
+        raise UserError(f"{file}: far larger than PH2's; use the file that comes with it")
     for row in sheet.iter_rows(values_only=True):
         yield ["" if cell is None else str(cell).strip() for cell in row]

@@ -8,7 +8,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -26,6 +26,9 @@ from mbdcnn.data.records import RawData, Record, join
 from mbdcnn.errors import UserError
 from mbdcnn.manifest import SPLITS, Row, write_manifest
 from mbdcnn.provenance import fingerprint
+
+LARGE = 50_000_000
+"""Pixels; of larger pictures, which take up to two gigabytes each, one is worked on at a time."""
 
 Progress = Callable[[int, int], None]
 """Called with how many pictures are done, and of how many."""
@@ -158,6 +161,7 @@ class Writer:
         side, training_side = data.image_size, data.segmentation_size
         self.folder = folder
         self.streams = ExitStack()
+        self.alone = Lock()
         patches = sum(len(plan.boxes) for plan in plans)
         training = sum(plan.training_row is not None for plan in plans)
         evaluation = sum(plan.evaluation_row is not None for plan in plans)
@@ -186,11 +190,12 @@ class Writer:
         Raises:
             UserError: one of them cannot be decoded.
         """
-        picture = self._write_picture(plan)
-        empty = plan.record.mask is not None and self._write_mask(plan, plan.record.mask)
-        digest = hashlib.sha256(f"{picture.width}x{picture.height}".encode())
-        digest.update(picture.tobytes())
-        return Finished(digest.hexdigest(), empty)
+        with self.alone if plan.width * plan.height > LARGE else nullcontext():
+            picture = self._write_picture(plan)
+            empty = plan.record.mask is not None and self._write_mask(plan, plan.record.mask)
+            digest = hashlib.sha256(f"{picture.width}x{picture.height}".encode())
+            digest.update(picture.tobytes())
+            return Finished(digest.hexdigest(), empty)
 
     def _write_picture(self, plan: Plan) -> Image.Image:
         picture = decode(plan.record.image)
@@ -263,7 +268,11 @@ def _fingerprint(raw: RawData) -> str:
 
 
 def _stat(file: Path) -> tuple[int, int]:
-    status = file.stat()
+    try:
+        status = file.stat()
+    # A link to nothing, or in a circle, stands in a folder like a picture.
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}") from None
     return status.st_size, status.st_mtime_ns
 
 

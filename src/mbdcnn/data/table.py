@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from mbdcnn.errors import UserError
 
 SPLITS = {"train": "train", "training": "train", "validation": "validation", "val": "validation",
           "valid": "validation", "test": "test"}  # fmt: skip
+
+FOLDERS = 50
+"""At most so many go into an id; what they do not tell apart is told to be there twice."""
 
 _COLUMNS = ("id", "image", "mask", "label", "split", "patient")
 _REQUIRED = ("image", "split")
@@ -108,11 +112,12 @@ def _record(line: _Line, image_id: str, folder: Path, classes: tuple[str, ...]) 
 
 
 def _existing(folder: Path, name: str, where: str) -> Path:
-    path = folder / Path(name).expanduser()
+    path = folder / os.path.expanduser(name)
     # A table made on Windows has backslashes.
     unix = folder / name.replace("\\", "/")
     for candidate in (path, unix):
-        if candidate.is_file():
+        # Not Path's own, which raises an error where a name is too long.
+        if os.path.isfile(candidate):
             return candidate
     raise UserError(f"{where}: {path}: no such file (paths are relative to the table's folder)")
 
@@ -121,9 +126,11 @@ def _ids(rows: list[Mapping[str, str]]) -> list[str]:
     """Take the id column, else the file's name, led by as many folder names as tell equal ones apart."""
     paths = [Path(row["image"].replace("\\", "/")) for row in rows]
     depths = [1] * len(rows)
-    for _ in range(max(len(path.parts) for path in paths)):
+    for _ in range(min(FOLDERS, max(len(path.parts) for path in paths))):
         ids = [row.get("id") or _joined(path, depth) for row, path, depth in zip(rows, paths, depths, strict=True)]
         count = Counter(name.casefold() for name in ids)
+        if len(count) == len(ids):
+            break
         depths = [depth + (count[name.casefold()] > 1) for name, depth in zip(ids, depths, strict=True)]
     return ids
 

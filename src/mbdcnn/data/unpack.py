@@ -9,7 +9,8 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from mbdcnn.artifacts import draft_path
-from mbdcnn.data.fetch import check_space, disk_full_told, length
+from mbdcnn.data.fetch import check_space, length
+from mbdcnn.disk import faults_told, make_folder
 from mbdcnn.errors import UserError
 from mbdcnn.progress import Progress, silent
 
@@ -38,7 +39,7 @@ def unpack(archive: Path, folder: Path, progress: Progress = silent) -> None:
             entries = _checked(content, archive, folder.name)
             left = {path: entry for path, entry in entries.items() if length(draft / path) != entry.file_size}
             check_space(folder.parent, sum(entry.file_size for entry in left.values()))
-            draft.mkdir(exist_ok=True)
+            make_folder(draft)
             for done, (path, entry) in enumerate(entries.items(), 1):
                 if path in left or not (draft / path).exists():
                     _extract(content, entry, draft / path)
@@ -74,15 +75,18 @@ def _safe_path(entry: zipfile.ZipInfo, archive: Path) -> PurePosixPath:
         raise UserError(f"{archive}: {entry.filename} is a link or device; not unpacked")
     if not path.parts or path.is_absolute() or ".." in path.parts or set(entry.filename) & set("\\:\0"):
         raise UserError(f"{archive}: {entry.filename!r} would lie outside the folder; not unpacked")
+    # Other ways fail by errors of their own, and no program packs pictures so.
+    if entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+        raise UserError(f"{archive}: {entry.filename} is packed in a way that is not read; not unpacked")
     if entry.flag_bits & 1:
         raise UserError(f"{archive}: {entry.filename} is encrypted; not unpacked")
     return path
 
 
 def _extract(content: zipfile.ZipFile, entry: zipfile.ZipInfo, file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(file.parent)
     part = file.with_name(f"{file.name}.part")
     # Reading stops at the size the entry names, which was counted above, and checks its CRC.
-    with disk_full_told(part), content.open(entry) as source, part.open("wb") as target:
+    with faults_told(part, kept=True), content.open(entry) as source, part.open("wb") as target:
         shutil.copyfileobj(source, target, 1 << 20)
     part.replace(file)

@@ -113,8 +113,10 @@ def evaluate(
     scored = model(bundle)
     other = None
     if compare_with is not None:
-        is_bundle = subject.is_bundle(compare_with)
-        other = model(Bundle.open(compare_with)) if is_bundle else subject.of_files(compare_with, data, rows)
+        if subject.is_bundle(compare_with):
+            other = model(Bundle.open(compare_with, verify=True))
+        else:
+            other = subject.of_files(compare_with, data, rows)
     samples = bundle.config.evaluation.bootstrap_samples if bootstrap_samples is None else bootstrap_samples
     return _report(_Work(scored, data, split, samples, bundle.config.seed, other, stress), out, overwrite, progress)
 

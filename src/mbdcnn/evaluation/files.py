@@ -18,6 +18,7 @@ from mbdcnn.calibration import OperatingPoint
 from mbdcnn.data.images import PICTURE_SUFFIXES, decode, decode_mask
 from mbdcnn.errors import UserError
 from mbdcnn.evaluation.results import Result
+from mbdcnn.inference.tables import FORMULAS
 from mbdcnn.manifest import Row
 from mbdcnn.provenance import file_digest
 
@@ -170,7 +171,10 @@ def _probabilities(cells: Sequence[str | None], where: str, classes: Sequence[st
 def _header(text: str) -> list[tuple[str, str]]:
     """Pair each column's plain name with the name as written."""
     # The first line alone, which no stray quotation mark further down can spoil.
-    written = next(csv.reader(text.splitlines()[:1]), [])
+    try:
+        written = next(csv.reader(text.splitlines()[:1]), [])
+    except csv.Error:
+        written = []  # the name of no column is so long
     return [(_plain(name), name) for name in written]
 
 
@@ -179,8 +183,11 @@ def _plain(name: str) -> str:
 
 
 def _image_id(cell: str) -> str:
-    path = Path(cell.strip().replace("\\", "/"))
-    return path.stem if path.suffix.lower() in PICTURE_SUFFIXES else cell.strip()
+    name = cell.strip()
+    if name.startswith("'") and name[1:].startswith(FORMULAS):
+        name = name[1:]
+    path = Path(name.replace("\\", "/"))
+    return path.stem if path.suffix.lower() in PICTURE_SUFFIXES else name
 
 
 def _text(file: Path) -> str:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mbdcnn.inference.tables import as_cell
 from mbdcnn.metrics import MaskMetrics, official
 
 OFFICIAL = ("jaccard", "dice", "sensitivity", "specificity")
@@ -75,7 +76,7 @@ def _csv_row(score: ImageScore, classes: Sequence[str]) -> dict[str, str | int |
         **_mask_cells("coarse", score.coarse),
         **_mask_cells("enhanced", score.enhanced),
     }
-    return {name: "" if value is None or value != value else value for name, value in row.items()}
+    return {name: "" if value is None or value != value else as_cell(value) for name, value in row.items()}
 
 
 def _by_class(name: str, values: Sequence[float] | None, classes: Sequence[str]) -> dict[str, float | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TypeAlias
 
 from mbdcnn.artifacts import Bundle, Run
@@ -23,15 +24,22 @@ def training_curves(bundle: Bundle) -> Curves:
         run = _run(bundle, stage)
         if run is None:
             continue
-        with (run.path / "metrics.csv").open(newline="") as stream:
-            rows = list(csv.DictReader(stream))
-        for column, title in CHARTS.items():
-            points: list[tuple[int | float, float]] = [
-                (int(row["step"]), float(row[column])) for row in rows if row.get(column)
-            ]
-            if points:
-                charts[title][name] = points
+        for title, points in _points(run.path / "metrics.csv").items():
+            charts[title][name] = points
     return {title: curves for title, curves in charts.items() if curves}
+
+
+def _points(table: Path) -> dict[str, list[tuple[int | float, float]]]:
+    try:
+        with table.open(newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        curves: dict[str, list[tuple[int | float, float]]] = {
+            title: [(int(row["step"]), float(row[column])) for row in rows if row.get(column)]
+            for column, title in CHARTS.items()
+        }
+    except (csv.Error, LookupError, TypeError, ValueError):
+        raise UserError(f"{table}: damaged; move the runs away from the bundle, or train again") from None
+    return {title: points for title, points in curves.items() if points}
 
 
 def _run(bundle: Bundle, stage: str) -> Run | None:

@@ -121,7 +121,7 @@ def identify(state: State) -> Source:
     if "cam_conv.0.weight" in state:
         return Source("authors' enhanced-SN", "enhanced", "xception65", AUTHORS_DEEPLAB)
     if "backbone.conv1.weight" in state:
-        lesion = "cls_conv.weight" in state and len(state["cls_conv.weight"]) == 2
+        lesion = "cls_conv.weight" in state and state["cls_conv.weight"].shape[:1] == (2,)
         name = "authors' coarse-SN" if lesion else "DeepLabV3+ Xception-65"
         return Source(name, "coarse", "xception65", AUTHORS_DEEPLAB)
     if "block11.rep.1.conv1.weight" in state:
@@ -169,8 +169,8 @@ def _needless_biases(own: State, fitting: State) -> Iterable[str]:
             yield name
 
 
-def shape_of(tensor: Tensor) -> str:
-    return "x".join(str(side) for side in tensor.shape) or "a scalar"
+def sides(shape: torch.Size) -> str:
+    return "x".join(map(str, shape)) or "a scalar"
 
 
 def _own(state: State) -> Source:
@@ -198,7 +198,7 @@ def _translate(source: Source, state: State, own: State) -> tuple[dict[str, Tens
         if target not in own:
             dropped[name] = "no place in this network"
         elif _layer(target) in unfit_layers:
-            dropped[name] = f"{shape_of(state[name])} in a layer of another size"
+            dropped[name] = f"{sides(state[name].shape)} in a layer of another size"
         else:
             fitting[target] = tensors[name]
     return fitting, dropped
@@ -208,7 +208,7 @@ def _require_trunk(unfit: Iterable[str], targets: Mapping[str, str], state: Stat
     for name in unfit:
         if targets[name].startswith("encoder."):
             raise UserError(
-                f"{name} is {shape_of(state[name])}, the network's {shape_of(own[targets[name]])}; "
+                f"{name} is {sides(state[name].shape)}, the network's {sides(own[targets[name]].shape)}; "
                 "give the network the checkpoint's width"
             )
 
@@ -223,14 +223,22 @@ def _adapted(target: str, tensor: Tensor, source: Source, own: State) -> Tensor:
     if target.endswith("pointwise.weight") and tensor.ndim == 2:
         return tensor[:, :, None, None]
     stem = target in {"encoder.stem.0.0.weight", "encoder.features.0.0.weight"}
-    if stem and tensor.shape[1] == 3 and own[target].shape[1] == 4:
-        return torch.cat([tensor, tensor.mean(1, keepdim=True)], dim=1)
-    if stem and tensor.shape[1] == 4 and own[target].shape[1] == 3:
-        return tensor[:, :3]
-    if source.rules is MOBILENET and target == "pyramid.projection.0.weight":
+    # Only what then fits: a file of a few bytes may hold a tensor that repeats one number a billion times.
+    if stem and target in own and _with_channels(tensor.shape, 3) == _with_channels(own[target].shape, 3):
+        given, wanted = tensor.shape[1], own[target].shape[1]
+        if (given, wanted) == (3, 4):
+            return torch.cat([tensor, tensor.mean(1, keepdim=True)], dim=1)
+        if (given, wanted) == (4, 3):
+            return tensor[:, :3]
+    pooled = source.rules is MOBILENET and target == "pyramid.projection.0.weight"
+    if pooled and target in own and tensor.shape == own[target].shape:
         # These files concatenate image pooling first, our pyramid last.
         return tensor.roll(-(tensor.shape[1] // 2), dims=1)
     return tensor
+
+
+def _with_channels(shape: torch.Size, channels: int) -> tuple[int, ...]:
+    return (*shape[:1], channels, *shape[2:])
 
 
 def _layer(name: str) -> str:

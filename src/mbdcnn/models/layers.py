@@ -33,14 +33,41 @@ class Normalize(nn.Module):
 
     def __init__(self, mean: float, std: float) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(mean), persistent=False)
-        self.register_buffer("std", torch.tensor(std), persistent=False)
+        # On the CPU even where networks are built without memory: weight files do not hold them.
+        self.register_buffer("mean", torch.tensor(mean, device="cpu"), persistent=False)
+        self.register_buffer("std", torch.tensor(std, device="cpu"), persistent=False)
 
     def forward(self, images: Images) -> Images:
         height, width = images.shape[2:]
         if height % OUTPUT_STRIDE or width % OUTPUT_STRIDE:
             raise UserError(f"images of {height}x{width} pixels: both sides must be multiples of {OUTPUT_STRIDE}")
         return (images - self.mean) / self.std
+
+
+class DepthwiseConv(nn.Conv2d):
+    """Filter each channel by itself, 3x3, keeping the size but for the stride."""
+
+    def __init__(self, channels: int, *, stride: int = 1, dilation: int = 1) -> None:
+        super().__init__(channels, channels, 3, stride, dilation, dilation, channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and self.dilation == (2, 2) and self.stride == (1, 1) and x.device.type == "cpu":
+            return self._by_quarters(x)
+        return super().forward(x)
+
+    def _by_quarters(self, x: Tensor) -> Tensor:
+        """Filter the four pictures of every other row and column without dilation.
+
+        The same sums. oneDNN's gradients take 50 ms by dilation and 10 ms so (960 channels, 16 x 12 x 12 pixels).
+        """
+        count, channels, height, width = x.shape
+        rows, columns = (height + 1) // 2, (width + 1) // 2
+        odd = height % 2 or width % 2
+        even = (F.pad(x, (0, width % 2, 0, height % 2)) if odd else x).permute(0, 2, 3, 1)
+        quarters = even.reshape(count, rows, 2, columns, 2, channels).permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
+        filtered = F.conv2d(quarters.permute(0, 3, 1, 2), self.weight, padding=1, groups=channels).permute(0, 2, 3, 1)
+        whole = filtered.reshape(count, 2, 2, rows, columns, channels).permute(0, 3, 1, 4, 2, 5)
+        return whole.reshape(even.shape).permute(0, 3, 1, 2)[..., :height, :width]
 
 
 class SeparableConv(nn.Module):
@@ -62,7 +89,7 @@ class SeparableConv(nn.Module):
         rectify: bool = False,
     ) -> None:
         super().__init__()
-        self.depthwise = nn.Conv2d(inputs, inputs, 3, stride, dilation, dilation, groups=inputs, bias=False)
+        self.depthwise = DepthwiseConv(inputs, stride=stride, dilation=dilation)
         self.depthwise_norm = nn.BatchNorm2d(inputs) if inner_norm else nn.Identity()
         self.pointwise = nn.Conv2d(inputs, outputs, 1, bias=False)
         self.norm = nn.BatchNorm2d(outputs)
@@ -91,4 +118,12 @@ def conv_norm_relu(
 
 def enlarge(x: Tensor, factor: int) -> Tensor:
     """Bilinear with aligned corners, as the published weights expect."""
-    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=True)
+    large = F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=True)
+    if large.requires_grad:
+        # A part of a joined gradient is strided in memory, and the enlargement's own then takes ten times longer.
+        large.register_hook(_channels_last)  # type: ignore[no-untyped-call]  # type: ignore[no-untyped-call]
+    return large
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)

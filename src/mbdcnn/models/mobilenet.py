@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from mbdcnn.models.layers import OUTPUT_STRIDE, EncoderFeatures
+from mbdcnn.models.layers import OUTPUT_STRIDE, DepthwiseConv, EncoderFeatures
 from mbdcnn.types import Features
 
 # Expansion, channels, blocks and stride of each stage.
@@ -27,10 +27,10 @@ class InvertedResidual(nn.Module):
     def __init__(self, inputs: int, outputs: int, expansion: int, stride: int, dilation: int) -> None:
         super().__init__()
         hidden = inputs * expansion
-        expand = [] if expansion == 1 else [_conv_norm_relu6(inputs, hidden, 1)]
+        expand = [] if expansion == 1 else [_norm_relu6(nn.Conv2d(inputs, hidden, 1, bias=False))]
         self.conv = nn.Sequential(
             *expand,
-            _conv_norm_relu6(hidden, hidden, 3, stride=stride, dilation=dilation, groups=hidden),
+            _norm_relu6(DepthwiseConv(hidden, stride=stride, dilation=dilation)),
             nn.Conv2d(hidden, outputs, 1, bias=False),
             nn.BatchNorm2d(outputs),
         )
@@ -67,7 +67,7 @@ class MobileNetV2Trunk(nn.Module):
         super().__init__()
         self.channels = divisible(LAST_CHANNELS * max(1.0, width))
         self.features = nn.Sequential(OrderedDict(_layers(4, width, depth)))
-        self.features.add_module("18", _conv_norm_relu6(divisible(320 * width), self.channels, 1))
+        self.features.add_module("18", _norm_relu6(nn.Conv2d(divisible(320 * width), self.channels, 1, bias=False)))
 
     def forward(self, x: Tensor) -> Features:
         features: Features = self.features(x)
@@ -80,7 +80,7 @@ def _layers(inputs: int, width: float, depth: int) -> Iterator[tuple[str, nn.Mod
     Where `depth` leaves blocks out, the others keep their number: a name means the same weights at any depth.
     """
     channels = divisible(32 * width)
-    yield "0", _conv_norm_relu6(inputs, channels, 3, stride=2)
+    yield "0", _norm_relu6(nn.Conv2d(inputs, channels, 3, 2, 1, bias=False))
     number, reached, dilation = 0, 2, 1
     for expansion, outputs, blocks, stride in STAGES:
         for block in range(blocks):
@@ -94,12 +94,6 @@ def _layers(inputs: int, width: float, depth: int) -> Iterator[tuple[str, nn.Mod
             channels, reached, dilation = divisible(outputs * width), reached * allowed, dilation * wanted // allowed
 
 
-def _conv_norm_relu6(
-    inputs: int, outputs: int, kernel: int, *, stride: int = 1, dilation: int = 1, groups: int = 1
-) -> nn.Sequential:
-    padding = dilation * (kernel - 1) // 2
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU6(inplace=True),
-    )
+def _norm_relu6(conv: nn.Conv2d) -> nn.Sequential:
+    # Not in place: ReLU6's gradient needs what it was given, so that would copy it first.
+    return nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels), nn.ReLU6())

@@ -5,9 +5,11 @@ Nothing is ever unpickled freely: safetensors, or torch files read with `weights
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_STORED, ZipFile
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,9 +17,11 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from mbdcnn.errors import UserError
-from mbdcnn.models.checkpoints import ImportReport, Network, import_state_dict, shape_of
+from mbdcnn.models.checkpoints import ImportReport, Network, import_state_dict, sides
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
+DEEPEST = 3
+"""Wrappers round one another; a file may even hold itself."""
 
 
 def save_weights(path: Path, network: nn.Module, metadata: Mapping[str, str] | None = None) -> None:
@@ -47,18 +51,24 @@ def copy_weights(source: Path, target: Path, *, half: bool = False) -> None:
 def load_weights(path: Path, network: nn.Module) -> dict[str, str]:
     """Fill every tensor of a network from a file that holds exactly those; return the file's metadata.
 
+    The network may have been built on the device `meta`, without memory: what a stranger's configuration asks for is
+    so taken only once the file has it.
+
     Raises:
-        UserError: no such file, not safetensors, or tensors missing, left over or of another shape.
+        UserError: no such file, not safetensors, or tensors missing, left over, of another shape or kind, or holding
+            what is no number.
     """
     state, metadata = _read_safetensors(Path(path))
-    mismatches = _mismatches(network.state_dict(), state)
-    if mismatches:
-        more = f" (and {len(mismatches) - 1} more)" if len(mismatches) > 1 else ""
-        raise UserError(
-            f"{path}: not the weights of this {type(network).__name__}: {mismatches[0]}{more}; "
-            "use the configuration they were trained with"
-        )
-    network.load_state_dict(state)
+    own = network.state_dict()
+    _check_match(path, network, {name: tensor.shape for name, tensor in state.items()})
+    for name, tensor in state.items():
+        if tensor.is_floating_point() != own[name].is_floating_point() or not tensor.isfinite().all():
+            raise UserError(f"{path}: {name} does not hold the numbers of a trained network; get the file again")
+    built = not any(tensor.is_meta for tensor in own.values())
+    if not built:
+        # Copies, because what safetensors gives lies in the file.
+        state = {name: tensor.to(own[name].dtype, copy=True) for name, tensor in state.items()}
+    network.load_state_dict(state, assign=not built)
     return metadata
 
 
@@ -88,28 +98,44 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _mismatches(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
-    missing = [f"{name} is missing" for name in own if name not in state]
-    unknown = [f"{name} is unknown" for name in state if name not in own]
-    shapes = [
-        f"{name} is {shape_of(state[name])} instead of {shape_of(own[name])}"
+def _check_match(path: Path, network: nn.Module, shapes: Mapping[str, torch.Size]) -> None:
+    own = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    missing = [f"{name} is missing" for name in own if name not in shapes]
+    unknown = [f"{name} is unknown" for name in shapes if name not in own]
+    differing = [
+        f"{name} is {sides(shapes[name])} instead of {sides(own[name])}"
         for name in own
-        if name in state and state[name].shape != own[name].shape
+        if name in shapes and shapes[name] != own[name]
     ]
-    return missing + unknown + shapes
+    mismatches = missing + unknown + differing
+    if mismatches:
+        more = f" (and {len(mismatches) - 1} more)" if len(mismatches) > 1 else ""
+        raise UserError(
+            f"{path}: not the weights of this {type(network).__name__}: {mismatches[0]}{more}; "
+            "use the configuration they were trained with"
+        )
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a safetensors file."""
     _require_file(path)
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+            yield file
+    # What it is told to read that this version of torch does not have is a RuntimeError.
+    except (SafetensorError, OSError, RuntimeError) as error:
         raise UserError(f"{path}: not a complete safetensors file ({error}); get it again") from None
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
     _require_file(path)
+    _check_stored(path)
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # a damaged or hostile pickle may raise anything
@@ -117,14 +143,33 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
             f"{path}: not a torch file of plain tensors, and others are not opened because they can run code; "
             "save its state dict as safetensors"
         ) from None
-    while isinstance(content, dict) and (wrapper := next((key for key in WRAPPERS if key in content), None)):
-        content = content[wrapper]
+    for _ in range(DEEPEST):
+        wrapper = next((key for key in WRAPPERS if key in content), None) if isinstance(content, dict) else None
+        content = content if wrapper is None else content[wrapper]
     if not isinstance(content, dict) or not content:
         raise UserError(f"{path}: holds no named tensors; give a file with a state dict")
-    stranger = next((name for name, value in content.items() if not isinstance(value, Tensor)), None)
+    stranger = next((name for name, value in content.items() if not _is_named_tensor(name, value)), None)
     if stranger is not None:
-        raise UserError(f"{path}: '{stranger}' is no tensor; give a file with a state dict and nothing else")
+        raise UserError(f"{path}: '{stranger}' is no plain tensor; give a file with a state dict and nothing else")
     return content
+
+
+def _check_stored(path: Path) -> None:
+    """Refuse compressed entries, which torch reads and never writes: a few megabytes can become any number."""
+    try:
+        with ZipFile(path) as archive:
+            compressed = any(entry.compress_type != ZIP_STORED for entry in archive.infolist())
+    except Exception:  # older torch files are none, and what is damaged will be told
+        return
+    if compressed:
+        raise UserError(f"{path}: a compressed zip file and no torch file; give a file with a state dict")
+
+
+def _is_named_tensor(name: object, value: object) -> bool:
+    """Tell tensors whose values lie there as numbers from sparse, quantised and empty ones."""
+    if not isinstance(name, str) or not isinstance(value, Tensor):
+        return False
+    return value.layout == torch.strided and not value.is_quantized and value.device.type == "cpu"
 
 
 def _require_file(path: Path) -> None:

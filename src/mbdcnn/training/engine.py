@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import csv
 import logging
+import signal
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +17,24 @@ import lightning
 import numpy as np
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from mbdcnn.artifacts import Draft
 from mbdcnn.device import choose_device
+from mbdcnn.disk import replacing
 from mbdcnn.errors import UserError
 from mbdcnn.models.weights import save_weights
 from mbdcnn.processes import Processes
 from mbdcnn.progress import Progress
 from mbdcnn.training.curves import draw_curves
 from mbdcnn.training.group import Group
-from mbdcnn.training.task import REMEDY, Task
+from mbdcnn.training.task import REMEDY, NotFiniteError, Task
 
+NOT_FINITE = "not_finite.csv"
+"""File beside the checkpoints that names the pictures of a step whose loss was not finite."""
 PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -70,7 +78,7 @@ def fit(
         precision=PRECISIONS[task.settings.precision],
         max_steps=task.steps,
         max_epochs=-1,
-        callbacks=[table, *options, best, last],
+        callbacks=[OwnSignals(), table, *options, best, last],
         logger=TensorBoardLogger(draft.path, name="tensorboard", version=""),
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -79,15 +87,45 @@ def fit(
         use_distributed_sampler=False,
     )
     resumed = checkpoints / "last.ckpt"
-    with warnings.catch_warnings():
+    (checkpoints / NOT_FINITE).unlink(missing_ok=True)
+    with _told_once(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
+        # The step before was left out, its gradients being too large for half precision.
+        warnings.filterwarnings("ignore", r"Detected call of `lr_scheduler\.step\(\)` before")
         try:
             trainer.fit(task, *loaders, ckpt_path=resumed if resumed.is_file() else None, weights_only=True)
         except SystemExit:
             # What Lightning turns Ctrl-C into.
             raise KeyboardInterrupt from None
+        except NotFiniteError as error:
+            raise UserError(f"{error}{_kept_ids(error, checkpoints)}; {REMEDY}") from None
     if group.first:
         _write_weights(task, checkpoints, draft, best)
+
+
+@contextmanager
+def _told_once() -> Iterator[None]:
+    """Keep TensorBoard's thread from printing what a disk refused it: the writer raises it again where it is used."""
+    earlier = threading.excepthook
+
+    def hook(arguments: threading.ExceptHookArgs) -> None:
+        if not isinstance(arguments.exc_value, OSError):
+            earlier(arguments)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = earlier
+
+
+def _kept_ids(error: NotFiniteError, checkpoints: Path) -> str:
+    if not error.ids:
+        return ""
+    checkpoints.mkdir(exist_ok=True)
+    file = checkpoints / NOT_FINITE
+    write_table(file, [{"step": error.step, "id": name} for name in error.ids])
+    return f" (all in {file})"
 
 
 def _where(place: torch.device, processes: Processes) -> dict[str, Any]:
@@ -98,14 +136,14 @@ def _where(place: torch.device, processes: Processes) -> dict[str, Any]:
         "num_nodes": processes.nodes,
         "strategy": "ddp" if several else "auto",
         # One process in the script of a SLURM job is one process, whatever the job was given.
-        "plugins": [] if several else [LightningEnvironment()],
+        "plugins": [WholeCheckpoints(), *([] if several else [LightningEnvironment()])],
         "sync_batchnorm": several and place.type == "cuda",
     }
 
 
 def _early_stopping(task: Task) -> list[Callback]:
     patience = task.settings.early_stopping
-    return [EarlyStopping(task.score, mode="max", patience=patience)] if patience else []
+    return [RememberedStopping(task.score, mode="max", patience=patience)] if patience else []
 
 
 def _weight_averaging(task: Task) -> list[Callback]:
@@ -114,21 +152,77 @@ def _weight_averaging(task: Task) -> list[Callback]:
 
 
 def _write_weights(task: Task, checkpoints: Path, draft: Draft, best: ModelCheckpoint) -> None:
-    save_weights(draft.path / "last.safetensors", task.network)
-    state = torch.load(checkpoints / "best.ckpt", map_location="cpu", weights_only=True)
-    prefix = "network."
-    task.network.load_state_dict(
-        {key.removeprefix(prefix): value for key, value in state["state_dict"].items() if key.startswith(prefix)}
-    )
-    save_weights(draft.path / "best.safetensors", task.network)
+    prefix, steps = "network.", {}
+    for name in ("last", "best"):
+        # From the checkpoint, also the last: only there are weights always averaged, if that was asked for.
+        state = WholeCheckpoints().load_checkpoint(checkpoints / f"{name}.ckpt")
+        weights = state["state_dict"].items()
+        task.network.load_state_dict({key.removeprefix(prefix): value for key, value in weights})
+        save_weights(draft.path / f"{name}.safetensors", task.network)
+        steps[name] = state["global_step"]
     draw_curves(draft.path / "metrics.csv", draft.path / "curves.png")
     assert best.best_model_score is not None
     draft.facts |= {
         "score": task.score,
         "best": float(best.best_model_score),
-        "best_step": state["global_step"],
-        "steps": task.global_step,
+        "best_step": steps["best"],
+        "steps": steps["last"],
     }
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Write checkpoints beside their place and rename them; read only what holds plain values.
+
+    Lightning writes them into the system's temporary folder and moves them, which from disk to disk is a copy that a
+    kill leaves half done, and fails where that folder is small.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint."""
+        content = BytesIO()
+        torch.save(checkpoint, content)
+        path = Path(path)
+        path.parent.mkdir(exist_ok=True)
+        with replacing(path) as draft:
+            draft.write_bytes(content.getbuffer())
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        """Read a checkpoint of plain values.
+
+        Raises:
+            UserError: it is damaged, or holds more, which could run code.
+        """
+        try:
+            checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+        except Exception:  # a damaged or hostile pickle may raise anything
+            raise UserError(f"{path}: no checkpoint of plain values, or damaged; begin again with --restart") from None
+        return checkpoint
+
+
+class RememberedStopping(EarlyStopping):
+    """Stop a training again that was killed when it had stopped early and its weights were being written."""
+
+    def on_load_checkpoint(self, trainer: lightning.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Look whether it had."""
+        if checkpoint["callbacks"][self.state_key]["stopped_epoch"]:
+            trainer.should_stop = True
+
+
+class OwnSignals(Callback):
+    """Let SIGTERM do what the program wants of it.
+
+    Lightning's handler, put before the program's, first waits for the other processes, which may be waiting for this.
+    """
+
+    def __init__(self) -> None:
+        self.handler = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Put the handler back that was there before; Lightning's stays if there was none."""
+        if callable(self.handler) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self.handler)
 
 
 class MetricsTable(Callback):
@@ -154,10 +248,6 @@ class MetricsTable(Callback):
         if not logged:
             # After a checkpoint at the end of an epoch, Lightning comes here once more before it goes on.
             return
-        if not np.isfinite(logged["train_loss"]):
-            # On a GPU, where looking at every loss would hold up the next step.
-            first = self.rows[-1]["step"] if self.rows else 0
-            raise UserError(f"the loss is not finite between the steps {first} and {trainer.global_step}; {REMEDY}")
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         self.rows.append({"step": trainer.global_step, "learning_rate": rate} | dict(sorted(logged.items())))
         self.best = max(self.best, logged.get(self.score, -np.inf))
@@ -173,7 +263,7 @@ class MetricsTable(Callback):
         self.rows, self.best = state_dict["rows"], state_dict["best"]
 
 
-def write_table(path: Path, rows: Sequence[dict[str, float]]) -> None:
+def write_table(path: Path, rows: Sequence[Mapping[str, float | str]]) -> None:
     """Write rows of equal columns as CSV."""
     with path.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, fieldnames=list(rows[0]))

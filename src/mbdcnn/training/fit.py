@@ -40,7 +40,6 @@ from mbdcnn.training.engine import fit
 from mbdcnn.training.group import Group, join
 from mbdcnn.training.schedule import (
     classification_rows,
-    enough,
     segmentation_rows,
     total_steps,
     validation_steps,
@@ -52,6 +51,8 @@ from mbdcnn.training.task import Task
 Stage = Literal["coarse", "classifier", "enhanced"]
 MARK = Path("checkpoints", "identity")
 """File of an unfinished run that says what it is trained from."""
+LAST = Path("checkpoints", "last.ckpt")
+"""What it is resumed from."""
 VALIDATION_BATCH = 32
 Interrupted = Literal["refuse", "resume", "restart", "resume or restart"]
 
@@ -143,7 +144,9 @@ def _draft(
     with Run.writing(out, settings, inputs, keep=True) as draft:
         mark = draft.path / MARK
         mark.parent.mkdir(exist_ok=True)
-        mark.write_text(identity)
+        if not mark.is_file():
+            # Once only: emptied by a kill or a full disk, it would make the run one of other settings.
+            mark.write_text(identity)
         group.wait()
         yield draft
     # Only now: a training that could not be sealed, on a full disk, is resumed from these.
@@ -189,7 +192,7 @@ def _check_same_fold(run: Run, fold: Fold | None) -> None:
 
 def _prepare_draft(out: Path, identity: str, interrupted: Interrupted) -> None:
     draft = draft_path(out)
-    if not (draft / "checkpoints" / "last.ckpt").is_file():
+    if not (draft / LAST).is_file():
         # Stopped before anything was learnt.
         shutil.rmtree(draft, ignore_errors=True)
         return
@@ -201,6 +204,8 @@ def _prepare_draft(out: Path, identity: str, interrupted: Interrupted) -> None:
     if interrupted == "resume" and not same:
         raise UserError(f"{out}: the unfinished run at {draft} began with other settings or sources; give --restart")
     if interrupted == "restart" or not same:
+        # First, so that what a kill leaves of the folder is not gone on with.
+        (draft / LAST).unlink()
         shutil.rmtree(draft)
 
 
@@ -226,8 +231,7 @@ def _segmentation(
     stage: Stage, network: Network, data: PreparedData, config: Config, sources: Sources, fold: Fold | None
 ) -> Assembly:
     section = config.enhanced if stage == "enhanced" else config.coarse
-    rows = {split: segmentation_rows(data, split) for split in ("train", "validation")}
-    rows["train"] = _without(rows["train"], data, fold)
+    rows = {split: segmentation_rows(data, split, fold) for split in ("train", "validation")}
     samples = SegmentationTraining(data, rows["train"], sources.masks)
     validation = SegmentationValidation(data, rows["validation"], sources.masks)
     options: dict[str, Any] = {
@@ -243,8 +247,9 @@ def _segmentation(
     else:
         assert sources.coarse is not None
         assert sources.classifier is not None
-        continue_from_coarse(network, sources.coarse)
-        if config.enhanced.guidance_start == "identity":
+        if config.enhanced.initial_weights is None:
+            continue_from_coarse(network, sources.coarse)
+        if config.enhanced.initial_weights is None and config.enhanced.guidance_start == "identity":
             assert isinstance(network, EnhancedSegmenter)
             some = samples.whole[:: max(1, len(samples) // 64)]
             pass_features_on(network, as_images(torch.from_numpy(data.patches[some])))
@@ -259,8 +264,7 @@ def _classification(
 ) -> Assembly:
     section = config.classifier
     assert sources.masks is not None
-    rows = {split: classification_rows(data, split) for split in ("train", "validation")}
-    rows["train"] = _without(rows["train"], data, fold)
+    rows = {split: classification_rows(data, split, fold) for split in ("train", "validation")}
     samples = ClassificationPatches(data, rows["train"], sources.masks)
     validation = ClassificationPatches(data, rows["validation"], sources.masks)
     weights = balancing_weights(samples.labels, section.balance) if section.balance else None
@@ -277,14 +281,6 @@ def _classification(
         label_smoothing=section.label_smoothing,
     )
     return Assembly(task, samples, validation, rows, weights)
-
-
-def _without(rows: list[Row], data: PreparedData, fold: Fold | None) -> list[Row]:
-    if fold is None:
-        return rows
-    # The division is that of all training images, with a mask and a label or not, so that it is one for every network.
-    others = {row.id for row in fold.split(data.split("train"))[0]}
-    return enough([row for row in rows if row.id in others], data, "train", f"outside fold {fold.number}/{fold.of}")
 
 
 def _loaders(assembly: Assembly, settings: Training, group: Group) -> tuple[DataLoader[Any], DataLoader[Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning
 import torch
@@ -13,10 +13,37 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mbdcnn.config import Training
 from mbdcnn.data.datasets import Batch
-from mbdcnn.errors import UserError
 from mbdcnn.training.optim import adam, polynomial_schedule
+from mbdcnn.training.schedule import side_at
 
 REMEDY = "lower the learning rate or use precision fp32 and start again; the last checkpoint before it is kept"
+NAMED = 8
+"""Pictures of a batch that a message names."""
+
+
+class NotFiniteError(Exception):
+    """Training met a number that is not finite.
+
+    Args:
+        what: which number.
+        step: the step it was met at.
+        ids: the pictures of that step, of this process.
+    """
+
+    def __init__(self, what: str, step: int, ids: Sequence[str]) -> None:
+        names = ", ".join(ids[:NAMED]) + (f" and {len(ids) - NAMED} more" if len(ids) > NAMED else "")
+        super().__init__(f"{what} at step {step}" + (f", on the pictures {names}" if ids else ""))
+        self.step = step
+        self.ids = ids
+
+
+class Step(NamedTuple):
+    """What is remembered of a training step."""
+
+    number: int
+    positions: Tensor
+    """Of the samples of its batch."""
+    loss: Tensor
 
 
 class Task(lightning.LightningModule, ABC):
@@ -25,6 +52,7 @@ class Task(lightning.LightningModule, ABC):
     Args:
         network: what is trained.
         settings: how.
+        side: side of the pictures that the network is made for, in pixels.
         steps: optimiser steps in all.
         seed: randomness of step t is that of `seed` and t, so a resumed training equals an unbroken one.
         ids: names of the training samples' pictures, for a message when the loss is not finite.
@@ -33,13 +61,17 @@ class Task(lightning.LightningModule, ABC):
     score: str
     """Name under which the validation score that chooses the weights is logged."""
 
-    def __init__(self, network: nn.Module, settings: Training, *, steps: int, seed: int, ids: Sequence[str]) -> None:
+    def __init__(
+        self, network: nn.Module, settings: Training, *, side: int, steps: int, seed: int, ids: Sequence[str]
+    ) -> None:
         super().__init__()
         self.network = network
         self.settings = settings
+        self.side = side
         self.steps = steps
         self.seed = seed
         self.ids = ids
+        self._seen: list[Step] = []
 
     @abstractmethod
     def loss(self, batch: Batch) -> Tensor:
@@ -49,12 +81,16 @@ class Task(lightning.LightningModule, ABC):
         """Draw this step's randomness from its number, then compute the loss."""
         torch.manual_seed(self.seed * 1_000_003 + self.global_step * 1_009 + self.global_rank)
         loss = self.loss(batch)
-        if self.device.type == "cpu" and not torch.isfinite(loss):
-            names = ", ".join(self.ids[position] for position in batch["positions"].tolist())
-            raise UserError(f"the loss is {loss.item()} at step {self.global_step}, on the pictures {names}; {REMEDY}")
+        self._seen.append(Step(self.global_step, batch["positions"], loss.detach()))
+        if self.looks_at_once():
+            self._check_losses()
         size = len(batch["positions"])
         self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         return loss
+
+    def side_now(self) -> int:
+        """Side of this step's pictures."""
+        return side_at(self.settings, self.global_step, self.steps, self.side)
 
     def on_train_epoch_start(self) -> None:
         """Keep batch-norm statistics as they are, if asked to."""
@@ -63,6 +99,37 @@ class Task(lightning.LightningModule, ABC):
             for module in self.network.modules():
                 if isinstance(module, _BatchNorm):
                     module.eval()
+
+    def on_validation_start(self) -> None:
+        """Let nothing be kept that comes of a number that is not finite.
+
+        Raises:
+            NotFiniteError: a loss since the last validation, or a weight, is not.
+        """
+        if not self._seen:
+            return
+        self._check_losses()
+        state = [values for values in self.network.state_dict().values() if values.is_floating_point()]
+        if not torch.stack([torch.isfinite(values).all() for values in state]).all():
+            raise NotFiniteError("a weight is not finite", self.global_step, self._names(self._seen[-1]))
+
+    def looks_at_once(self) -> bool:
+        """Whether every loss is looked at when it is there; on a GPU that would hold up the next step."""
+        return self.device.type == "cpu"
+
+    def _check_losses(self) -> None:
+        finite = torch.isfinite(torch.stack([step.loss for step in self._seen])).tolist()
+        # All processes stop or none: one that went on would wait for the others.
+        all_finite = all(finite) if self.looks_at_once() else self.trainer.strategy.reduce_boolean_decision(all(finite))
+        if not all(finite):
+            first = self._seen[finite.index(False)]
+            raise NotFiniteError(f"the loss is {first.loss.item()}", first.number, self._names(first))
+        if not all_finite:
+            raise NotFiniteError("the loss of another process is not finite", self._seen[-1].number, ())
+        del self._seen[:-1]
+
+    def _names(self, step: Step) -> list[str]:
+        return [self.ids[position] for position in step.positions.tolist()]
 
     def configure_optimizers(self) -> Any:
         """Adam, its rate lowered every step."""
