@@ -121,7 +121,7 @@ def enlarge(x: Tensor, factor: int) -> Tensor:
     large = F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=True)
     if large.requires_grad:
         # A part of a joined gradient is strided in memory, and the enlargement's own then takes ten times longer.
-        large.register_hook(_channels_last)  # type: ignore[no-untyped-call]  # type: ignore[no-untyped-call]
+        large.register_hook(_channels_last)  # type: ignore[no-untyped-call]
     return large
 
 
