@@ -2,13 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types lock bench
+.PHONY: demo test soak lint types lock bench
 
 demo: .venv/ready
 	$(BIN)/mbdcnn demo
 
 test: .venv/ready
 	$(BIN)/pytest -n auto --maxprocesses 4 -m "not slow and not gpu and not soak"
+
+# Long runs of load and injected faults: docs/reliability.md.
+soak: .venv/ready
+	$(BIN)/pytest -m soak
 
 lint: .venv/ready
 	$(BIN)/ruff check src tests experiments benchmarks examples

@@ -15,6 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 import pytest
+from PIL import Image
+from pydicom import uid
+
 from dicom_files import (
     BORN,
     PATIENT,
@@ -27,9 +30,6 @@ from dicom_files import (
     unmarked_rgb,
     written,
 )
-from PIL import Image
-from pydicom import uid
-
 from mbdcnn.config import load_config
 from mbdcnn.data import dicom
 from mbdcnn.data.images import decode, decode_mask, picture_size

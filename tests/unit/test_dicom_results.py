@@ -11,12 +11,12 @@ import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
-from dicom_files import BORN, NAME, PATIENT, header, lesion, photograph, saved, written
 from PIL import Image
 from pydicom import uid
 from pydicom.sr.codedict import codes
 
 import mbdcnn
+from dicom_files import BORN, NAME, PATIENT, header, lesion, photograph, saved, written
 from mbdcnn.cli import main
 from mbdcnn.errors import UserError
 from mbdcnn.inference import dicom_results
