@@ -96,6 +96,9 @@ def test_two_processes_train_what_one_does(data, experiment, sources, alike: Con
         for name, weights in expected.items():
             assert found[name] == pytest.approx(weights, abs=2e-5), name
         for one, two in zip(table(alone.path), table(tmp_path / stage), strict=True):
+            # Rounding may turn the order of two pictures that are nearly alike, one step of the area in 48.
+            area = pytest.approx(one.pop("mean_auc"), abs=1.5 / 48) if "mean_auc" in one else None
+            assert two.pop("mean_auc", None) == area
             assert two == pytest.approx(one, abs=1e-4)
     assert not list(tmp_path.glob(".*partial"))
 
