@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mbdcnn.artifacts import Bundle
 from mbdcnn.config import Config, save_config
+from mbdcnn.data.synthetic import draw
 from mbdcnn.models import MBDCNN
 from mbdcnn.models.weights import save_weights
 
@@ -123,13 +124,11 @@ def random_bundle(config: Config, folder: Path) -> Bundle:
     return Bundle.open(folder)
 
 
-def write_picture(file: Path, width: int = 1022, height: int = 767, seed: int = 0) -> Path:
-    """Write a JPEG of a dark spot on skin-coloured noise."""
-    rows, columns = np.mgrid[:height, :width]
-    spot = np.exp(-((rows - height / 2) ** 2 + (columns - width / 2) ** 2) / (height / 4) ** 2)[..., None]
-    noise = np.random.default_rng(seed).normal(0, 8, (height, width, 3))
-    pixels = (200, 160, 140) - spot * (90, 90, 90) + noise
-    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file, quality=95)
+def write_picture(file: Path, width: int = 1022, height: int = 767) -> Path:
+    """Write a photo-like JPEG; a very large one is drawn smaller and enlarged."""
+    drawn = min(1.0, 2000 / max(width, height))
+    picture, _ = draw(np.random.default_rng(0), "melanoma", (round(width * drawn), round(height * drawn)))
+    picture.resize((width, height), Image.Resampling.BICUBIC).save(file, quality=92)
     return file
 
 

@@ -1,4 +1,4 @@
-"""Time and memory of prediction, by runtime. Baseline: eager PyTorch in fp32, written as plainly as can be.
+"""Time of prediction, by runtime. Baseline: eager PyTorch in fp32, written as plainly as can be.
 
 Full-size networks take close to an hour on two cores; `--paper compact` puts the small ones in their place.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from harness import Row, best_rate, fastest, measure_process, operations, print_table, random_bundle, write_picture
+from harness import Row, best_rate, fastest, operations, print_table, random_bundle, write_picture
 from PIL import Image
 
 from mbdcnn.artifacts import Bundle
@@ -25,17 +25,6 @@ from mbdcnn.inference.bundle import load_model
 from mbdcnn.inference.predictor import Predictor
 from mbdcnn.inference.runtimes import PACKAGES, NetworksCore, load_core
 from mbdcnn.models import MBDCNN
-
-PREDICT_MANY = """
-import sys
-from pathlib import Path
-from mbdcnn.inference.predict import predict_files
-from mbdcnn.inference.predictor import Predictor
-files = [Path(sys.argv[1])] * int(sys.argv[3])
-predict_files(Predictor.load(sys.argv[2], runtime=sys.argv[4]), files, Path(sys.argv[5]))
-peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
-print(int(peak.split()[1]) // 1024, "MB")
-"""
 
 
 def main() -> None:
@@ -55,7 +44,6 @@ def main() -> None:
         print_table(f"one network of {options.paper}, 6 views of 224 x 224", _networks(large, cores, options.repeats))
         print_table("the paper's protocol, one picture", _paper(large, cores, picture, options.repeats))
         print_table("fast, compact networks, from the JPEG to mask and probabilities", _fast(small, picture))
-        print_table("fast, compact networks, many pictures with all files written", _many(small, picture, folder))
 
 
 def _core(bundle: Bundle, runtime: str) -> NetworksCore | None:
@@ -130,22 +118,6 @@ def _fast(bundle: Bundle, file: Path) -> list[Row]:
         note = f"{1 / seconds:.1f} a second; networks {networks / seconds:.0%}, {networks / floor:.1f} x floor"
         rows.append(Row(runtime, seconds, baseline, floor, note))
     return rows
-
-
-def _many(bundle: Bundle, file: Path, folder: Path) -> list[Row]:
-    """Time a picture, and see the memory, when there are more and more of them."""
-    counts = (8, 24, 56, 88)
-    runs = [
-        measure_process("-c", PREDICT_MANY, str(file), str(bundle.path), str(count), "onnx", str(folder / "out"))
-        for count in counts
-    ]
-    # What the further pictures took, in CPU time because other work disturbs it less. The first run also exports.
-    first, *more = (run.cpu_seconds for run in runs[1:])
-    each = [(seconds - first) / (count - counts[1]) for seconds, count in zip(more, counts[2:], strict=True)]
-    return [
-        Row(f"{count} pictures, each after the {counts[1]}th", seconds, each[0], note=f"{run.output.strip()} at most")
-        for seconds, run, count in zip(each, runs[2:], counts[2:], strict=True)
-    ]
 
 
 def _one_view(core: NetworksCore, pixels: np.ndarray) -> None:

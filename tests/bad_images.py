@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageCms
 from pydicom import uid
 
-from dicom_files import lesion, palette, photograph, run_lengths
+from dicom_files import lesion, palette, run_lengths
+from dicom_files import photograph as photograph_of_its_own
 
 Rng = np.random.Generator
 
@@ -105,15 +106,14 @@ def _in_mode(mode: str) -> Image.Image:
         grey = np.asarray(_picture().convert("L"))
         return Image.fromarray(grey.astype(np.uint16 if mode == "I;16" else np.int32) * 256 + 99)
     if mode == "LAB":
-        return ImageCms.profileToProfile(
-            _picture(), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
-        )
+        return Image.merge("LAB", _picture().split())
     return _picture().convert(mode)
 
 
 def _odd() -> Iterator[tuple[str, str, bytes]]:
     picture = _picture()
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    made = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = made[:24] + bytes(12) + made[36:]  # without the time it was made at
     for number in range(2, 9):
         exif = Image.Exif()
         exif[0x0112] = number
@@ -159,6 +159,12 @@ def _dicom() -> Iterator[tuple[str, str, bytes]]:
     yield "dcm", "runs", photograph(colour, syntax=uid.RLELossless, frame=run_lengths(colour))
 
 
+def photograph(*arguments: Any, **elements: Any) -> bytes:
+    """Write a DICOM file that is the same each time."""
+    numbers = {f"{name}InstanceUID": f"1.2.{place}" for place, name in enumerate(("SOP", "Study", "Series"))}
+    return photograph_of_its_own(*arguments, **elements, **numbers)
+
+
 def _bmp_of_runs() -> bytes:
     rows = b"".join(b"\x3c" + bytes([row]) + b"\0\0" for row in range(44)) + b"\0\1"
     header = struct.pack("<IiiHHIIiiII", 40, 60, 44, 1, 8, 1, len(rows), 0, 0, 256, 0)
@@ -176,7 +182,7 @@ def small_bombs() -> dict[str, bytes]:
     frame = jpeg.index(b"\xff\xc0") + 5
     archive = BytesIO()
     with zipfile.ZipFile(archive, "w") as content:
-        content.writestr("x.jpg", jpeg)
+        content.writestr(zipfile.ZipInfo("x.jpg"), jpeg)
     return {
         "png of 3600 million pixels": png(60_000, 60_000, rows=1),
         "png of one column": png(1, 1_000_000),
