@@ -14,7 +14,7 @@ from PIL import Image
 
 from mbdcnn.disk import faults_told, make_folder, replacing
 from mbdcnn.errors import UserError
-from mbdcnn.inference.predictor import Prediction, Predictor, as_picture, batches, cam_overlay, overlay
+from mbdcnn.inference.predictor import Prediction, Predictor, as_picture, cam_overlay, overlay
 from mbdcnn.inference.protocol import Inputs, ProtocolName, inputs_of_picture
 from mbdcnn.inference.tables import JSON, Entries, Entry, writing_tables
 from mbdcnn.progress import Progress, silent
@@ -92,7 +92,7 @@ def predict_files(
         files: the pictures.
         out: folder to write.
         protocol: how the networks look at them.
-        progress: told after each batch.
+        progress: told after each file.
         maps: write these pictures; the tables alone otherwise.
         dicom: also write `NAME_segmentation.dcm` and `NAME_report.dcm`; every file must then be a DICOM file.
 
@@ -111,40 +111,62 @@ def predict_files(
     make_folder(out)
     calibration = predictor.bundle.calibration(protocol)
     points = [point.name for point in calibration.operating_points] if calibration else []
-    done = 0
+    work, done = _Work(predictor, out, protocol, maps, dicom), 0
+    jobs = (_Job(file, name) for file, name in zip(files, unique_names(files), strict=True))
     with faults_told(out), writing_tables(out, predictor.classes, points) as add:
-        for batch in batches(zip(files, unique_names(files), strict=True)):
-            for entry in _predict_batch(predictor, batch, out, protocol, maps, dicom):
-                add(entry)
-            done += len(batch)
+        for entry in predictor.predict_stream(jobs, work.read, work.finish, protocol):
+            add(entry)
+            done += 1
             progress(done, len(files))
     return Entries(out / JSON, done)
 
 
-def _predict_batch(
-    predictor: Predictor, batch: Sequence[tuple[Path, str]], out: Path, protocol: ProtocolName, maps: bool, dicom: bool
-) -> list[Entry]:
-    entries: list[Entry] = [{"file": str(file), "name": name} for file, name in batch]
-    readable: list[tuple[Entry, Origin | None, Image.Image, Inputs]] = []
-    for entry in entries:
+@dataclass
+class _Job:
+    """A file on its way through, with what is kept of it to write results."""
+
+    file: Path
+    name: str
+    small: Image.Image | None = None
+    origin: Origin | None = None
+
+    def __post_init__(self) -> None:
+        self.entry: Entry = {"file": str(self.file), "name": self.name}
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is done to a file before and after the networks."""
+
+    predictor: Predictor
+    out: Path
+    protocol: ProtocolName
+    maps: bool
+    dicom: bool
+
+    def read(self, job: _Job) -> Inputs | None:
+        """Decode and resample; None where that fails, and the entry says why."""
         try:
-            origin = _origin(entry["file"], predictor) if dicom else None
-            picture = as_picture(entry["file"])
+            job.origin = _origin(job.file, self.predictor) if self.dicom else None
+            picture = as_picture(job.file)
         except UserError as error:
-            entry["problem"] = str(error)
-        else:
-            inputs = inputs_of_picture(picture, predictor.bundle.config.data, protocol)
+            job.entry["problem"] = str(error)
+            return None
+        inputs = inputs_of_picture(picture, self.predictor.bundle.config.data, self.protocol)
+        if self.maps:
             picture.thumbnail((OVERLAY_SIDE, OVERLAY_SIDE), Image.Resampling.HAMMING)
-            readable.append((entry, origin, picture, inputs))
-    if readable:
-        predictions = predictor.predict_inputs([inputs for *_, inputs in readable], protocol)
-        for (entry, origin, small, _), prediction in zip(readable, predictions, strict=True):
-            entry |= prediction.to_dict()
-            if maps:
-                _write_pictures(out, entry["name"], small, prediction)
-            if origin is not None:
-                _write_dicom(out, entry, origin, prediction)
-    return entries
+            job.small = picture
+        return inputs
+
+    def finish(self, job: _Job, prediction: Prediction | None) -> Entry:
+        """Write the files of a prediction and complete its entry."""
+        if prediction is not None:
+            job.entry |= prediction.to_dict()
+            if job.small is not None:
+                _write_pictures(self.out, job.name, job.small, prediction)
+            if job.origin is not None:
+                _write_dicom(self.out, job.entry, job.origin, prediction)
+        return job.entry
 
 
 def _check_dicom() -> None:
@@ -154,10 +176,10 @@ def _check_dicom() -> None:
         raise UserError("to write DICOM files, pip install 'mbdcnn[dicom]'") from None
 
 
-def _origin(file: str, predictor: Predictor) -> Origin:
+def _origin(file: Path, predictor: Predictor) -> Origin:
     from mbdcnn.inference.dicom_results import origin_of
 
-    return origin_of(Path(file), predictor.bundle)
+    return origin_of(file, predictor.bundle)
 
 
 def _write_dicom(out: Path, entry: Entry, origin: Origin, prediction: Prediction) -> None:

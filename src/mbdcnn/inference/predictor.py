@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +32,10 @@ from mbdcnn.inference.protocol import (
 )
 from mbdcnn.inference.runtimes import RuntimeName, load_core
 from mbdcnn.shipped import bundled_model
+from mbdcnn.threads import THREADS, in_order
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 Picture = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
 BATCH = 8
 SHOWN_SIDE = 480
@@ -216,9 +219,43 @@ class Predictor:
 
     def predict_inputs(self, inputs: list[Inputs], protocol: ProtocolName) -> Iterator[Prediction]:
         """Predict pictures that are already resampled, in one batch; give the large results one by one."""
-        calibration = self.bundle.calibration(protocol)
         for picture, outcome in zip(inputs, run_protocol(self.core, inputs, protocol), strict=True):
-            yield _prediction(outcome, self.classes, protocol, calibration, self._unfamiliarity(picture, outcome))
+            yield self._prediction(picture, outcome, protocol)
+
+    def predict_stream(
+        self,
+        items: Iterable[Item],
+        read: Callable[[Item], Inputs | None],
+        finish: Callable[[Item, Prediction | None], Result],
+        protocol: ProtocolName,
+    ) -> Iterator[Result]:
+        """Predict any number of pictures: threads read them and finish their results while the networks run.
+
+        Args:
+            items: what stands for the pictures.
+            read: gives a picture resampled, or None to leave it out; on another thread.
+            finish: makes a result of a prediction, or of None for a picture left out; on another thread.
+            protocol: how the networks look at them.
+        """
+
+        def outcomes() -> Iterator[tuple[Item, Inputs | None, Outcome | None]]:
+            for batch in batches(in_order(lambda item: (item, read(item)), items, 2 * BATCH)):
+                inputs = [picture for _, picture in batch if picture is not None]
+                found = iter(run_protocol(self.core, inputs, protocol) if inputs else ())
+                for item, picture in batch:
+                    yield item, picture, None if picture is None else next(found)
+
+        def result(each: tuple[Item, Inputs | None, Outcome | None]) -> Result:
+            item, picture, outcome = each
+            if picture is None or outcome is None:
+                return finish(item, None)
+            return finish(item, self._prediction(picture, outcome, protocol))
+
+        return in_order(result, outcomes(), THREADS + 1)
+
+    def _prediction(self, picture: Inputs, outcome: Outcome, protocol: ProtocolName) -> Prediction:
+        unfamiliarity = self._unfamiliarity(picture, outcome)
+        return _prediction(outcome, self.classes, protocol, self.bundle.calibration(protocol), unfamiliarity)
 
     def _unfamiliarity(self, picture: Inputs, outcome: Outcome) -> float | None:
         if self.familiarity is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -22,7 +22,7 @@ from PIL import Image
 from mbdcnn.disk import faults_told, make_folder, replacing
 from mbdcnn.errors import UserError
 from mbdcnn.inference.predictor import Prediction, Predictor, as_picture, batches
-from mbdcnn.inference.protocol import ProtocolName, inputs_of_picture
+from mbdcnn.inference.protocol import Inputs, ProtocolName, inputs_of_picture
 from mbdcnn.inference.tables import Entry, flat
 from mbdcnn.processes import Processes
 from mbdcnn.progress import Progress, silent
@@ -78,7 +78,7 @@ def predict_shards(
         out: folder to write.
         size: pictures in a table.
         protocol: how the networks look at them.
-        progress: told after each batch how many of this process's pictures are done.
+        progress: told after each picture how many of this process's pictures are done.
         masks: write masks too.
         processes: which of how many this one is; as `torchrun` or `srun` say if not given.
 
@@ -105,8 +105,8 @@ def predict_shards(
             tally.found += 1
         else:
             rows: list[Entry] = []
-            for batch in batches(names):
-                rows += _rows(predictor, batch, protocol, masks)
+            for row in _rows(predictor, names, protocol, masks):
+                rows.append(row)
                 progress(done + len(rows), total)
             tally.add(rows)
             if tally.problems and not witness.exists():
@@ -171,21 +171,27 @@ def _columns(entry: Entry, classes: Sequence[str], points: Sequence[str]) -> Ent
     return {name: value for name, value in flat(entry, classes, points).items() if name != "name"}
 
 
-def _rows(predictor: Predictor, names: Sequence[str], protocol: ProtocolName, masks: bool) -> list[Entry]:
-    rows: list[Entry] = [{"file": _text(name)} for name in names]
-    readable = []
-    for name, row in zip(names, rows, strict=True):
+def _rows(predictor: Predictor, names: Sequence[str], protocol: ProtocolName, masks: bool) -> Iterator[Entry]:
+    settings = predictor.bundle.config.data
+
+    def read(job: tuple[str, Entry]) -> Inputs | None:
+        name, row = job
         try:
-            readable.append((row, inputs_of_picture(as_picture(name), predictor.bundle.config.data, protocol)))
+            return inputs_of_picture(as_picture(name), settings, protocol)
         except UserError as error:
             row["problem"] = _text(str(error))
-    if readable:
-        predictions = predictor.predict_inputs([inputs for _, inputs in readable], protocol)
-        for (row, _), prediction in zip(readable, predictions, strict=True):
+            return None
+
+    def finish(job: tuple[str, Entry], prediction: Prediction | None) -> Entry:
+        _, row = job
+        if prediction is not None:
             row |= _columns(row | prediction.to_dict(), predictor.classes, list(prediction.decisions))
             if masks:
                 row["mask"] = _png(prediction)
-    return rows
+        return row
+
+    jobs = ((name, {"file": _text(name)}) for name in names)
+    return predictor.predict_stream(jobs, read, finish, protocol)
 
 
 def _text(name: str) -> str:
