@@ -144,6 +144,8 @@ class Augmentation(Section):
     """Chance of mirroring the picture."""
     interpolation: Literal["nearest", "bilinear"] = "nearest"
     """For the image under the affine map. Masks are always sampled nearest."""
+    outside: Literal["black", "mirrored"] = "black"
+    """What is seen where a map looks past the picture's edge: nothing, or the picture and its mask mirrored there."""
     brightness: Probability = 0.0
     """Largest relative change of brightness."""
     contrast: Probability = 0.0

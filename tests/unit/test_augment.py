@@ -93,6 +93,24 @@ def test_with_crops_and_other_sizes_they_stay_together_up_to_the_borders(seed: i
 
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+def test_outside_is_black_or_the_picture_and_its_mask_mirrored(
+    interpolation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn(monkeypatch, 1)
+    mask = torch.zeros(2, 1, SIDE, SIDE)
+    mask[:, :, :, : SIDE // 4] = 1
+    half = {"translate_x": 0.5, "interpolation": interpolation}
+    images, (moved,) = augmenter(**half)(as_pictures(mask), [mask])
+    assert not images[..., : SIDE // 2].any()
+    assert not moved[..., : SIDE // 2].any()
+    images, (moved,) = augmenter(**half, outside="mirrored")(as_pictures(mask), [mask])
+    right = moved[..., SIDE // 2 :]
+    assert torch.equal(right, mask[..., : SIDE // 2])
+    assert torch.equal(moved[..., : SIDE // 2], right.flip(3))
+    assert torch.allclose(images[:, :1], moved, atol=1e-3)
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
 def test_no_changes_change_nothing(interpolation: str) -> None:
     images, masks = torch.rand(3, 3, SIDE, SIDE), blobs(3)
     moved, (moved_masks,) = augmenter(interpolation=interpolation)(images, [masks], torch.full((3, 2), 800.0))

@@ -58,13 +58,15 @@ class Augmenter:
     ) -> tuple[AnyImages, list[AnyMasks]]:
         moves = self.draw_moves(len(images)).to(images.device)
         crops = torch.eye(3).to(moves).expand_as(moves) if frames is None else self.draw_crops(frames)
+        outside = self.settings.outside
         if self.settings.interpolation == "nearest":
             # As the authors do: what was cropped off does not come back from outside.
-            images = sample(sample(images, crops, self.side), moves, self.side, "nearest")
-            masks = [sample(sample(mask, crops, self.side, "nearest"), moves, self.side, "nearest") for mask in masks]
+            images = sample(sample(images, crops, self.side), moves, self.side, "nearest", outside)
+            cropped = [sample(mask, crops, self.side, "nearest") for mask in masks]
+            masks = [sample(mask, moves, self.side, "nearest", outside) for mask in cropped]
         else:
-            images = sample(images, crops @ moves, self.side)
-            masks = [sample(mask, crops @ moves, self.side, "nearest") for mask in masks]
+            images = sample(images, crops @ moves, self.side, "bilinear", outside)
+            masks = [sample(mask, crops @ moves, self.side, "nearest", outside) for mask in masks]
         images = self.recolour(self.cover(images))
         return images.contiguous(memory_format=torch.channels_last), masks
 
@@ -135,16 +137,17 @@ class Augmenter:
 
 
 def sample(
-    pictures: Float[Tensor, "b c h w"], maps: Maps, side: int, mode: str = "bilinear"
+    pictures: Float[Tensor, "b c h w"], maps: Maps, side: int, mode: str = "bilinear", outside: str = "black"
 ) -> Float[Tensor, "b c s s"]:
-    """Read pictures at the positions that `maps` gives for each output pixel; black outside.
+    """Read pictures at the positions that `maps` gives for each output pixel; outside they are black or mirrored.
 
     Where the source is at least twice as fine as the output, bilinear reading averages so many positions a pixel.
     """
     finer = max(1, pictures.shape[-1] // side) if mode == "bilinear" else 1
     shape = [len(pictures), 1, side * finer, side * finer]
     grid = F.affine_grid(maps[:, :2].to(pictures), shape, align_corners=False)
-    read = F.grid_sample(pictures, grid, mode=mode, padding_mode="zeros", align_corners=False)
+    padding = "reflection" if outside == "mirrored" else "zeros"
+    read = F.grid_sample(pictures, grid, mode=mode, padding_mode=padding, align_corners=False)
     return F.avg_pool2d(read, finer) if finer > 1 else read
 
 
