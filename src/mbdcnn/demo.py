@@ -14,11 +14,11 @@ IMAGES = {"train": 240, "validation": 60, "test": 120}
 SHOWN = 4
 
 
-def demo(out: Path, bar: Bar) -> tuple[Results, Path]:
+def demo(out: Path, bar: Bar) -> tuple[Results, Path, Path]:
     """Generate pictures, run all stages with the small networks of `demo.yaml`, and predict some test pictures.
 
     Returns:
-        The results, and the overlay of one predicted picture.
+        The results, one predicted picture and its overlay.
     """
     raw = out / "raw"
     if not raw.is_dir():
@@ -31,4 +31,5 @@ def demo(out: Path, bar: Bar) -> tuple[Results, Path]:
     pictures = find_pictures([str(raw / "ISIC-2017_Test_v2_Data")])[:SHOWN]
     with bar("predict") as progress:
         entries = predict_files(Predictor.load(results.bundle.path), pictures, out / "predictions", progress=progress)
-    return results, out / "predictions" / f"{next(iter(entries))['name']}_overlay.jpg"
+    first = next(iter(entries))
+    return results, Path(first["file"]), out / "predictions" / f"{first['name']}_overlay.jpg"

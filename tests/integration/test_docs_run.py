@@ -26,6 +26,7 @@ from dicom_files import lesion, photograph
 from mbdcnn import config
 from mbdcnn.artifacts import PreparedData
 from mbdcnn.cli import main
+from mbdcnn.data import read_raw
 from mbdcnn.data.synthetic import draw
 from pages import PAGES, Piece, pieces
 
@@ -80,6 +81,7 @@ class Reader:
             "scan.dcm": lambda path: path.write_bytes(photograph(lesion())),
             "PH2Dataset": self.ph2,
             "extra": self.extra,
+            "mine.csv": self.table,
         }
 
     def do(self, piece: Piece) -> None:
@@ -132,6 +134,15 @@ class Reader:
     def photo(self, path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
         shutil.copyfile(next(self.raw.rglob("*.jpg")), path)
+
+    def table(self, path: Path) -> None:
+        names = config.load_config().classes
+        lines = ["image,mask,label,split"]
+        for each in read_raw(self.raw, names).records:
+            lines.append(
+                f"{each.image},{each.mask or ''},{'' if each.label is None else names[each.label]},{each.split}"
+            )
+        path.write_text("\n".join(lines))
 
     def weights(self, path: Path) -> None:
         source = self.experiment / "runs" / WEIGHTS[path.name] / "best.safetensors"

@@ -15,8 +15,8 @@ from mbdcnn.cli.verb import NOTICE, Verb
 class Export(Verb):
     """Write a model as one graph that runs without this package."""
 
-    model: Positional[Path] = Path("bundle")
-    """Bundle to export."""
+    model: Positional[Path | None] = None
+    """Bundle to export; the model that comes with the package if not given."""
     form: Annotated[Literal["onnx", "torch"], arg(name="format")] = "onnx"
     """onnx: model.onnx, for ONNX Runtime, OpenVINO and many others; torch: model.pt2, for torch.export.load."""
     out: Path = Path("exported")
@@ -26,6 +26,7 @@ class Export(Verb):
         """Export."""
         from mbdcnn.artifacts import Bundle
         from mbdcnn.inference.export import export_bundle
+        from mbdcnn.shipped import bundled_model
 
-        exported = export_bundle(Bundle.open(self.model, verify=True), self.out, self.form)
+        exported = export_bundle(Bundle.open(self.model or bundled_model(), verify=True), self.out, self.form)
         print(f"{exported.path / exported.provenance.facts['model']}. {NOTICE}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -242,6 +243,8 @@ class Demo(Verb):
         from mbdcnn.demo import demo
         from mbdcnn.evaluation.wording import score_lines
 
-        results, overlay = demo(self.out, self.bar)
+        results, picture, overlay = demo(self.out, self.bar)
         print(*score_lines(results.report), sep="\n")
-        print(f"report   {results.report.path / 'report.html'}\noverlay  {overlay}\n{NOTICE}")
+        print(f"report   {results.report.path / 'report.html'}\noverlay  {overlay}")
+        print("The model that comes with mbdcnn is trained on real pictures. To see what it makes of any picture:")
+        print(f"    {sys.argv[0]} predict {picture} --out {self.out / 'shipped'}\n{NOTICE}")
