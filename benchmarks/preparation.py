@@ -18,32 +18,41 @@ from mbdcnn.data import crops, read_raw
 from mbdcnn.data.prepare import prepare
 from mbdcnn.data.records import Record
 from mbdcnn.data.synthetic import generate
+from mbdcnn.manifest import Row as ManifestRow
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--raw", type=Path, help="a data set with masks; JPEGs of --size are generated if not given")
     parser.add_argument("--pictures", type=int, default=12)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--size", type=int, nargs=2, default=(2592, 1936), metavar=("WIDTH", "HEIGHT"))
     options = parser.parse_args()
-    rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        generate(
-            folder / "raw", {"train": options.pictures * 3 // 4, "validation": options.pictures // 4}, options.size
-        )
-        for title in ("compact", "paper"):
-            config = load_config(title)
-            works = {
-                "ours": lambda config=config: prepare(folder / "raw", emptied(folder / "data"), config),
-                "plain": lambda config=config: plain(folder / "raw", emptied(folder / "png"), config),
-            }
-            seconds = side_by_side(works, options.repeats)
-            apart = difference(PreparedData.open(folder / "data"), folder / "png")
-            note = f"{seconds['ours'] / options.pictures:.3f} s a picture; pixels {apart:.2f} grey levels apart"
-            rows.append(Row(title, seconds["ours"], seconds["plain"], note=note, target=4))
-    width, height = options.size
-    print_table(f"prepare, {options.pictures} JPEGs of about {width} x {height}, {os.cpu_count()} cores", rows)
+        raw = options.raw or generated(folder / "raw", options.pictures, options.size)
+        rows = [measured(title, raw, folder, options.repeats) for title in ("compact", "paper")]
+    pictures = options.raw or "JPEGs of about {} x {}".format(*options.size)
+    print_table(f"prepare, {pictures}, {os.cpu_count()} cores", rows)
+
+
+def generated(raw: Path, pictures: int, size: tuple[int, int]) -> Path:
+    generate(raw, {"train": pictures * 3 // 4, "validation": pictures // 4}, size)
+    return raw
+
+
+def measured(title: str, raw: Path, folder: Path, repeats: int) -> Row:
+    """Time `prepare` and the plain loop by a configuration, and compare what they wrote."""
+    config = load_config(title)
+    works = {
+        "ours": lambda: prepare(raw, emptied(folder / "data"), config),
+        "plain": lambda: plain(raw, emptied(folder / "png"), config),
+    }
+    seconds = side_by_side(works, repeats)
+    data = PreparedData.open(folder / "data")
+    apart = [difference(data, row, folder / "png") for row in data.rows]
+    note = f"{seconds['ours'] / len(apart):.3f} s a picture; pixels {np.mean(apart):.2f} grey levels apart"
+    return Row(title, seconds["ours"], seconds["plain"], note=f"{note}, {max(apart):.2f} in the worst one", target=4)
 
 
 def emptied(folder: Path) -> Path:
@@ -76,14 +85,21 @@ def _plain_picture(record: Record, out: Path, config: Config) -> None:
         mask.resize((side, side), Image.Resampling.NEAREST).save(out / f"{record.id}_mask_{side}.png")
 
 
-def difference(data: PreparedData, png: Path) -> float:
-    """Give the mean difference of the views' pixels from the plain ones, of the picture where it is largest."""
-    apart = 0.0
-    for row in data.rows:
-        plain_views = [np.asarray(Image.open(png / f"{row.id}_{number}.png")) for number in range(len(row.views))]
-        own = data.patches[list(row.views)]
-        apart = max(apart, float(np.abs(own.astype(np.int16) - np.stack(plain_views)).mean()))
-    return apart
+def difference(data: PreparedData, row: ManifestRow, png: Path) -> float:
+    """Give the mean difference of all pixels kept of a picture from the plain ones."""
+    kept = {f"{number}": data.patches[view] for number, view in enumerate(row.views)}
+    if row.training_row is not None:
+        training = data.training_images
+        kept[f"whole_{training.shape[1]}"] = training[row.training_row]
+    if row.evaluation_row is not None:
+        for file in data.path.glob("scale_*.npy"):
+            side = int(file.stem.removeprefix("scale_"))
+            kept[f"whole_{side}"] = data.scale(side)[row.evaluation_row]
+    apart = [
+        np.abs(pixels - np.asarray(Image.open(png / f"{row.id}_{name}.png"), np.int16)).ravel()
+        for name, pixels in kept.items()
+    ]
+    return float(np.concatenate(apart).mean())
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ class Row:
     patient: str | None
     has_mask: bool
     pixels: str
-    """SHA-256 of the decoded pixels."""
+    """SHA-256 of the size and of the whole picture at the networks' size: the same if a picture is there twice."""
     views: tuple[int, ...]
     """Row of `patches.npy` for each of the classifier's views; the first is the whole image."""
     training_row: int | None

@@ -137,7 +137,7 @@ def _ranking(score: Float[np.ndarray, " n"], is_case: Bool[np.ndarray, " n"]) ->
     from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 
     # A sum of softmax outputs may round to just above 1, and torchmetrics takes such scores for logits.
-    scores, truth = from_numpy(score.clip(0, 1)), from_numpy(is_case.astype(np.int64))
+    scores, truth = from_numpy(np.minimum(score, 1)), from_numpy(is_case.astype(np.int64))
     return float(binary_auroc(scores, truth)), float(binary_average_precision(scores, truth))
 
 

@@ -23,14 +23,14 @@ sys.path[:0] = [str(HERE.parents[1] / "src"), str(HERE.parent)]
 
 with atheris.instrument_imports(include=["mbdcnn", "PIL", "pydicom"]):
     from mbdcnn.data.dicom import read_header
-    from mbdcnn.data.images import decode, decode_mask, picture_size
+    from mbdcnn.data.images import decode, decode_at_least, decode_mask, picture_size
     from mbdcnn.errors import UserError
 
 READERS: tuple[Callable[[bytes], object], ...] = (
     decode,
     decode_mask,
     picture_size,
-    lambda content: decode(content, at_least=16),
+    lambda content: decode_at_least(content, 16),
     lambda content: read_header(content, "the picture"),
 )
 

@@ -16,7 +16,7 @@ from mbdcnn.config import (
 )
 from mbdcnn.models import MBDCNN, build_classifier, build_coarse, build_enhanced
 from mbdcnn.models.cam import class_activation_map, raw_class_activation_map
-from mbdcnn.models.layers import DepthwiseConv, enlarge
+from mbdcnn.models.layers import enlarge
 from mbdcnn.models.mobilenet import MobileNetV2, MobileNetV2Trunk, divisible
 
 TINY = {"backbone": "mobilenet_v2", "width": 0.05, "depth": 1}
@@ -58,23 +58,6 @@ def test_shallow_mobilenet_keeps_the_numbers_of_its_layers(depth, names):
 )
 def test_channels_are_multiples_of_8(channels, rounded):
     assert divisible(channels) == rounded
-
-
-@pytest.mark.parametrize(("dilation", "stride"), [(1, 1), (2, 1), (3, 1), (2, 2)])
-@pytest.mark.parametrize("sides", [(8, 6), (7, 6), (5, 9), (1, 2)])
-def test_depthwise_convolution_in_training_is_the_plain_one(dilation, stride, sides):
-    torch.manual_seed(0)
-    conv = DepthwiseConv(5, stride=stride, dilation=dilation)
-    images = torch.randn(3, 5, *sides).to(memory_format=torch.channels_last).requires_grad_()
-    plain = F.conv2d(images, conv.weight, None, stride, dilation, dilation, groups=5)
-    own = conv.train()(images)
-    torch.testing.assert_close(own, plain)
-    torch.testing.assert_close(conv.eval()(images), plain)
-    slope = torch.randn_like(plain)
-    for ours, expected in zip(
-        *(torch.autograd.grad(y, (images, conv.weight), slope) for y in (own, plain)), strict=True
-    ):
-        torch.testing.assert_close(ours, expected)
 
 
 def test_an_enlarged_map_gets_a_gradient_from_part_of_a_joined_one():

@@ -18,7 +18,7 @@ import doors
 from bad_images import BadImage, bad_images, jpeg_of_scans, odd_places, png, small_bombs, tiff_of_a_tile, whole_images
 from mbdcnn.cli import main
 from mbdcnn.config import Config
-from mbdcnn.data import images
+from mbdcnn.data import images, modes
 from mbdcnn.data.images import decode, decode_mask, picture_size
 from mbdcnn.data.prepare import prepare
 from mbdcnn.data.synthetic import generate
@@ -105,7 +105,7 @@ def test_limits_let_through_what_people_have(monkeypatch: pytest.MonkeyPatch) ->
 def test_conversion_in_strips_changes_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     content = whole_images()[kind]
     at_once = np.asarray(decode(content))
-    monkeypatch.setattr(images, "STRIP", 7 * 60)
+    monkeypatch.setattr(modes, "STRIP", 7 * 60)
     np.testing.assert_array_equal(np.asarray(decode(content)), at_once)
     assert at_once.any()
 

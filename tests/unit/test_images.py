@@ -3,14 +3,15 @@ from __future__ import annotations
 import contextlib
 import struct
 import zlib
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
-from mbdcnn.data.images import decode, decode_mask, picture_size
+from mbdcnn.data.images import decode, decode_at_least, decode_mask, picture_size
 from mbdcnn.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
@@ -56,6 +57,30 @@ def test_orientation_is_respected(orientation: int, format_name: str) -> None:
     np.testing.assert_array_equal(decode_mask(content), turned.max(axis=-1) > 127)
 
 
+def _with_its_exif_behind_the_pixels(content: bytes) -> bytes:
+    start = content.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(content[start : start + 4], "big")
+    place = content.index(b"IEND") - 4
+    return content[:start] + content[end:place] + content[start:end] + content[place:]
+
+
+def test_a_png_may_say_behind_its_pixels_how_it_is_turned() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = _with_its_exif_behind_the_pixels(_saved(Image.fromarray(PIXELS), exif=exif.tobytes()))
+    assert content.index(b"eXIf") > content.index(b"IDAT")
+    assert picture_size(content) == decode(content).size == (6, 8)
+
+
+def test_sizes_are_read_without_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(_: ImageFile.ImageFile) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", load)
+    for format_name in ("PNG", "JPEG", "TIFF"):
+        assert picture_size(_saved(Image.fromarray(PIXELS), format_name)) == (8, 6)
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "LA", "RGBA", "I;16", "I"])
 def test_every_mode_becomes_rgb(mode: str) -> None:
     grey = np.full((4, 4), 255 if mode == "1" else 204, np.uint8)
@@ -85,16 +110,63 @@ def test_the_first_frame_of_an_animation_is_taken() -> None:
     np.testing.assert_array_equal(np.asarray(decode(content))[0, 0], [255, 0, 0])
 
 
-def test_large_jpegs_may_come_out_smaller_but_never_too_small() -> None:
-    smooth = Image.fromarray(PIXELS).resize((800, 600), Image.Resampling.BICUBIC)
-    content = _saved(smooth, "JPEG", quality=95)
-    assert decode(content).size == (800, 600)
-    assert decode(content, at_least=301).size == (800, 600)
-    reduced = decode(content, at_least=300)
-    assert reduced.size == (400, 300)
-    bicubic = Image.Resampling.BICUBIC
-    plain = np.asarray(decode(content).resize((96, 96), bicubic)).astype(int)
-    assert np.abs(np.asarray(reduced.resize((96, 96), bicubic)).astype(int) - plain).mean() < 1
+def _photo(width: int, height: int) -> Image.Image:
+    return Image.fromarray(PIXELS).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize(("side", "shrunk"), [(301, 1), (300, 2), (151, 2), (150, 4), (75, 8), (1, 8)])
+def test_large_jpegs_are_shrunk_as_far_as_told(side: int, shrunk: int) -> None:
+    picture = decode_at_least(_saved(_photo(803, 600), "JPEG"), side)
+    assert (picture.width, picture.height, picture.shrunk) == (803, 600, shrunk)
+    assert picture.image.size == (-(-803 // shrunk), 600 // shrunk)
+
+
+def test_only_jpegs_are_shrunk() -> None:
+    picture = decode_at_least(_saved(_photo(160, 120)), 10)
+    assert (picture.width, picture.height, picture.shrunk) == (160, 120, 1)
+    np.testing.assert_array_equal(np.asarray(picture.image), np.asarray(_photo(160, 120)))
+
+
+@pytest.mark.parametrize(("mode", "options"), [("L", {}), ("CMYK", {}), ("RGB", {"progressive": True})])
+def test_a_shrunk_jpeg_is_the_picture_only_smaller(mode: str, options: dict[str, bool]) -> None:
+    content = _saved(_photo(160, 120).convert(mode), "JPEG", quality=95, **options)
+    picture = decode_at_least(content, 60)
+    assert picture.shrunk == 2
+    assert picture.image.mode == "RGB"
+    averaged = np.asarray(decode(content).reduce(2)).astype(int)
+    assert np.abs(np.asarray(picture.image) - averaged).mean() < 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("size", [(160, 120), (161, 121)])
+def test_a_shrunk_jpeg_is_turned_and_its_first_pixels_are_whole(orientation: int, size: tuple[int, int]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = _saved(_photo(*size), "JPEG", quality=95, exif=exif.tobytes())
+    upright, picture = decode(content), decode_at_least(content, 60)
+    assert (picture.width, picture.height) == upright.size == picture_size(content)
+    assert picture.shrunk == (1 if orientation > 1 and size == (161, 121) else 2)
+    small, averaged = np.asarray(picture.image).astype(int), np.asarray(upright.reduce(picture.shrunk)).astype(int)
+    # The last ones hold the picture's edge and what the JPEG is padded with.
+    assert np.abs(small - averaged)[:60, :60].mean() < 1
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_cut_off_anywhere_is_refused_shrunk_or_not(progressive: bool) -> None:
+    content = _saved(_photo(160, 120), "JPEG", progressive=progressive)
+
+    def reason(read: Callable[[], object]) -> str | None:
+        try:
+            read()
+        except UserError as error:
+            return str(error)
+        return None
+
+    reasons = []
+    for end in range(20, len(content), 97):
+        reasons.append(reason(lambda end=end: decode(content[:end])))
+        assert reason(lambda end=end: decode_at_least(content[:end], 10)) == reasons[-1]
+    assert None not in reasons
 
 
 def _claims_to_be(width: int, height: int) -> bytes:

@@ -54,6 +54,13 @@ def test_one_class_alone_costs_half_even_when_perfect(lesion, prediction, dice):
     assert soft_dice_loss(logits, truth).item() == pytest.approx(dice, abs=1e-6)
 
 
+def test_only_the_denominator_is_smoothed():
+    truth = torch.tensor([[1.0, 0], [0, 0]], dtype=torch.float64).view(1, 1, 2, 2)
+    logits = torch.cat([1 - truth, truth], dim=1) * 1000
+    expected = (1 - 2 / (2 + 1e-5) + 1 - 6 / (6 + 1e-5)) / 2
+    assert soft_dice_loss(logits, truth).item() == pytest.approx(expected, rel=1e-9)
+
+
 @pytest.mark.parametrize("lesion_pixels", [0, 1, 12, 63, 64])
 def test_small_empty_and_full_masks_have_finite_gradients(lesion_pixels):
     truth = (torch.arange(64) < lesion_pixels).float().view(1, 1, 8, 8)

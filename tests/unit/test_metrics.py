@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial import KDTree
 from sklearn import metrics as sklearn_metrics
 
 from mbdcnn.metrics import (
@@ -128,6 +129,24 @@ def test_boundary_distance_of_a_large_picture() -> None:
     assert boundary_distance(one, other) == pytest.approx(100, abs=1)
 
 
+@pytest.mark.parametrize("limit", [400, 100, 70])
+def test_of_a_long_border_some_pixels_stand_for_all(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    class Noted(KDTree):
+        def query(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            asked.append(len(pixels))
+            return super().query(pixels)
+
+    monkeypatch.setattr("scipy.spatial.KDTree", Noted)
+    monkeypatch.setattr("mbdcnn.metrics.BORDER_PIXELS", limit)
+    y, x = np.ogrid[:300, :300]
+    one, other = ((y - 150) ** 2 + (x - 150) ** 2 < radius**2 for radius in (100, 110))
+    assert boundary_distance(one, other) == pytest.approx(10, abs=1)
+    assert len(asked) == 2
+    assert limit / 2 <= min(asked) <= max(asked) <= limit
+
+
 def test_counts_do_not_overflow_on_a_large_picture() -> None:
     everything = np.ones((5000, 5000), bool)
     assert mask_metrics(everything, everything)["true_positives"] == 25_000_000
@@ -180,6 +199,12 @@ def test_a_class_of_nothing_but_cases_has_no_auc() -> None:
     assert (metrics["melanoma"]["auc"], metrics["melanoma"]["specificity"]) == (None, None)
     assert metrics["melanoma"]["sensitivity"] == 0.5
     assert mean_auc(metrics) is None
+
+
+def test_the_mean_is_over_the_classes_that_have_an_auc() -> None:
+    areas = {"a": 0.5, "b": None, "c": 1.0, "d": 0.9}
+    metrics = {name: {"auc": area} for name, area in areas.items()}
+    assert mean_auc(metrics) == pytest.approx(0.8)
 
 
 def test_probabilities_that_round_above_one_stay_probabilities() -> None:

@@ -14,11 +14,12 @@ import mbdcnn.data.prepare as prepare_module
 from mbdcnn.artifacts import PreparedData, unpack
 from mbdcnn.config import Config, load_config
 from mbdcnn.data import read_raw
-from mbdcnn.data.crops import view_boxes
-from mbdcnn.data.images import decode_mask, picture_size
+from mbdcnn.data.crops import least_side, view_boxes
+from mbdcnn.data.images import decode_at_least, decode_mask, picture_size
 from mbdcnn.data.prepare import prepare, summary_lines
 from mbdcnn.data.synthetic import generate
 from mbdcnn.errors import UserError
+from mbdcnn.inference.protocol import inputs_of_picture, inputs_of_row
 
 SETTINGS = ["data.image_size=32", "data.segmentation_size=48", "data.scales=[32, 48]", "runtime.workers=2"]
 CONFIG: Config = load_config(None, SETTINGS)
@@ -197,6 +198,43 @@ def test_identical_pictures_are_told(raw: Path, tmp_path: Path) -> None:
     assert data.provenance.facts["identical"] == [["SYN_0000000", "SYN_2000000"]]
     assert summary_lines(data)[-1].startswith("warning: 1 of these groups span splits")
     assert "SYN_0000000 (train) = SYN_2000000 (test)" in summary_lines(data)[-1]
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> PreparedData:
+    """The same large JPEG in two splits that make different things of it, and another one of its size."""
+    rng = np.random.default_rng(0)
+    photo = Image.fromarray(rng.integers(0, 256, (9, 8, 3), np.uint8)).resize((521, 483), BICUBIC)
+    for name in ("a.jpg", "b.jpg"):
+        photo.save(tmp_path / name, quality=95)
+    photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "c.jpg", quality=95)
+    Image.new("L", photo.size, 255).save(tmp_path / "m.png")
+    lines = ("image,mask,split,label", "a.jpg,m.png,train,melanoma", "b.jpg,m.png,test,nevus", "c.jpg,m.png,test,nevus")
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    return prepare(tmp_path / "t.csv", tmp_path / "out", CONFIG)
+
+
+def test_large_jpegs_are_prepared_within_a_grey_level_of_the_plain_loop(large: PreparedData, tmp_path: Path) -> None:
+    assert decode_at_least(tmp_path / "a.jpg", least_side(CONFIG.data)).shrunk == 2
+    train = large.rows[0]
+    assert (train.width, train.height) == (521, 483) == large.truth(train).shape[::-1]
+    boxes = view_boxes(521, 483, CONFIG.data.views.rare_fractions)
+    arrays = [(large.patches[view], box, 32) for view, box in zip(train.views, boxes, strict=True)]
+    arrays += [(large.training_images[0], boxes[0], 48), (large.scale(48)[0], boxes[0], 48)]
+    for array, box, side in arrays:
+        difference = np.abs(array - _plain(tmp_path / "a.jpg", box, side).astype(int))
+        assert 0 < difference.mean() < 1
+    assert large.provenance.facts["identical"] == [["a", "b"]]
+
+
+def test_large_jpegs_are_predicted_as_they_are_prepared(large: PreparedData, tmp_path: Path) -> None:
+    row = large.split("test")[0]
+    fresh = inputs_of_picture(decode_at_least(tmp_path / "b.jpg", least_side(CONFIG.data)), CONFIG.data, "paper")
+    stored = inputs_of_row(large, row, CONFIG.data)
+    assert (fresh.width, fresh.height, fresh.views) == (521, 483, stored.views)
+    np.testing.assert_array_equal(fresh.patches, stored.patches)
+    for side, pixels in stored.scales.items():
+        np.testing.assert_array_equal(fresh.scales[side], pixels)
 
 
 def _mask_of_another_size(raw: Path) -> None:

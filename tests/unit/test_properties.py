@@ -19,7 +19,7 @@ from doors import check_reason
 from mbdcnn.config import Config, load_config, save_config
 from mbdcnn.data import crops, ph2, read_raw
 from mbdcnn.data.archive import read_ids
-from mbdcnn.data.images import decode, decode_mask, picture_size
+from mbdcnn.data.images import Decoded, decode, decode_mask, picture_size
 from mbdcnn.data.isic2017 import read_labels
 from mbdcnn.data.records import Record, check_records
 from mbdcnn.errors import UserError
@@ -118,7 +118,7 @@ def test_crops_of_one_colour_have_it(width: int, height: int, side: int, value: 
     boxes, places = crops.unique_boxes(crops.view_boxes(width, height, (4, 2.5, 1)))
     assert len(set(boxes)) == len(boxes)
     assert max(places) == len(boxes) - 1
-    for view in crops.views_of_picture(picture, boxes, side):
+    for view in crops.views_of_picture(Decoded.whole(picture), boxes, side):
         assert view.shape == (side, side, 3)
         assert (view == (value, 0, 255 - value)).all()
 

@@ -97,8 +97,9 @@ def test_views_that_coincide_are_computed_once_and_count_as_often_as_they_stand(
     from dataclasses import replace
 
     from mbdcnn.data.crops import views_of_picture
+    from mbdcnn.data.images import Decoded
 
-    every = replace(inputs, patches=np.stack(views_of_picture(square, boxes, 32)), views=tuple(range(5)))
+    every = replace(inputs, patches=np.stack(views_of_picture(Decoded.whole(square), boxes, 32)), views=tuple(range(5)))
     (slow,) = run_protocol(CountingCore(), [every], "paper")
     assert np.allclose(outcome.view_logits, slow.view_logits)
     assert np.allclose(outcome.lesion_logits(), slow.lesion_logits())

@@ -12,7 +12,7 @@ from mbdcnn.inference.views import MAPS, PIXELS, SIX_VIEWS, all_views, bicubic_w
 random = np.random.default_rng(0)
 
 
-@pytest.mark.parametrize("view", SIX_VIEWS, ids=lambda view: view.name)
+@pytest.mark.parametrize("view", SIX_VIEWS)
 def test_each_view_is_undone(view) -> None:
     pictures = random.random((2, 5, 5, 3))
     assert np.array_equal(view.invert(view.apply(pictures, PIXELS), PIXELS), pictures)

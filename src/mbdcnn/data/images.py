@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageChops, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
+from mbdcnn.data.modes import to_mask, to_rgb
 from mbdcnn.errors import UserError
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
@@ -32,9 +33,6 @@ SCAN_LIMIT = 100
 TILE_LIMIT = 1 << 24
 """Pixels of a TIFF's tile beyond those of the picture: a tile is decoded whole, whatever part of it is used."""
 
-STRIP = 1 << 22
-"""Pixels that are converted at a time, where what lies between takes several times the memory of the result."""
-
 # Pillow warns from here on; `_open` refuses. Its own default would already warn at 89 million.
 Image.MAX_IMAGE_PIXELS = PIXEL_LIMIT
 
@@ -49,9 +47,8 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = frozenset({5, 6, 7, 8})
-_SIXTEEN_BIT = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
-_NOT_BLACK = [0] + [255] * 255
-_ABOVE_HALF = [0] * 128 + [255] * 128
+_PNG_TEXTS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
+"""Names of the parts of a PNG that may hold the orientation."""
 
 Source = str | Path | bytes
 
@@ -60,7 +57,25 @@ class TooManyPixelsError(UserError):
     """A picture has more than `PIXEL_LIMIT` pixels, or a side of more than `SIDE_LIMIT`."""
 
 
-def decode(source: Source, at_least: int | None = None) -> Image.Image:
+@dataclass(frozen=True)
+class Decoded:
+    """A picture in as many pixels as were asked for."""
+
+    image: Image.Image
+    """RGB, upright."""
+    width: int
+    height: int
+    """Size of the picture in its file, upright."""
+    shrunk: int
+    """How many pixels of the file, across and down, each pixel of `image` stands for: 1, 2, 4 or 8."""
+
+    @classmethod
+    def whole(cls, image: Image.Image) -> Decoded:
+        """Take an RGB image that holds all its pixels."""
+        return cls(image, image.width, image.height, shrunk=1)
+
+
+def decode(source: Source) -> Image.Image:
     """Decode a picture to 8-bit RGB, turned the way its EXIF orientation says.
 
     Transparency is laid over black, the colour of the dermoscope's dark corners and of what augmentation moves in.
@@ -68,18 +83,33 @@ def decode(source: Source, at_least: int | None = None) -> Image.Image:
 
     Args:
         source: a file, or its content.
-        at_least: a JPEG may come out smaller by a factor of 2, 4 or 8, which is faster, as long as neither side
-            falls below this.
 
     Raises:
         UserError: it is missing, empty, truncated, no picture, or too large.
     """
+    return decode_at_least(source, SIDE_LIMIT).image
+
+
+def decode_at_least(source: Source, side: int) -> Decoded:
+    """Decode as `decode` does, but a large JPEG to a half, a quarter or an eighth: that takes less time and memory.
+
+    Args:
+        source: a file, or its content.
+        side: pixels that neither side falls below.
+
+    Raises:
+        UserError: as for `decode`.
+    """
     name = _name(source)
     try:
         with _open(source) as picture:
-            if at_least is not None:
-                picture.draft("RGB", (at_least, at_least))
-            return _decoded(picture)
+            width, height = picture.size
+            shrunk = _shrink(picture, side)
+            image = _decoded(picture)
+            if shrunk == 1:
+                return Decoded.whole(image)
+            sideways = _orientation(picture) in _SIDEWAYS
+            return Decoded(image, *((height, width) if sideways else (width, height)), shrunk)
     except UserError:
         raise
     # Damaged files make the decoders fail in many ways (OSError, SyntaxError, struct.error, IndexError ...).
@@ -118,7 +148,7 @@ def mask_image(source: Source) -> Image.Image:
     try:
         with _open(source) as picture:
             load(picture)
-            return _upright(_to_mask(picture), _orientation(picture))
+            return _upright(to_mask(picture), _orientation(picture))
     except UserError:
         raise
     except Exception as error:
@@ -138,9 +168,7 @@ def picture_size(source: Source) -> tuple[int, int]:
             return dicom_size
         with _open(source) as picture:
             width, height = picture.size
-            # Pillow gives the size of a TIFF as it will be turned.
-            sideways = picture.format != "TIFF" and _orientation(picture) in _SIDEWAYS
-            return (height, width) if sideways else (width, height)
+            return (height, width) if _is_sideways_by_header(picture) else (width, height)
     except UserError:
         raise
     except Exception as error:
@@ -163,14 +191,18 @@ def load(picture: Image.Image) -> None:
 
 def _scans(picture: JpegImagePlugin.JpegImageFile) -> int:
     """Count the markers that begin a scan, before decoding has begun; in coded pixels they cannot stand."""
-    stream = picture.fp
-    if stream is None:
-        return 0
+    return _content(picture).count(b"\xff\xda")
+
+
+def _content(picture: ImageFile.ImageFile) -> bytes:
+    """Read a file that was opened once more, and leave it where it was."""
+    if (stream := picture.fp) is None:
+        return b""
     place = stream.tell()
     stream.seek(0)
-    count = stream.read().count(b"\xff\xda")
+    content = stream.read()
     stream.seek(place)
-    return count
+    return content
 
 
 def _tile(picture: TiffImagePlugin.TiffImageFile) -> int:
@@ -178,9 +210,23 @@ def _tile(picture: TiffImagePlugin.TiffImageFile) -> int:
     return int(tags.get(TiffImagePlugin.TILEWIDTH, 0)) * int(tags.get(TiffImagePlugin.TILELENGTH, 0))
 
 
+def _shrink(picture: Image.Image, side: int) -> int:
+    """Tell a JPEG's decoder to shrink as long as neither side falls below `side`, and give by how much it will."""
+    if not isinstance(picture, JpegImagePlugin.JpegImageFile):
+        return 1
+    width, height = picture.size
+    # What a last pixel holds of the picture's edge is only part of it. Turned, it would be the first.
+    turned = _orientation(picture) in _TURNS
+    factors = (factor for factor in (8, 4, 2) if not turned or width % factor == height % factor == 0)
+    factor = next((factor for factor in factors if min(width, height) // factor >= side), 1)
+    if factor > 1:
+        picture.draft(None, (width // factor, height // factor))
+    return factor
+
+
 def _decoded(picture: Image.Image) -> Image.Image:
     load(picture)
-    return _upright(_to_rgb(picture), _orientation(picture))
+    return _upright(to_rgb(picture), _orientation(picture))
 
 
 def _name(source: Source) -> str:
@@ -234,6 +280,18 @@ def _unreadable(name: str, error: Exception) -> UserError:
     return UserError(f"{name}: cannot be decoded ({reason}); the file is damaged or of an unusual kind")
 
 
+def _is_sideways_by_header(picture: Image.Image) -> bool:
+    # Pillow gives the size of a TIFF as it will be turned.
+    if picture.format == "TIFF":
+        return False
+    if isinstance(picture, PngImagePlugin.PngImageFile):
+        content = _content(picture)
+        # They may stand behind the pixels, and Pillow would decode the whole PNG to look for them.
+        if not any(name in content for name in _PNG_TEXTS):
+            return False
+    return _orientation(picture) in _SIDEWAYS
+
+
 def _orientation(picture: Image.Image) -> int:
     try:
         return int(picture.getexif().get(_ORIENTATION, 1))
@@ -245,47 +303,3 @@ def _orientation(picture: Image.Image) -> int:
 def _upright(pixels: Image.Image, orientation: int) -> Image.Image:
     turn = _TURNS.get(orientation)
     return pixels if turn is None else pixels.transpose(turn)
-
-
-def _to_rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode == "RGB":
-        return picture
-    if picture.mode == "F":
-        raise ValueError("its pixels are floating-point numbers")
-    if picture.mode in _SIXTEEN_BIT:
-        return _in_strips(picture, _upper_byte)
-    if picture.has_transparency_data:
-        return _in_strips(picture, _over_black)
-    return picture.convert("RGB")
-
-
-def _in_strips(picture: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """Convert strip by strip to RGB."""
-    whole = Image.new("RGB", picture.size)
-    rows = max(1, STRIP // picture.width)
-    for top in range(0, picture.height, rows):
-        strip = picture.crop((0, top, picture.width, min(top + rows, picture.height)))
-        whole.paste(convert(strip), (0, top))
-    return whole
-
-
-def _upper_byte(strip: Image.Image) -> Image.Image:
-    return Image.fromarray((np.asarray(strip) >> 8).clip(0, 255).astype(np.uint8))
-
-
-def _over_black(strip: Image.Image) -> Image.Image:
-    layer = strip.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", layer.size, (0, 0, 0, 255)), layer)
-
-
-def _to_mask(picture: Image.Image) -> Image.Image:
-    if picture.mode == "1":
-        return picture
-    if picture.mode == "F" or picture.mode in _SIXTEEN_BIT:
-        return Image.fromarray(np.asarray(picture) > 0)
-    if picture.mode == "L":
-        # Lossy compression leaves small values all over the background.
-        return picture.point(_ABOVE_HALF if picture.format == "JPEG" else _NOT_BLACK, "1")
-    red, green, blue = _to_rgb(picture).split()
-    grey = ImageChops.lighter(ImageChops.lighter(red, green), blue)
-    return grey.point(_ABOVE_HALF if picture.format == "JPEG" else _NOT_BLACK, "1")

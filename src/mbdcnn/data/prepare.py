@@ -21,7 +21,7 @@ from PIL import Image
 from mbdcnn.artifacts import PreparedData, pack, prepared_with
 from mbdcnn.config import Config
 from mbdcnn.data import crops, read_raw
-from mbdcnn.data.images import decode, mask_image, picture_size
+from mbdcnn.data.images import decode_at_least, mask_image, picture_size
 from mbdcnn.data.records import RawData, Record, join
 from mbdcnn.errors import UserError
 from mbdcnn.manifest import SPLITS, Row, write_manifest
@@ -55,6 +55,7 @@ class Finished:
     """What was found out about one picture while preparing it."""
 
     pixels: str
+    """SHA-256 of the picture's size and of its first view, the whole of it."""
     mask_is_empty: bool
 
 
@@ -160,6 +161,7 @@ class Writer:
         data = config.data
         side, training_side = data.image_size, data.segmentation_size
         self.folder = folder
+        self.least_side = crops.least_side(data)
         self.streams = ExitStack()
         self.alone = Lock()
         patches = sum(len(plan.boxes) for plan in plans)
@@ -191,17 +193,16 @@ class Writer:
             UserError: one of them cannot be decoded.
         """
         with self.alone if plan.width * plan.height > LARGE else nullcontext():
-            picture = self._write_picture(plan)
+            pixels = self._write_picture(plan)
             empty = plan.record.mask is not None and self._write_mask(plan, plan.record.mask)
-            digest = hashlib.sha256(f"{picture.width}x{picture.height}".encode())
-            digest.update(picture.tobytes())
-            return Finished(digest.hexdigest(), empty)
+            return Finished(pixels, empty)
 
-    def _write_picture(self, plan: Plan) -> Image.Image:
-        picture = decode(plan.record.image)
-        if picture.size != (plan.width, plan.height):
+    def _write_picture(self, plan: Plan) -> str:
+        picture = decode_at_least(plan.record.image, self.least_side)
+        if (picture.width, picture.height) != (plan.width, plan.height):
             raise UserError(f"{plan.record.image}: its header and its pixels give different sizes; save it again")
-        for place, view in enumerate(crops.views_of_picture(picture, plan.boxes, self.patches.side)):
+        views = crops.views_of_picture(picture, plan.boxes, self.patches.side)
+        for place, view in enumerate(views):
             self.patches.write(plan.first_patch + place, view)
         frame = plan.boxes[0]
         if plan.training_row is not None:
@@ -210,7 +211,7 @@ class Writer:
         if plan.evaluation_row is not None:
             for scale in self.scales:
                 scale.write(plan.evaluation_row, crops.squash(picture, frame, scale.side))
-        return picture
+        return hashlib.sha256(f"{plan.width}x{plan.height}".encode() + views[0].tobytes()).hexdigest()
 
     def _write_mask(self, plan: Plan, file: Path) -> bool:
         mask = mask_image(file)

@@ -16,6 +16,7 @@ from PIL import Image
 from mbdcnn.artifacts import PreparedData
 from mbdcnn.config import Data, Views
 from mbdcnn.data.crops import squash, unique_boxes, view_boxes, views_of_picture
+from mbdcnn.data.images import Decoded
 from mbdcnn.inference.views import SIX_VIEWS, all_views, enlarge, merge_views
 from mbdcnn.manifest import Row
 
@@ -103,15 +104,23 @@ class Outcome:
         return total / np.float32(len(self.scale_logits))
 
 
-def inputs_of_picture(picture: Image.Image, settings: Data, protocol: ProtocolName) -> Inputs:
-    """Resample a picture as `prepare` does, to what a protocol looks at."""
+def inputs_of_picture(picture: Decoded | Image.Image, settings: Data, protocol: ProtocolName) -> Inputs:
+    """Resample a picture as `prepare` does, to what a protocol looks at.
+
+    Args:
+        picture: decoded to at least the `least_side` of these settings, or an RGB image with all its pixels.
+        settings: how `prepare` was told to.
+        protocol: what will look at it.
+    """
+    if isinstance(picture, Image.Image):
+        picture = Decoded.whole(picture)
     if protocol == "fast":
         settings = settings.model_copy(update={"scales": (), "views": Views(fractions=())})
-    distinct, views = unique_boxes(view_boxes(*picture.size, settings.views.fractions))
+    distinct, views = unique_boxes(view_boxes(picture.width, picture.height, settings.views.fractions))
     patches = np.stack(views_of_picture(picture, distinct, settings.image_size))
     whole = distinct[0]
     scales = {side: squash(picture, whole, side) for side in settings.scales if side != settings.image_size}
-    return Inputs(*picture.size, patches, tuple(views), scales | {settings.image_size: patches[0]})
+    return Inputs(picture.width, picture.height, patches, tuple(views), scales | {settings.image_size: patches[0]})
 
 
 def inputs_of_row(data: PreparedData, row: Row, settings: Data) -> Inputs:

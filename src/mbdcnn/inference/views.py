@@ -14,27 +14,25 @@ Array = npt.NDArray[Any]
 class View(NamedTuple):
     """A symmetry of the square, acting on the two axes it is given."""
 
-    name: str
     apply: Callable[[Array, tuple[int, int]], Array]
     invert: Callable[[Array, tuple[int, int]], Array]
 
 
 def _rotation(quarters: int) -> View:
     return View(
-        f"rotated {90 * quarters}",
         lambda array, axes: np.rot90(array, quarters, axes),
         lambda array, axes: np.rot90(array, -quarters, axes),
     )
 
 
-def _flip(name: str, axis: int) -> View:
+def _flip(axis: int) -> View:
     def flip(array: Array, axes: tuple[int, int]) -> Array:
         return np.flip(array, axes[axis])
 
-    return View(name, flip, flip)
+    return View(flip, flip)
 
 
-SIX_VIEWS = (*map(_rotation, range(4)), _flip("mirrored", 1), _flip("upside down", 0))
+SIX_VIEWS = (*map(_rotation, range(4)), _flip(1), _flip(0))
 """Identity, rotations by 90, 180 and 270 degrees, horizontal and vertical flip."""
 
 PIXELS = (1, 2)
