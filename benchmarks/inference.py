@@ -132,7 +132,7 @@ def _stream(predictor: Predictor, files: list[Path]) -> None:
     settings = predictor.bundle.config.data
 
     def read(file: Path) -> Inputs:
-        return inputs_of_picture(as_picture(file), settings, "fast")
+        return inputs_of_picture(as_picture(file, settings), settings, "fast")
 
     for _ in predictor.predict_stream(files, read, lambda _, prediction: prediction, "fast"):
         pass

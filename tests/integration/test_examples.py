@@ -17,8 +17,9 @@ import pytest
 from mbdcnn.artifacts import Bundle
 from mbdcnn.cli import parse
 from mbdcnn.cli.use import Predict
+from mbdcnn.data.images import decode
 from mbdcnn.errors import UserError
-from mbdcnn.inference.predictor import Predictor, as_picture
+from mbdcnn.inference.predictor import Predictor
 from mbdcnn.models import build_coarse, register_backbone
 from mbdcnn.pipeline import run
 
@@ -85,7 +86,7 @@ def test_add_a_backbone(raw: Path, bar, tiny_config, config_file: Path, tmp_path
     assert not ended.value.code
     bundle = Bundle.open(tmp_path / "out" / "bundle")
     assert "encoder.to_stride_4.0.0.weight" in (bundle.weights("enhanced")).read_bytes()[:20000].decode("latin1")
-    picture = as_picture(next(raw.rglob("*.jpg")))
+    picture = decode(next(raw.rglob("*.jpg")))
     assert Predictor.load(bundle.path).predict(picture).mask.shape == (picture.height, picture.width)
     with pytest.raises(ValueError, match="there is one of this name"):
         register_backbone("plain", segmentation=module.PlainEncoder)

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from mbdcnn.inference.overlay import shrink
-from mbdcnn.inference.predictor import Prediction, Predictor, as_picture, cam_overlay, overlay
+from mbdcnn.inference.predictor import Prediction, Predictor, cam_overlay, overlay
 
 random = np.random.default_rng(0)
 BLOTCHES = Image.fromarray(random.integers(0, 256, (7, 10, 3), np.uint8))
@@ -64,7 +64,7 @@ def test_pictures_probabilities_and_notice(prediction: Prediction) -> None:
         assert page.text[page.text.index(name) + 1] == ("reached" if reached else "-")
     assert "For research and education. Not a medical device." in page.text
     assert any("Does not look like the dermoscopy images" in text for text in page.text)
-    small = shrink(as_picture(ARRAY), 480)
+    small = shrink(Image.fromarray(ARRAY), 480)
     drawn = (overlay(small, prediction), cam_overlay(small, prediction))
     for shown, expected in zip(page.pictures, drawn, strict=True):
         assert shown.size == (480, 350)

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mbdcnn.data.images import picture_size
+from mbdcnn.data.synthetic import draw
 from mbdcnn.errors import UserError
-from mbdcnn.inference.predict import find_pictures, predict_files, unique_names
+from mbdcnn.inference.predict import OVERLAY_SIDE, find_pictures, predict_files, unique_names
 from mbdcnn.inference.predictor import Predictor
 from mbdcnn.inference.tables import Entries, writing_tables
 
@@ -158,3 +160,12 @@ def test_files_folders_and_patterns_are_found_once_and_masks_passed_over(tmp_pat
     for nothing in ("absent.jpg", "*.gif", "deep/*.png"):
         with pytest.raises(UserError, match="no pictures there"):
             find_pictures([str(tmp_path / nothing)])
+
+
+def test_a_large_jpeg_is_predicted_whole_with_an_overlay_worth_looking_at(predictor: Predictor, tmp_path: Path) -> None:
+    picture, _ = draw(np.random.default_rng(0), "nevus", (640, 480))
+    picture.resize((3200, 2400)).save(tmp_path / "large.jpg")
+    (entry,) = predict_files(predictor, [tmp_path / "large.jpg"], tmp_path / "out")
+    assert (entry["width"], entry["height"]) == (3200, 2400)
+    assert picture_size(tmp_path / "out" / "large_mask.png") == (3200, 2400)
+    assert picture_size(tmp_path / "out" / "large_overlay.jpg") == (OVERLAY_SIDE, OVERLAY_SIDE * 3 // 4)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from mbdcnn.data.images import Decoded, decode_at_least
 from mbdcnn.disk import faults_told, make_folder, replacing
 from mbdcnn.errors import UserError
 from mbdcnn.inference.predictor import Prediction, Predictor, as_picture, cam_overlay, overlay
@@ -148,14 +149,13 @@ class _Work:
         """Decode and resample; None where that fails, and the entry says why."""
         try:
             job.origin = _origin(job.file, self.predictor) if self.dicom else None
-            picture = as_picture(job.file)
+            picture = as_picture(job.file, self.predictor.bundle.config.data)
         except UserError as error:
             job.entry["problem"] = str(error)
             return None
         inputs = inputs_of_picture(picture, self.predictor.bundle.config.data, self.protocol)
         if self.maps:
-            picture.thumbnail((OVERLAY_SIDE, OVERLAY_SIDE), Image.Resampling.HAMMING)
-            job.small = picture
+            job.small = _to_draw_on(job.file, picture)
         return inputs
 
     def finish(self, job: _Job, prediction: Prediction | None) -> Entry:
@@ -167,6 +167,13 @@ class _Work:
             if job.origin is not None:
                 _write_dicom(self.out, job.entry, job.origin, prediction)
         return job.entry
+
+
+def _to_draw_on(file: Path, picture: Decoded) -> Image.Image:
+    enough = picture.shrunk == 1 or max(picture.image.size) >= OVERLAY_SIDE
+    small = picture.image if enough else decode_at_least(file, OVERLAY_SIDE).image
+    small.thumbnail((OVERLAY_SIDE, OVERLAY_SIDE), Image.Resampling.HAMMING)
+    return small
 
 
 def _check_dicom() -> None:

@@ -15,7 +15,9 @@ from PIL import Image
 
 from mbdcnn.artifacts import Bundle
 from mbdcnn.calibration import Calibration
-from mbdcnn.data.images import decode, decode_opened
+from mbdcnn.config import Data
+from mbdcnn.data.crops import least_side
+from mbdcnn.data.images import Decoded, decode_at_least, decode_opened
 from mbdcnn.errors import UserError
 from mbdcnn.inference.calibration import softmax
 from mbdcnn.inference.familiarity import FILE, Familiarity, Looks
@@ -213,9 +215,10 @@ class Predictor:
         Raises:
             UserError: the picture cannot be read.
         """
-        image = as_picture(picture)
-        inputs = inputs_of_picture(image, self.bundle.config.data, protocol)
-        return replace(next(self.predict_inputs([inputs], protocol)), picture=np.asarray(shrink(image, SHOWN_SIDE)))
+        decoded = as_picture(picture, self.bundle.config.data)
+        inputs = inputs_of_picture(decoded, self.bundle.config.data, protocol)
+        shown = np.asarray(shrink(decoded.image, SHOWN_SIDE))
+        return replace(next(self.predict_inputs([inputs], protocol)), picture=shown)
 
     def predict_inputs(self, inputs: list[Inputs], protocol: ProtocolName) -> Iterator[Prediction]:
         """Predict pictures that are already resampled, in one batch; give the large results one by one."""
@@ -265,8 +268,8 @@ class Predictor:
         return float(self.familiarity.scores(Looks.at(outcome.embedding[None], picture.patches[:1]))[0])
 
 
-def as_picture(picture: Picture) -> Image.Image:
-    """Turn a file, its bytes, an image or an array h w 3 into an RGB image.
+def as_picture(picture: Picture, settings: Data) -> Decoded:
+    """Decode a file, its bytes, an image or an array h w 3, to no more pixels than these settings need.
 
     Raises:
         UserError: it is none of these, or cannot be read.
@@ -274,10 +277,10 @@ def as_picture(picture: Picture) -> Image.Image:
     if isinstance(picture, np.ndarray):
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
             raise UserError(f"an array of {picture.dtype} {picture.shape}: expected uint8, height x width x 3, RGB")
-        return Image.fromarray(picture)
+        return Decoded.whole(Image.fromarray(picture))
     if isinstance(picture, Image.Image):
-        return decode_opened(picture)
-    return decode(Path(picture) if isinstance(picture, str) else picture)
+        return Decoded.whole(decode_opened(picture))
+    return decode_at_least(Path(picture) if isinstance(picture, str) else picture, least_side(settings))
 
 
 def batches(items: Iterable[Any], size: int = BATCH) -> Iterator[list[Any]]:

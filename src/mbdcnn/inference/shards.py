@@ -177,7 +177,7 @@ def _rows(predictor: Predictor, names: Sequence[str], protocol: ProtocolName, ma
     def read(job: tuple[str, Entry]) -> Inputs | None:
         name, row = job
         try:
-            return inputs_of_picture(as_picture(name), settings, protocol)
+            return inputs_of_picture(as_picture(name, settings), settings, protocol)
         except UserError as error:
             row["problem"] = _text(str(error))
             return None

@@ -11,7 +11,8 @@ from PIL import Image, UnidentifiedImageError
 from starlette.requests import Request
 
 from mbdcnn.config import Data
-from mbdcnn.data.images import FORMATS, TooManyPixelsError, decode, picture_size
+from mbdcnn.data.crops import least_side
+from mbdcnn.data.images import FORMATS, TooManyPixelsError, decode_at_least, picture_size
 from mbdcnn.errors import UserError
 from mbdcnn.inference.protocol import Inputs, ProtocolName, inputs_of_picture
 from mbdcnn.serving.forms import FormError, parse_form
@@ -62,7 +63,7 @@ def open_picture(content: bytes, limits: Limits, settings: Data, protocol: Proto
         width, height = _size(content)
         if width * height > limits.pixels:
             raise _too_many_pixels(limits)
-        return inputs_of_picture(decode(content), settings, protocol)
+        return inputs_of_picture(decode_at_least(content, least_side(settings)), settings, protocol)
     except UnidentifiedImageError:
         raise RefusedError(415, "not a picture that can be read (JPEG, PNG, BMP, TIFF, WebP, GIF or DICOM)") from None
     except (TooManyPixelsError, Image.DecompressionBombError, Image.DecompressionBombWarning):
