@@ -313,6 +313,9 @@ class Config(Section):
     """Seed of initial weights, data order and augmentation."""
     cam: Literal["reference", "relu"] = "reference"
     """Activation maps keep their negative values, as in the authors' code, or are clipped at 0."""
+    committee: Annotated[int, Field(ge=1, le=21)] = 1
+    """Networks that together are the model's mask-CN, their logits and activation maps averaged. With more than 1 the
+    best on validation are taken, of the one trained on all training images and those of `calibration.folds`."""
     data: Data = Data()
     coarse: Coarse = Coarse()
     classifier: Classifier = Classifier()
@@ -331,12 +334,11 @@ class Config(Section):
             small = getattr(self, stage).training.small_side
             if small is not None and small > self.data.image_size:
                 raise ValueError(f"{stage}.training.small_side: {small} is more than data.image_size")
-        folds = {self.coarse.folds, self.calibration.folds} - {0}
-        if len(folds) > 1:
-            raise ValueError(
-                f"coarse.folds ({self.coarse.folds}) and calibration.folds ({self.calibration.folds}) share the coarse "
-                "networks; give one number for both, or 0 for one of them"
-            )
+        first, second = self.coarse.folds, self.calibration.folds
+        if first and second and first != second:
+            raise ValueError(f"coarse.folds ({first}) and calibration.folds ({second}) share networks; give one number")
+        if self.committee > second + 1:
+            raise ValueError(f"committee: {self.committee} of {second + 1} networks; calibration.folds would add more")
         return self
 
 

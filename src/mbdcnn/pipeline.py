@@ -78,6 +78,7 @@ def run(
             # No classifier folds where only the masks are out of fold.
             folds=list(zip(coarse_folds, classifier_folds, strict=False)),
             calibration=config.calibration,
+            committee=config.committee,
             device=device,
             progress=progress,
         )

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mbdcnn.artifacts import Bundle, Run
-from mbdcnn.config import Calibration
+from mbdcnn.config import Calibration, load_config
 from mbdcnn.data.folds import Fold
 from mbdcnn.errors import UserError
 from mbdcnn.inference.bundle import STAGES, _made_from, describe_results, load_model, write_bundle
@@ -22,8 +22,8 @@ from mbdcnn.inference.predictor import Predictor
 from mbdcnn.inference.protocol import inputs_of_row, run_protocol
 from mbdcnn.inference.runtimes import TorchCore
 from mbdcnn.manifest import hashed_id
-from mbdcnn.models import MBDCNN
-from mbdcnn.models.weights import copy_weights, load_weights
+from mbdcnn.models import MBDCNN, build_classifier
+from mbdcnn.models.weights import copy_weights, import_weights, load_weights
 from mbdcnn.training.fit import train
 
 
@@ -100,12 +100,19 @@ def test_a_current_bundle_is_left_alone(copy: Bundle, made_from: dict[str, Any])
 
 @pytest.mark.parametrize(
     "changed",
-    [{"half": True}, {"folds": ()}, {"data": None, "folds": ()}, {"calibration": Calibration(sensitivities=(0.7,))}],
-    ids=["half", "folds", "data", "calibration"],
+    [
+        {"half": True},
+        {"folds": ()},
+        {"data": None, "folds": ()},
+        {"calibration": Calibration(sensitivities=(0.7,))},
+        {"committee": 2},
+    ],
+    ids=["half", "folds", "data", "calibration", "committee"],
 )
 def test_a_bundle_of_something_else_is_not_current(bundle: Bundle, made_from: dict[str, Any], changed) -> None:
-    def identity(half: bool = False, calibration: Calibration | None = None, **parts: Any) -> str:
-        config = bundle.config.model_copy(update={"calibration": calibration or bundle.config.calibration})
+    def identity(half: bool = False, calibration: Calibration | None = None, committee: int = 1, **parts: Any) -> str:
+        changes = {"calibration": calibration or bundle.config.calibration, "committee": committee}
+        config = bundle.config.model_copy(update=changes)
         return Bundle.identity_of(*_made_from(parts["runs"], config, parts["data"], parts["folds"], half))
 
     assert identity(**made_from) == bundle.provenance.identity
@@ -211,6 +218,59 @@ def test_half_precision_halves_the_file_and_hardly_moves_the_result(made_from, b
     first, second = (Predictor.load(each.path, device="cpu").predict(picture) for each in (half, full))
     assert np.abs(first.mask_probability - second.mask_probability).max() < 0.02
     assert list(first.probabilities.values()) == pytest.approx(list(second.probabilities.values()), abs=0.01)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_committee_is_the_mean_of_the_best_networks(made_from, tmp_path: Path, half: bool) -> None:
+    candidates = [made_from["runs"]["classifier"], *(run for _, run in made_from["folds"])]
+    best = sorted(candidates, key=lambda run: run.provenance.facts["best"], reverse=True)[:2]
+    bundle = write_bundle(out=tmp_path / "bundle", **made_from, committee=2, half=half)
+    images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    masks = (images[:, :1] > 0.5).float()
+    logits, maps = [], []
+    for run in best:
+        network = build_classifier(run.config).eval()
+        load_weights(run.weights, network)
+        with torch.inference_mode():
+            outcome = network(images, masks)
+        logits.append(outcome.logits)
+        maps.append(torch.einsum("bchw,kc->bkhw", outcome.features, network.head.weight))
+    committee = load_model(Bundle.open(bundle.path, verify=True)).classifier
+    with torch.inference_mode():
+        outcome = committee(images, masks)
+    tolerance = 3e-2 if half else 1e-5
+    torch.testing.assert_close(outcome.logits, sum(logits) / 2, atol=tolerance, rtol=tolerance)
+    joined = torch.einsum("bchw,kc->bkhw", outcome.features, committee.head.weight)
+    torch.testing.assert_close(joined, sum(maps) / 2, atol=tolerance, rtol=tolerance)
+    card = (bundle.path / "README.md").read_text()
+    assert "| classifier, 1 of 2 averaged | mobilenet_v2, width 0.1 |" in card
+    assert "by one mask-CN each" in card
+    assert Predictor.load(bundle.path, device="cpu").predict(np.full((40, 40, 3), 90, np.uint8)).probabilities
+
+
+def test_training_goes_on_from_the_first_of_a_committee(made_from, data, tmp_path: Path, tiny_config) -> None:
+    bundle = write_bundle(out=tmp_path / "bundle", **made_from, committee=2)
+    facts = bundle.provenance.facts["committee"][0]
+    first = next(
+        run
+        for run in (made_from["runs"]["classifier"], *(run for _, run in made_from["folds"]))
+        if run.provenance.facts == {name: value for name, value in facts.items() if name != "fold"}
+    )
+    network = build_classifier(tiny_config())
+    report = import_weights(bundle.weights("classifier"), network)
+    assert report.initial == ()
+    assert all(".members.1." in name for name in report.dropped)
+    expected = load_file(first.weights)
+    for name, tensor in network.state_dict().items():
+        if name != "head.bias":
+            assert torch.equal(tensor, expected[name]), name
+
+
+def test_a_committee_of_more_than_there_are_is_refused(made_from, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a committee of 2, but 1 run\(s\) of mask-CN"):
+        write_bundle(out=tmp_path / "bundle", **(made_from | {"folds": ()}), committee=2)
+    with pytest.raises(UserError, match=r"committee: 4 of 3 networks; calibration\.folds"):
+        load_config(None, ["committee=4", "calibration.folds=2"])
 
 
 def test_a_weight_beyond_half_precision_is_told(tmp_path: Path) -> None:

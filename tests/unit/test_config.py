@@ -182,6 +182,8 @@ def test_durations_become_steps(duration: str, steps: int) -> None:
 
 
 def test_coarse_masks_and_calibration_share_their_folds() -> None:
-    assert "share the coarse networks; give one number for both" in message("coarse.folds=3", "calibration.folds=2")
+    assert "coarse.folds (3) and calibration.folds (2) share networks; give one number" in message(
+        "coarse.folds=3", "calibration.folds=2"
+    )
     assert load_config(None, ["calibration.folds=2"]).coarse.folds == 0
     assert "folds: 1 would leave nothing" in message("calibration.folds=1")

@@ -131,6 +131,8 @@ class BundleRuns(Verb):
     validation images serve."""
     classifier_folds: tuple[Path, ...] = ()
     """Runs of mask-CN that left out the same folds."""
+    committee: int | None = None
+    """Average so many of the mask-CN given, those best on validation; as the runs were configured if not given."""
     half: bool = False
     """Store weights in half precision: half the size."""
     device: str = "auto"
@@ -157,6 +159,7 @@ class BundleRuns(Verb):
                 self.out,
                 data=PreparedData.open(self.data) if self.data else None,
                 folds=folds,
+                committee=self.committee,
                 half=self.half,
                 device=self.device,
                 progress=progress,

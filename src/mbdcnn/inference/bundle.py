@@ -29,6 +29,7 @@ def write_bundle(
     data: PreparedData | None = None,
     folds: Sequence[tuple[Run, Run]] = (),
     calibration: Settings | None = None,
+    committee: int | None = None,
     half: bool = False,
     device: str = "auto",
     progress: Progress = silent,
@@ -42,6 +43,8 @@ def write_bundle(
         folds: runs of coarse-SN and mask-CN that each left out one fold of the training images, in order, to calibrate
             on training images; without them the validation images serve.
         calibration: operating points; as in the configuration of the runs if None.
+        committee: networks whose mean mask-CN is, the best on validation of the classifier run and those of the folds;
+            as in the configuration of the runs if None.
         half: store weights in half precision.
         device: where the networks run.
         progress: told the pictures looked at.
@@ -54,15 +57,20 @@ def write_bundle(
     for run in runs.values():
         run.check_whole()
     config = _joined_config(runs)
-    config = config.model_copy(update={"calibration": calibration or config.calibration})
+    members = _committee(runs["classifier"], folds, committee or config.committee)
+    changes = {"calibration": calibration or config.calibration, "committee": len(members)}
+    config = config.model_copy(update=changes)
     settings, inputs = _made_from(runs, config, data, folds, half)
     if Bundle.is_current(out, settings, inputs):
         return Bundle.open(out)
     with Bundle.writing(out, settings, inputs) as draft:
-        from mbdcnn.models.weights import copy_weights
+        from mbdcnn.models.weights import copy_weights, write_committee
 
         for stage in STAGES:
             copy_weights(runs[stage].weights, draft.path / f"{stage}.safetensors", half=half)
+        if len(members) > 1:
+            write_committee([run.weights for run in members], draft.path / "classifier.safetensors", half=half)
+            draft.facts["committee"] = [{"fold": run.fold, **run.provenance.facts} for run in members]
         save_config(config, draft.path / "config.yaml")
         draft.facts |= {stage: runs[stage].provenance.facts for stage in STAGES}
         draft.facts |= {"half": half, "intended_use": "Research and education. Not a medical device."}
@@ -120,6 +128,18 @@ def _check_related(runs: dict[str, Run]) -> None:
             raise UserError(f"{runs[stage].path}: not the {stage} run that {runs['enhanced'].path} was trained with")
 
 
+def _committee(classifier: Run, folds: Sequence[tuple[Run, Run]], size: int) -> list[Run]:
+    """Choose the networks that are mask-CN together, the best first; a single one is that of the classifier run."""
+    candidates = [classifier, *(run for _, run in folds)]
+    if size > len(candidates):
+        raise UserError(
+            f"a committee of {size}, but {len(candidates)} run(s) of mask-CN; give those of folds, or a committee of 1"
+        )
+    if size == 1:
+        return [classifier]
+    return sorted(candidates, key=lambda run: -float(run.provenance.facts["best"]))[:size]
+
+
 def _made_from(
     runs: dict[str, Run],
     config: Config,
@@ -129,6 +149,7 @@ def _made_from(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Give settings and inputs that decide what the bundle holds, after checking that they fit together."""
     settings: dict[str, Any] = {"half": True} if half else {}
+    settings |= {"committee": config.committee} if config.committee > 1 else {}
     inputs = {stage: runs[stage].provenance.fingerprint for stage in STAGES}
     if data is None:
         if folds:
@@ -166,7 +187,7 @@ def _calibrate(
 
     place = choose_device(device)
     core = TorchCore(_load(config, draft.path), place)
-    held_out = left_out_by_folds(data, folds, place) if folds else validation_images(data, core)
+    held_out = left_out_by_folds(data, folds, place, config.committee) if folds else validation_images(data, core)
     counts = {split: len(data.split(split)) for split in ("train", "validation")}
     total, done = sum(counts.values()) + len(held_out.rows), 0
 

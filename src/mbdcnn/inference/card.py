@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mbdcnn.calibration import Calibration, Estimate
-from mbdcnn.config import Config
+from mbdcnn.config import ClassificationNetwork, Config, SegmentationNetwork
 
 UNMEASURED = "Not measured yet: score the model on images it has not met with `mbdcnn evaluate`."
 """Stands where results go."""
@@ -61,7 +61,7 @@ def model_card(config: Config, facts: Mapping[str, Any]) -> str:
     """Write the card of a bundle from its configuration and the facts recorded in it; results come later."""
     return HEADER.format(
         classes=", ".join(_words(name) for name in config.classes),
-        networks="\n".join(_network(config, facts, stage) for stage in ("coarse", "classifier", "enhanced")),
+        networks="\n".join(_networks(config, facts)),
         side=config.data.image_size,
         cam=config.cam,
         precision="half" if facts.get("half") else "full",
@@ -87,13 +87,23 @@ def with_results(card: str, title: str, metrics: Mapping[str, Any]) -> str:
     return card.replace(UNMEASURED, "\n".join(table), 1)
 
 
-def _network(config: Config, facts: Mapping[str, Any], stage: str) -> str:
-    network, of_stage = getattr(config, stage).network, facts[stage]
+def _networks(config: Config, facts: Mapping[str, Any]) -> Iterator[str]:
+    yield _network("coarse", config.coarse.network, facts["coarse"])
+    committee = facts.get("committee")
+    if committee is None:
+        yield _network("classifier", config.classifier.network, facts["classifier"])
+    for number, member in enumerate(committee or (), start=1):
+        name = f"classifier, {number} of {len(committee or ())} averaged"
+        yield _network(name, config.classifier.network, member)
+    yield _network("enhanced", config.enhanced.network, facts["enhanced"])
+
+
+def _network(name: str, network: SegmentationNetwork | ClassificationNetwork, of_stage: Mapping[str, Any]) -> str:
     if "imported" in of_stage:
         training = f"not known | imported: {of_stage['imported']}"
     else:
         training = f"{of_stage['training_images']} | {of_stage['score'].replace('_', ' ')} {of_stage['best']:.3f}"
-    return f"| {stage} | {network.backbone}, width {network.width:g} | {training} |"
+    return f"| {name} | {network.backbone}, width {network.width:g} | {training} |"
 
 
 def _probabilities(calibrations: Mapping[str, Any]) -> str:

@@ -60,8 +60,8 @@ class HeldOut:
         return {name: Evidence(np.stack(found).astype(np.float64), labels, groups) for name, found in logits.items()}
 
 
-def left_out_by_folds(data: PreparedData, folds: FoldRuns, device: torch.device) -> HeldOut:
-    """Take training images, each for the networks that left out its fold."""
+def left_out_by_folds(data: PreparedData, folds: FoldRuns, device: torch.device, committee: int = 1) -> HeldOut:
+    """Take training images, each for the networks that left out its fold, which are not the model's committee."""
     training = data.split("train")
     shares = []
     for number, (coarse, classifier) in enumerate(folds):
@@ -71,7 +71,8 @@ def left_out_by_folds(data: PreparedData, folds: FoldRuns, device: torch.device)
             return TorchCore(_joined(coarse, classifier), device)
 
         shares.append((core, rows))
-    return HeldOut(f"training images, each seen by networks that left out its fold of {len(folds)}", shares)
+    alone = ", by one mask-CN each" if committee > 1 else ""
+    return HeldOut(f"training images, each seen by networks that left out its fold of {len(folds)}{alone}", shares)
 
 
 def validation_images(data: PreparedData, core: Core) -> HeldOut:
@@ -130,7 +131,7 @@ def fit_familiarity(core: Core, data: PreparedData, settings: Data, advance: Adv
 
 def _joined(coarse: Run, classifier: Run) -> MBDCNN:
     """Build the networks of two runs; enhanced-SN, which is not asked, stays at random."""
-    model = MBDCNN(classifier.config.model_copy(update={"coarse": coarse.config.coarse}))
+    model = MBDCNN(classifier.config.model_copy(update={"coarse": coarse.config.coarse, "committee": 1}))
     load_weights(coarse.weights, model.coarse)
     load_weights(classifier.weights, model.classifier)
     return model

@@ -71,6 +71,10 @@ MOBILENET: tuple[Rule, ...] = (
 )
 
 
+COMMITTEE: tuple[Rule, ...] = ((r"^encoder\.members\.0\.", "encoder."),)
+"""Of a committee the first member is taken."""
+
+
 @dataclass(frozen=True)
 class Source:
     """A kind of checkpoint.
@@ -179,10 +183,12 @@ def _own(state: State) -> Source:
         "encoder.entry1.conv1.norm.weight": "xception65",
         "encoder.tail.conv1.norm.weight": "xception",
     }
-    backbone = next((backbone for name, backbone in marks.items() if name in state), None)
+    rules = COMMITTEE if any(name.startswith("encoder.members.0.") for name in state) else ()
+    names = {_our_name(name, rules) for name in state}
+    backbone = next((backbone for name, backbone in marks.items() if name in names), None)
     segmenter = "enhanced" if "guidance.0.weight" in state else "coarse"
     network = "classifier" if "head.weight" in state else segmenter
-    return Source(f"mbdcnn's {network} ({backbone or 'own backbone'})", network, backbone)
+    return Source(f"mbdcnn's {network} ({backbone or 'own backbone'})", network, backbone, rules)
 
 
 def _translate(source: Source, state: State, own: State) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -230,6 +236,10 @@ def _adapted(target: str, tensor: Tensor, source: Source, own: State) -> Tensor:
             return torch.cat([tensor, tensor.mean(1, keepdim=True)], dim=1)
         if (given, wanted) == (4, 3):
             return tensor[:, :3]
+    if source.rules is COMMITTEE and target == "head.weight" and target in own:
+        # The weights of n members were divided by n.
+        width = own[target].shape[1]
+        return tensor[:, :width] * (tensor.shape[1] // width)
     pooled = source.rules is MOBILENET and target == "pyramid.projection.0.weight"
     if pooled and target in own and tensor.shape == own[target].shape:
         # These files concatenate image pooling first, our pyramid last.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mbdcnn.config import ClassificationNetwork
 from mbdcnn.models.backbones import CLASSIFICATION, find_backbone
@@ -20,14 +21,38 @@ class Classification(NamedTuple):
     features: Features
 
 
-class MaskGuidedClassifier(nn.Module):
-    """Trunk over image and mask, global average pooling, one linear layer. Sides must be multiples of 16."""
+class Committee(nn.Module):
+    """Encoders of one kind that look at the same pictures; their features, one encoder's after the other's.
 
-    def __init__(self, network: ClassificationNetwork, classes: int) -> None:
+    A linear layer over all features, with the mean of the members' weights for each, averages their logits and their
+    activation maps.
+    """
+
+    def __init__(self, members: Sequence[Any]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.channels: int = sum(member.channels for member in members)
+
+    def forward(self, pixels: Tensor) -> Features:
+        return torch.cat([member(pixels) for member in self.members], dim=1)
+
+
+class MaskGuidedClassifier(nn.Module):
+    """Trunk over image and mask, global average pooling, one linear layer. Sides must be multiples of 16.
+
+    Args:
+        network: kind and size of the trunk.
+        classes: how many there are.
+        members: trunks side by side, each with weights of its own.
+    """
+
+    def __init__(self, network: ClassificationNetwork, classes: int, members: int = 1) -> None:
         super().__init__()
         self.backbone: str = network.backbone
         self.normalize = Normalize(network.pixel_mean, network.pixel_std)
-        self.encoder = find_backbone(network.backbone, CLASSIFICATION)(network.width, network.depth)
+        build = find_backbone(network.backbone, CLASSIFICATION)
+        trunks = [build(network.width, network.depth) for _ in range(members)]
+        self.encoder = trunks[0] if members == 1 else Committee(trunks)
         self.dropout = nn.Dropout(network.dropout)
         self.head = nn.Linear(self.encoder.channels, classes)
 

@@ -43,7 +43,7 @@ class MBDCNN(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.coarse = build_coarse(config)
-        self.classifier = build_classifier(config)
+        self.classifier = build_classifier(config, config.committee)
         self.enhanced = build_enhanced(config)
         self.cam_mode = config.cam
 
@@ -79,8 +79,8 @@ def build_coarse(config: Config) -> CoarseSegmenter:
     return CoarseSegmenter(config.coarse.network)
 
 
-def build_classifier(config: Config) -> MaskGuidedClassifier:
-    return MaskGuidedClassifier(config.classifier.network, len(config.classes))
+def build_classifier(config: Config, members: int = 1) -> MaskGuidedClassifier:
+    return MaskGuidedClassifier(config.classifier.network, len(config.classes), members)
 
 
 def build_enhanced(config: Config) -> EnhancedSegmenter:

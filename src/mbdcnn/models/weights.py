@@ -5,7 +5,7 @@ Nothing is ever unpickled freely: safetensors, or torch files read with `weights
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from mbdcnn.errors import UserError
 from mbdcnn.models.checkpoints import ImportReport, Network, import_state_dict, sides
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
+ENCODER = "encoder."
 DEEPEST = 3
 """Wrappers round one another; a file may even hold itself."""
 
@@ -40,12 +41,25 @@ def copy_weights(source: Path, target: Path, *, half: bool = False) -> None:
         UserError: a weight is too large for half precision.
     """
     state, metadata = _read_safetensors(source)
-    for name, tensor in state.items():
-        if half and tensor.is_floating_point() and tensor.ndim > 1:
-            state[name] = tensor.half()
-            if not state[name].isfinite().all():
-                raise UserError(f"{source}: {name} does not fit half precision; write full precision")
-    target.write_bytes(save(state, metadata=metadata))
+    target.write_bytes(save(_halved(state, source) if half else state, metadata=metadata))
+
+
+def write_committee(sources: Sequence[Path], target: Path, *, half: bool = False) -> None:
+    """Write weight files of classifiers of one kind as the one whose logits and activation maps are their mean.
+
+    Raises:
+        UserError: a weight is too large for half precision.
+    """
+    states = [_read_safetensors(source)[0] for source in sources]
+    joined = {name: tensor for name, tensor in states[0].items() if not name.startswith(ENCODER)}
+    for number, (state, source) in enumerate(zip(states, sources, strict=True)):
+        member = {name: tensor for name, tensor in state.items() if name.startswith(ENCODER)}
+        for name, tensor in (_halved(member, source) if half else member).items():
+            joined[f"{ENCODER}members.{number}.{name.removeprefix(ENCODER)}"] = tensor
+    # In full precision also with `half`: a few numbers, and the mean of classifiers rounds less so.
+    joined["head.weight"] = torch.cat([state["head.weight"] for state in states], dim=1) / len(states)
+    joined["head.bias"] = torch.stack([state["head.bias"] for state in states]).mean(0)
+    target.write_bytes(save(joined))
 
 
 def load_weights(path: Path, network: nn.Module) -> dict[str, str]:
@@ -96,6 +110,17 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     if all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     return state
+
+
+def _halved(state: dict[str, Tensor], source: Path) -> dict[str, Tensor]:
+    halved = {
+        name: tensor.half() if tensor.is_floating_point() and tensor.ndim > 1 else tensor
+        for name, tensor in state.items()
+    }
+    for name, tensor in halved.items():
+        if tensor.dtype == torch.half and not tensor.isfinite().all():
+            raise UserError(f"{source}: {name} does not fit half precision; write full precision")
+    return halved
 
 
 def _check_match(path: Path, network: nn.Module, shapes: Mapping[str, torch.Size]) -> None:
