@@ -254,7 +254,7 @@ def test_state_and_counts(client: TestClient) -> None:
     client.get("/a/path/nobody/has/?patient=Miller")
     after = counts(client)
     predicted = 'mbdcnn_requests_total{route="/v1/predictions",status="200"}'
-    assert after[predicted] == before[predicted] + 1
+    assert after[predicted] == before.get(predicted, 0) + 1
     assert after["mbdcnn_batch_pictures_sum"] == before["mbdcnn_batch_pictures_sum"] + 1
     assert after["mbdcnn_admitted"] == after["mbdcnn_waiting"] == 0
     assert after['mbdcnn_requests_total{route="other",status="404"}'] >= 1
