@@ -26,6 +26,7 @@ from mbdcnn.inference.predictor import Predictor, as_picture
 from mbdcnn.inference.protocol import Inputs, inputs_of_picture
 from mbdcnn.inference.runtimes import PACKAGES, NetworksCore, load_core
 from mbdcnn.models import MBDCNN
+from mbdcnn.shipped import bundled_model
 
 STREAM = 64
 """Pictures predicted one after the other, to see what reading ahead gives."""
@@ -43,13 +44,14 @@ def main() -> None:
         os.environ["MBDCNN_CACHE"] = str(folder / "cache")
         picture = write_picture(folder / "picture.jpg")
         large = random_bundle(load_config(options.paper), folder / "large")
-        small = random_bundle(load_config("compact", ["data.image_size=224"]), folder / "small")
+        small = random_bundle(load_config("compact", ["data.image_size=224", "committee=1"]), folder / "small")
         cores = {runtime: core for runtime in PACKAGES if (core := _core(large, runtime))}
         print_table(f"one network of {options.paper}, 6 views of 224 x 224", _networks(large, cores, options.repeats))
         print_table("the paper's protocol, one picture", _paper(large, cores, picture, options.repeats))
-        print_table(
-            "fast, compact networks at 224 x 224, from the JPEG to mask and probabilities", _fast(small, picture)
-        )
+        title = "from the JPEG to mask and probabilities, fast"
+        print_table(f"{title}: compact networks at 224 x 224", _fast(small, picture))
+        shipped = Bundle.open(bundled_model())
+        print_table(f"{title}: the shipped model, with a second mask-CN, at 192 x 192", _fast(shipped, picture))
 
 
 def _core(bundle: Bundle, runtime: str) -> NetworksCore | None:

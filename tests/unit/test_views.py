@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mbdcnn.inference.views import MAPS, PIXELS, SIX_VIEWS, all_views, bicubic_weights, enlarge, merge_views
+from mbdcnn.inference.views import MAPS, PIXELS, SIX_VIEWS, all_views, bicubic_taps, enlarge, merge_views
 
 random = np.random.default_rng(0)
 
@@ -42,7 +42,15 @@ def test_enlarging_equals_torch_up_and_down(height: int, width: int, new_height:
     assert np.allclose(enlarge(maps, new_height, new_width), expected[0].numpy(), atol=1e-4)
 
 
-def test_weights_of_each_position_add_up_to_one() -> None:
+def test_many_rows_and_maps_are_enlarged_alike() -> None:
+    maps = random.standard_normal((2, 3, 20, 30)).astype(np.float32)
+    expected = F.interpolate(torch.from_numpy(maps), (300, 200), mode="bicubic", align_corners=False)
+    assert np.allclose(enlarge(maps, 300, 200), expected.numpy(), atol=1e-4)
+
+
+def test_weights_of_each_place_add_up_to_one() -> None:
     for source, target in ((7, 31), (31, 7), (1, 5), (5, 5)):
-        assert np.allclose(bicubic_weights(source, target).sum(axis=1), 1)
-    assert np.allclose(bicubic_weights(5, 5), np.eye(5))
+        assert np.allclose(bicubic_taps(source, target)[1].sum(axis=0), 1)
+    places, weights = bicubic_taps(5, 5)
+    assert np.array_equal(places[1], np.arange(5))
+    assert np.array_equal(weights, np.repeat([[0], [1], [0], [0]], 5, axis=1))

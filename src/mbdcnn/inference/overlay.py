@@ -85,7 +85,7 @@ def shrink(picture: Image.Image, side: int) -> Image.Image:
     """Give a copy whose longer side is at most `side`; the picture may belong to the user and is not changed."""
     scale = min(1, side / max(picture.size))
     width, height = (max(1, round(length * scale)) for length in picture.size)
-    return picture.resize((width, height), Image.Resampling.HAMMING, reducing_gap=2)
+    return picture.resize((width, height), Image.Resampling.HAMMING, reducing_gap=1)
 
 
 def _stamp(picture: Picture, points: tuple[np.ndarray, ...], colour: Colour, width: int) -> None:
