@@ -48,7 +48,7 @@ from mbdcnn.progress import silent
 model, runtime, data = sys.argv[1], sys.argv[2], PreparedData.open(sys.argv[3])
 score_rows(ModelMethod(Predictor.load(model, runtime=runtime), "fast"), data, data.rows, silent)
 """
-SCORED = 4
+SCORED = 16
 """Pictures of each size that are scored."""
 
 
