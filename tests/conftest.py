@@ -92,6 +92,12 @@ def quiet_bar(title: str) -> Iterator[Progress]:
     yield silent
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep graphs that tests export out of the user's own cache."""
+    os.environ["MBDCNN_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def bar():
     return quiet_bar

@@ -82,7 +82,7 @@ def writing_commands(experiment: SimpleNamespace, raw: Path, config: Path) -> di
         "import-weights": command(
             f"import-weights {runs / 'coarse' / 'best.safetensors'} --config {config}", kind="Run"
         ),
-        "predict": command(f"predict {raw / 'ISIC-2017_Test_v2_Data'} --model {bundle}", kind=None),
+        "predict": command(f"predict {raw / 'ISIC-2017_Test_v2_Data'} --model {bundle} --runtime torch", kind=None),
     }
 
 

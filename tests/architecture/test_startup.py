@@ -26,6 +26,7 @@ LIGHT = (
     "mbdcnn.inference.predict",
     "mbdcnn.inference.graphs",
     "mbdcnn.inference.runtimes",
+    "mbdcnn.inference.choice",
 )
 
 

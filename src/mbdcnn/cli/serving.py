@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tyro.conf import OmitArgPrefixes
 
-from mbdcnn.cli.use import Protocol, Runtime
+from mbdcnn.cli.use import FastestRuntime, Protocol
 from mbdcnn.cli.verb import NOTICE, Verb
 from mbdcnn.errors import UserError
 from mbdcnn.serving.limits import Limits
@@ -32,7 +32,7 @@ class Serve(Verb):
     """What a request gets that names none. fast: one view of each network; paper: all views and scales."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
-    runtime: Runtime = "torch"
+    runtime: FastestRuntime = "auto"
     """What runs the networks, as for `predict`."""
     limits: OmitArgPrefixes[Limits] = field(default_factory=Limits)
     """What is taken."""

@@ -33,8 +33,7 @@ def cached_graphs(bundle: Bundle) -> Path:
     Raises:
         UserError: the cache folder cannot be written, or the disk is full.
     """
-    digests = [bundle.provenance.files.get(name) for name in CONTENT]
-    folder = cache_folder() / "graphs" / fingerprint([VERSION, digests])[:32]
+    folder = cache_folder() / "graphs" / content_key(bundle)
     if _is_whole(folder):
         return folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -62,6 +61,11 @@ def cached_graphs(bundle: Bundle) -> Path:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return folder
+
+
+def content_key(bundle: Bundle) -> str:
+    """Name what the graphs of a bundle compute."""
+    return fingerprint([VERSION, [bundle.provenance.files.get(name) for name in CONTENT]])[:32]
 
 
 def _is_whole(folder: Path) -> bool:

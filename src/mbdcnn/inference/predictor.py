@@ -32,7 +32,7 @@ from mbdcnn.inference.protocol import (
     resize_mask,
     run_protocol,
 )
-from mbdcnn.inference.runtimes import RuntimeName, load_core
+from mbdcnn.inference.runtimes import RuntimeChoice, load_core
 from mbdcnn.shipped import bundled_model
 from mbdcnn.threads import THREADS, in_order
 
@@ -151,19 +151,23 @@ class Predictor:
         self.familiarity = Familiarity.load(file) if file.name in bundle.provenance.files else None
 
     @classmethod
-    def load(cls, model: str | Path | None = None, *, device: str = "auto", runtime: RuntimeName = "torch") -> Self:
+    def load(cls, model: str | Path | None = None, *, device: str = "auto", runtime: RuntimeChoice = "torch") -> Self:
         """Read a bundle.
 
         Args:
             model: the bundle's folder; the model that comes with the package if not given.
             device: `auto`, `cpu`, `cuda` or `cuda:N`.
-            runtime: what runs the networks. All but `torch` work on the CPU, start faster from the second time on,
-                and need the extra `export`.
+            runtime: what runs the networks. All but `torch` work on the CPU and need the extra `export`. `auto` is the
+                fastest of those installed that agree with torch, which takes some seconds to find out the first time.
 
         Raises:
             UserError: it is not a whole bundle, none comes with the package, or the device or the runtime is not there.
         """
         bundle = Bundle.open(bundled_model() if model is None else model, verify=True)
+        if runtime == "auto":
+            from mbdcnn.inference.choice import fastest_runtime
+
+            runtime = fastest_runtime(bundle, device)
         return cls(load_core(bundle, runtime, device), bundle)
 
     @classmethod
@@ -173,7 +177,7 @@ class Predictor:
         *,
         revision: str | None = None,
         device: str = "auto",
-        runtime: RuntimeName = "torch",
+        runtime: RuntimeChoice = "torch",
     ) -> Self:
         """Read a bundle from a folder, or by its name on the Hugging Face hub.
 

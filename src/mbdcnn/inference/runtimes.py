@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
 Network = TypeVar("Network", bound="torch.nn.Module")
 RuntimeName = Literal["torch", "onnx", "openvino", "openvino-bf16"]
-PACKAGES = {"torch": "torch", "onnx": "onnxruntime", "openvino": "openvino", "openvino-bf16": "openvino"}
+RuntimeChoice = RuntimeName | Literal["auto"]
+PACKAGES: dict[RuntimeName, str] = {
+    "torch": "torch",
+    "onnx": "onnxruntime",
+    "openvino": "openvino",
+    "openvino-bf16": "openvino",
+}
 LARGEST_BATCH = 64
 """Pictures in one pass of a network; more are cut up, so that memory stays bounded."""
 

@@ -1,0 +1,137 @@
+"""Which runtime is fastest on this machine for a model, and exact enough: measured once, then remembered."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import platform
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mbdcnn.artifacts import Bundle
+from mbdcnn.data.synthetic import KINDS, draw
+from mbdcnn.errors import UserError
+from mbdcnn.inference.calibration import softmax
+from mbdcnn.inference.graphs import cache_folder, content_key
+from mbdcnn.inference.protocol import Core, Inputs, inputs_of_picture, run_protocol
+from mbdcnn.inference.runtimes import PACKAGES, RuntimeName, load_core
+from mbdcnn.provenance import fingerprint
+
+PICTURES = 4
+"""Drawn pictures that all runtimes look at."""
+SIZE = (600, 450)
+REPEATS = 3
+LARGEST_DIFFERENCE = 0.01
+"""Of a class's probability to that of torch."""
+LEAST_OVERLAP = 0.995
+"""Jaccard index of a lesion's outline to that of torch."""
+
+
+class Seen(NamedTuple):
+    """What a runtime made of the pictures, and how long it took."""
+
+    probabilities: np.ndarray
+    lesions: np.ndarray
+    seconds: float
+
+
+def fastest_runtime(bundle: Bundle, device: str) -> RuntimeName:
+    """Name the fastest installed runtime whose predictions agree with those of torch.
+
+    The first time, graphs are exported and every runtime predicts a few drawn pictures, which takes some seconds. The
+    outcome is kept in the user's cache, for this model, this machine and these versions.
+
+    Args:
+        bundle: whose networks.
+        device: `auto` or `cpu`; on a GPU it is torch.
+
+    Raises:
+        UserError: the cache folder cannot be written.
+    """
+    installed: list[RuntimeName] = [name for name in PACKAGES if find_spec(PACKAGES[name])]
+    if installed == ["torch"] or device not in {"auto", "cpu"}:
+        return "torch"
+    file = cache_folder() / "fastest" / f"{content_key(bundle)}-{_machine(device)}.json"
+    try:
+        remembered = json.loads(file.read_text())["runtime"]
+        if remembered in installed:
+            return installed[installed.index(remembered)]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        pass
+    runtime, seconds = _measure(bundle, device, installed)
+    _remember(file, {"runtime": runtime, "seconds": seconds})
+    return runtime
+
+
+def _measure(bundle: Bundle, device: str, installed: Sequence[RuntimeName]) -> tuple[RuntimeName, dict[str, float]]:
+    from mbdcnn.device import choose_device
+
+    if choose_device(device).type != "cpu":
+        return "torch", {}
+    logging.getLogger("mbdcnn").warning("first use of this model here: trying out its runtimes, once")
+    settings = bundle.config.data
+    random = np.random.default_rng(0)
+    drawn = [draw(random, KINDS[number % len(KINDS)], SIZE)[0] for number in range(PICTURES)]
+    inputs = [inputs_of_picture(picture, settings, "fast") for picture in drawn]
+    seen: dict[RuntimeName, Seen] = {}
+    for name in installed:
+        try:
+            seen[name] = _look(load_core(bundle, name, "cpu"), inputs)
+        except UserError:
+            # Of one that was not asked for by name: it cannot run here, as bfloat16 on most CPUs.
+            if name == "torch":
+                raise
+    alike = [name for name in seen if agree(seen["torch"], seen[name])]
+    return min(alike, key=lambda name: seen[name].seconds), {name: round(seen[name].seconds, 4) for name in seen}
+
+
+def _look(core: Core, inputs: list[Inputs]) -> Seen:
+    times = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        outcomes = list(run_protocol(core, inputs, "fast"))
+        times.append(time.perf_counter() - started)
+    probabilities = softmax(np.stack([outcome.view_logits[0] for outcome in outcomes]))
+    return Seen(probabilities, np.stack([outcome.scale_logits[0] > 0 for outcome in outcomes]), min(times))
+
+
+def agree(exact: Seen, other: Seen) -> bool:
+    """Tell whether probabilities and outlines of all pictures are the same but for rounding."""
+    overlap = np.count_nonzero(exact.lesions & other.lesions, axis=(1, 2))
+    either = np.count_nonzero(exact.lesions | other.lesions, axis=(1, 2))
+    return bool(
+        np.abs(exact.probabilities - other.probabilities).max() <= LARGEST_DIFFERENCE
+        and (overlap >= LEAST_OVERLAP * either).all()
+    )
+
+
+def _machine(device: str) -> str:
+    """Name this processor, how much of it is ours, whether there is a GPU, and what is installed."""
+    packages = sorted({package for package in PACKAGES.values() if find_spec(package)})
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor = next((line for line in lines if line.startswith("model name")), "")
+    except OSError:
+        processor = platform.processor()
+    gpu = device == "auto" and Path("/dev/nvidiactl").exists(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    return fingerprint([processor, os.cpu_count(), device, gpu, [version(name) for name in packages]])[:16]
+
+
+def _remember(file: Path, outcome: dict[str, object]) -> None:
+    draft = file.with_suffix(f".{os.getpid()}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(json.dumps(outcome))
+        draft.replace(file)
+    except OSError:
+        # The cache may be another user's, who lets it be read alone: it is measured again next time.
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)

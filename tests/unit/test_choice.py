@@ -1,0 +1,146 @@
+"""The runtime that is chosen where none is named."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mbdcnn.artifacts import Bundle
+from mbdcnn.errors import UserError
+from mbdcnn.inference import choice
+from mbdcnn.inference.choice import Seen, agree, fastest_runtime
+from mbdcnn.inference.predictor import Predictor
+from mbdcnn.inference.protocol import Guidance
+from mbdcnn.inference.runtimes import load_core
+
+FAST, SLOW = 0.0, 0.05
+
+
+class TintedCore:
+    """The networks in torch, some seconds later, with probabilities a little moved."""
+
+    def __init__(self, bundle: Bundle, seconds: float, moved: float = 0.0) -> None:
+        self.core, self.seconds, self.moved = load_core(bundle, "torch", "cpu"), seconds, moved
+
+    def coarse(self, pixels):
+        time.sleep(self.seconds)
+        return self.core.coarse(pixels)
+
+    def classify(self, pixels, masks):
+        guidance = self.core.classify(pixels, masks)
+        return Guidance(guidance.logits + np.float32([self.moved, 0, 0]), *guidance[1:])
+
+    def enhance(self, pixels, activation_maps):
+        return self.core.enhance(pixels, activation_maps)
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MBDCNN_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def tried(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Runtimes that were loaded: openvino is fast but wrong, onnx the fastest that is right, bf16 cannot run."""
+    names: list[str] = []
+
+    def load(given: Bundle, name: str, device: str) -> TintedCore:
+        assert (given, device) == (bundle, "cpu")
+        names.append(name)
+        if name == "openvino-bf16":
+            raise UserError("not on this CPU")
+        return TintedCore(bundle, FAST if name in ("onnx", "openvino") else SLOW, 0.5 * (name == "openvino"))
+
+    monkeypatch.setattr(choice, "find_spec", lambda package: object())
+    monkeypatch.setattr(choice, "version", lambda package: "1")
+    monkeypatch.setattr(choice, "load_core", load)
+    return names
+
+
+def test_the_fastest_that_agrees_is_found_once(bundle: Bundle, tried: list[str]) -> None:
+    assert fastest_runtime(bundle, "cpu") == "onnx"
+    assert tried == ["torch", "onnx", "openvino", "openvino-bf16"]
+    assert fastest_runtime(bundle, "cpu") == "onnx"
+    assert len(tried) == 4
+
+
+def test_another_version_or_a_damaged_record_is_measured_anew(
+    bundle: Bundle, tried: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fastest_runtime(bundle, "cpu")
+    (record,) = (tmp_path / "cache" / "fastest").iterdir()
+    assert json.loads(record.read_text())["runtime"] == "onnx"
+    for content in ("", "{}", "[]", '{"runtime": "magic"}', '{"runtime": 3}', "[" * 100_000):
+        record.write_text(content)
+        tried.clear()
+        assert fastest_runtime(bundle, "cpu") == "onnx"
+        assert len(tried) == 4
+    monkeypatch.setattr(choice, "version", lambda package: "2")
+    fastest_runtime(bundle, "cpu")
+    assert len(tried) == 8
+    assert len(list((tmp_path / "cache" / "fastest").iterdir())) == 2
+
+
+def test_a_record_that_cannot_be_kept_is_no_obstacle(
+    bundle: Bundle, tried: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    assert fastest_runtime(bundle, "cpu") == "onnx"
+    assert not list((tmp_path / "cache" / "fastest").iterdir())
+
+
+def test_torch_where_there_is_a_gpu_or_nothing_else(
+    bundle: Bundle, tried: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert fastest_runtime(bundle, "cuda:1") == "torch"
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert fastest_runtime(bundle, "auto") == "torch"
+    assert not tried
+    monkeypatch.setattr(choice, "find_spec", lambda package: object() if package == "torch" else None)
+    assert fastest_runtime(bundle, "cpu") == "torch"
+    assert not tried
+
+
+def test_what_counts_as_alike() -> None:
+    lesions = np.zeros((2, 40, 40), np.bool_)
+    lesions[0, :20] = True
+    exact = Seen(np.full((2, 3), 1 / 3), lesions, 1)
+    assert agree(exact, exact)
+    assert agree(exact, exact._replace(probabilities=exact.probabilities + 0.009))
+    assert not agree(exact, exact._replace(probabilities=exact.probabilities - 0.011))
+    for pixels, alike in ((4, True), (5, False)):
+        other = lesions.copy()
+        other[0, 0, :pixels] = False
+        assert agree(exact, exact._replace(lesions=other)) is alike
+    other = lesions.copy()
+    other[1, 0, 0] = True
+    assert not agree(exact, exact._replace(lesions=other))
+
+
+def test_a_predictor_of_one_installed_predicts_the_same(bundle: Bundle) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    expected = Predictor.load(bundle.path).predict(picture).probabilities
+    chosen = Predictor.load(bundle.path, device="cpu", runtime="auto")
+    assert chosen.predict(picture).probabilities == pytest.approx(expected, abs=0.011)
+
+
+def test_what_is_remembered_needs_no_torch(bundle: Bundle, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    fastest_runtime(bundle, "auto")
+    (record,) = (tmp_path / "cache").glob("fastest/*.json")
+    record.write_text('{"runtime": "onnx"}')
+    program = (
+        "import sys\nfrom mbdcnn.inference.predictor import Predictor\n"
+        "core = Predictor.load(sys.argv[1], runtime='auto').core\n"
+        "assert type(core).__name__ == 'OnnxCore' and 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program, str(bundle.path)], check=True, timeout=120)
