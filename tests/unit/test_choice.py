@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -68,6 +69,19 @@ def test_the_fastest_that_agrees_is_found_once(bundle: Bundle, tried: list[str])
     assert tried == ["torch", "onnx", "openvino", "openvino-bf16"]
     assert fastest_runtime(bundle, "cpu") == "onnx"
     assert len(tried) == 4
+
+
+def test_one_that_starts_sooner_is_preferred_unless_far_slower(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tried: list[str]
+) -> None:
+    seconds = {"torch": 1.0, "onnx": 1.15, "openvino": 1.0, "openvino-bf16": 1.3}
+    nothing = np.zeros((1, 3)), np.zeros((1, 4, 4), np.bool_)
+    monkeypatch.setattr(choice, "load_core", lambda bundle, name, device: name)
+    monkeypatch.setattr(choice, "_look", lambda name, inputs: Seen(*nothing, seconds[name]))
+    for change, chosen in (({}, "onnx"), ({"onnx": 1.25}, "openvino"), ({"openvino": 2, "onnx": 1.3}, "torch")):
+        seconds |= change
+        shutil.rmtree(choice.cache_folder(), ignore_errors=True)
+        assert fastest_runtime(bundle, "cpu") == chosen
 
 
 def test_another_version_or_a_damaged_record_is_measured_anew(

@@ -52,7 +52,7 @@ def test_a_port_that_is_taken() -> None:
 @loopback
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_the_command(bundle, number: signal.Signals) -> None:
-    arguments = ("serve", "--model", str(bundle.path), "--port", "0", "--device", "cpu")
+    arguments = ("serve", "--model", str(bundle.path), "--port", "0", "--runtime", "torch")
     program = subprocess.Popen(
         [sys.executable, "-m", "mbdcnn", *arguments],
         stdout=subprocess.PIPE,
