@@ -18,9 +18,9 @@ lint: .venv/ready
 	$(BIN)/ruff check src tests experiments benchmarks examples
 	$(BIN)/ruff format --check src tests experiments benchmarks examples
 
-# One table each; takes an hour with full-size networks on two cores.
+# One table each; half an hour on two cores.
 bench: .venv/ready
-	for table in inference startup; do $(BIN)/python benchmarks/$$table.py || exit 1; done
+	for table in losses maps training inference preparation memory startup; do $(BIN)/python benchmarks/$$table.py || exit 1; done
 
 types: .venv/ready
 	$(BIN)/mypy
