@@ -101,21 +101,32 @@ def test_another_version_or_a_damaged_record_is_measured_anew(
     assert len(list((tmp_path / "cache" / "fastest").iterdir())) == 2
 
 
-def test_a_record_that_cannot_be_kept_is_no_obstacle(
+def test_a_cache_that_cannot_be_written_leaves_torch_and_is_told(
+    bundle: Bundle, tried: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "cache").write_text("a file in the way")
+    assert fastest_runtime(bundle, "cpu") == "torch"
+    assert not tried
+    assert "Set MBDCNN_CACHE" in caplog.text
+
+
+def test_nothing_is_left_where_trying_fails(
     bundle: Bundle, tried: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
-        raise PermissionError(13, "Permission denied")
+    def fail(*_: object) -> None:
+        raise UserError("damaged")
 
-    monkeypatch.setattr(Path, "write_text", refuse)
-    assert fastest_runtime(bundle, "cpu") == "onnx"
+    monkeypatch.setattr(choice, "load_core", fail)
+    with pytest.raises(UserError, match="damaged"):
+        fastest_runtime(bundle, "cpu")
     assert not list((tmp_path / "cache" / "fastest").iterdir())
 
 
 def test_torch_where_there_is_a_gpu_or_nothing_else(
     bundle: Bundle, tried: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert fastest_runtime(bundle, "cuda:1") == "torch"
+    assert fastest_runtime(bundle, "cuda:1") == "torch"  # nor is the cache touched
+    assert not choice.cache_folder().exists()
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     assert fastest_runtime(bundle, "auto") == "torch"
     assert not tried

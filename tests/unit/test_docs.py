@@ -13,7 +13,7 @@ from mbdcnn.cli.verb import Configured
 from mbdcnn.config import shipped_configs
 from pages import PAGES, ROOT, pieces
 
-LINK = re.compile(r"\]\(([^)#:\s]+)(#[^)]*)?\)")
+LINK = re.compile(r"\]\(([^)#:\s]*)(?:#([^)]+))?\)")
 COMMANDS = [(page, piece.arguments) for page in PAGES for piece in pieces(page) if piece.arguments is not None]
 
 
@@ -35,11 +35,19 @@ def test_the_test_sees_commands() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_links_lead_somewhere_and_python_is_python(page: Path) -> None:
-    for target, _ in LINK.findall(page.read_text()):
-        assert (page.parent / target).exists(), target
+    for target, place in LINK.findall(page.read_text()):
+        linked = page.parent / target if target else page
+        assert linked.exists(), target
+        assert not place or place in places(linked), f"{target}#{place}"
     for piece in pieces(page):
         if piece.kind == "python":
             compile(piece.text, str(page), "exec")
+
+
+def places(page: Path) -> set[str]:
+    """Give the names under which headings can be linked to, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
 
 
 def test_extras_that_are_to_be_installed_exist() -> None:

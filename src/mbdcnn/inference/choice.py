@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -18,6 +17,7 @@ import numpy as np
 
 from mbdcnn.artifacts import Bundle
 from mbdcnn.data.synthetic import KINDS, draw
+from mbdcnn.disk import faults_told
 from mbdcnn.errors import UserError
 from mbdcnn.inference.calibration import softmax
 from mbdcnn.inference.graphs import cache_folder, content_key
@@ -25,6 +25,7 @@ from mbdcnn.inference.protocol import Core, Inputs, inputs_of_picture, run_proto
 from mbdcnn.inference.runtimes import PACKAGES, RuntimeName, load_core
 from mbdcnn.provenance import fingerprint
 
+logger = logging.getLogger("mbdcnn")
 PICTURES = 4
 """Drawn pictures that all runtimes look at."""
 SIZE = (600, 450)
@@ -53,10 +54,10 @@ def fastest_runtime(bundle: Bundle, device: str) -> RuntimeName:
 
     Args:
         bundle: whose networks.
-        device: `auto` or `cpu`; on a GPU it is torch.
+        device: `auto` or `cpu`; on a GPU it is torch, and, with a warning, where the cache cannot be written.
 
     Raises:
-        UserError: the cache folder cannot be written.
+        UserError: the model cannot be read.
     """
     installed: list[RuntimeName] = [name for name in PACKAGES if find_spec(PACKAGES[name])]
     if installed == ["torch"] or device not in {"auto", "cpu"}:
@@ -68,8 +69,22 @@ def fastest_runtime(bundle: Bundle, device: str) -> RuntimeName:
             return installed[installed.index(remembered)]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
-    runtime, seconds = _measure(bundle, device, installed)
-    _remember(file, {"runtime": runtime, "seconds": seconds})
+    draft = file.with_suffix(f".{os.getpid()}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft.touch()
+    except OSError as error:
+        logger.warning(
+            "%s: %s; the runtime is torch. Set MBDCNN_CACHE to a folder for others", file.parent, error.strerror
+        )
+        return "torch"
+    try:
+        runtime, seconds = _measure(bundle, device, installed)
+        with faults_told(file.parent):
+            draft.write_text(json.dumps({"runtime": runtime, "seconds": seconds}))
+            draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
     return runtime
 
 
@@ -78,7 +93,7 @@ def _measure(bundle: Bundle, device: str, installed: Sequence[RuntimeName]) -> t
 
     if choose_device(device).type != "cpu":
         return "torch", {}
-    logging.getLogger("mbdcnn").warning("first use of this model here: trying out its runtimes, once")
+    logger.warning("first use of this model here: trying out its runtimes, once")
     settings = bundle.config.data
     random = np.random.default_rng(0)
     drawn = [draw(random, KINDS[number % len(KINDS)], SIZE)[0] for number in range(PICTURES)]
@@ -128,15 +143,3 @@ def _machine(device: str) -> str:
         processor = platform.processor()
     gpu = device == "auto" and Path("/dev/nvidiactl").exists(), os.environ.get("CUDA_VISIBLE_DEVICES")
     return fingerprint([processor, os.cpu_count(), device, gpu, [version(name) for name in packages]])[:16]
-
-
-def _remember(file: Path, outcome: dict[str, object]) -> None:
-    draft = file.with_suffix(f".{os.getpid()}")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps(outcome))
-        draft.replace(file)
-    except OSError:
-        # The cache may be another user's, who lets it be read alone: it is measured again next time.
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
