@@ -338,7 +338,7 @@ class Config(Section):
         if first and second and first != second:
             raise ValueError(f"coarse.folds ({first}) and calibration.folds ({second}) share networks; give one number")
         if self.committee > second + 1:
-            raise ValueError(f"committee: {self.committee} of {second + 1} networks; calibration.folds would add more")
+            raise ValueError(f"committee: {self.committee} of {second + 1} networks; add folds or give committee=1")
         return self
 
 

@@ -266,11 +266,39 @@ def test_training_goes_on_from_the_first_of_a_committee(made_from, data, tmp_pat
             assert torch.equal(tensor, expected[name]), name
 
 
-def test_a_committee_of_more_than_there_are_is_refused(made_from, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"a committee of 2, but 1 run\(s\) of mask-CN"):
-        write_bundle(out=tmp_path / "bundle", **(made_from | {"folds": ()}), committee=2)
-    with pytest.raises(UserError, match=r"committee: 4 of 3 networks; calibration\.folds"):
+@pytest.mark.parametrize("size", [-1, 0, 4])
+def test_a_committee_of_more_or_fewer_than_there_are_is_refused(made_from, tmp_path: Path, size: int) -> None:
+    with pytest.raises(UserError, match=rf"a committee of {size}, but 3 run\(s\) of mask-CN"):
+        write_bundle(out=tmp_path / "bundle", **made_from, committee=size)
+    with pytest.raises(UserError, match=r"committee: 4 of 3 networks; add folds or give committee=1"):
         load_config(None, ["committee=4", "calibration.folds=2"])
+
+
+def test_a_configured_committee_is_one_network_where_no_others_are_given(made_from, tmp_path: Path) -> None:
+    for run in made_from["runs"].values():
+        run.__dict__["config"] = run.config.model_copy(update={"committee": 2})
+    assert write_bundle(out=tmp_path / "alone", **(made_from | {"folds": ()})).config.committee == 1
+    assert write_bundle(out=tmp_path / "folds", **made_from).config.committee == 2
+
+
+def test_a_committee_with_an_imported_network_is_refused(made_from, tmp_path: Path) -> None:
+    del made_from["runs"]["classifier"].provenance.facts["best"]
+    with pytest.raises(UserError, match="imported, its score on validation is not known"):
+        write_bundle(out=tmp_path / "bundle", **made_from, committee=2)
+
+
+def test_the_pictures_of_all_members_are_known(made_from, tmp_path: Path, monkeypatch) -> None:
+    runs = [made_from["runs"]["classifier"], *(run for _, run in made_from["folds"])]
+    member = max(runs[1:], key=lambda run: run.provenance.facts["best"])
+    own = type(member).ids
+
+    def ids(run, use: str) -> set[str]:
+        return own(run, use) | ({"elsewhere"} if run.path == member.path else set())
+
+    monkeypatch.setattr(type(member), "ids", ids)
+    for size, known in ((3, True), (1, False)):
+        bundle = write_bundle(out=tmp_path / str(size), **made_from, committee=size)
+        assert ("elsewhere" in json.loads((bundle.path / "ids.json").read_text())["training"]) is known
 
 
 def test_a_weight_beyond_half_precision_is_told(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,8 @@ from mbdcnn.artifacts import Bundle
 from mbdcnn.errors import UserError
 from mbdcnn.inference import choice
 from mbdcnn.inference.choice import Seen, agree, fastest_runtime
-from mbdcnn.inference.predictor import Predictor
 from mbdcnn.inference.protocol import Guidance
-from mbdcnn.inference.runtimes import load_core
+from mbdcnn.inference.runtimes import NotOnThisCpuError, load_core
 
 FAST, SLOW = 0.0, 0.05
 
@@ -55,7 +55,7 @@ def tried(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         assert (given, device) == (bundle, "cpu")
         names.append(name)
         if name == "openvino-bf16":
-            raise UserError("not on this CPU")
+            raise NotOnThisCpuError("no bfloat16")
         return TintedCore(bundle, FAST if name in ("onnx", "openvino") else SLOW, 0.5 * (name == "openvino"))
 
     monkeypatch.setattr(choice, "find_spec", lambda package: object())
@@ -110,16 +110,69 @@ def test_a_cache_that_cannot_be_written_leaves_torch_and_is_told(
     assert "Set MBDCNN_CACHE" in caplog.text
 
 
-def test_nothing_is_left_where_trying_fails(
-    bundle: Bundle, tried: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_one_that_fails_is_told_and_tried_again_next_time(
+    bundle: Bundle, tried: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    load = choice.load_core
+
+    def fail(given: Bundle, name: str, device: str) -> TintedCore:
+        if name == "onnx":
+            raise RuntimeError("no operator of\nthis name")
+        return load(given, name, device)
+
+    monkeypatch.setattr(choice, "load_core", fail)
+    assert fastest_runtime(bundle, "cpu") == "torch"
+    assert "runtime onnx is left out: no operator of\\nthis name" in caplog.text
+    assert not list((tmp_path / "cache" / "fastest").iterdir())
+    monkeypatch.setattr(choice, "load_core", load)
+    assert fastest_runtime(bundle, "cpu") == "onnx"
+
+
+def test_a_model_that_torch_cannot_run_is_refused(bundle: Bundle, tried: list[str], monkeypatch) -> None:
     def fail(*_: object) -> None:
         raise UserError("damaged")
 
     monkeypatch.setattr(choice, "load_core", fail)
     with pytest.raises(UserError, match="damaged"):
         fastest_runtime(bundle, "cpu")
+
+
+def test_a_record_that_cannot_be_written_is_told(
+    bundle: Bundle, tried: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert fastest_runtime(bundle, "cpu") == "onnx"
+    assert "No space left on device; they will be tried out again" in caplog.text
     assert not list((tmp_path / "cache" / "fastest").iterdir())
+
+
+def test_another_model_processor_or_share_of_it_is_another_choice(
+    bundle: Bundle, tried: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = (
+        lambda: monkeypatch.setattr(choice, "content_key", lambda bundle: "another"),
+        lambda: monkeypatch.setattr(choice.os, "sched_getaffinity", lambda process: set(range(99)), raising=False),
+        lambda: monkeypatch.setenv("OMP_NUM_THREADS", "98"),
+        lambda: monkeypatch.setattr(Path, "read_text", lambda file: "model name: another"),
+    )
+    fastest_runtime(bundle, "cpu")
+    for number, change in enumerate(changes, start=2):
+        change()
+        fastest_runtime(bundle, "cpu")
+        assert len(tried) == 4 * number
+    fastest_runtime(bundle, "auto")
+    assert len(tried) == 4 * (len(changes) + 2)
+
+
+def test_a_package_under_another_name_has_no_version(bundle: Bundle, tried: list[str], monkeypatch) -> None:
+    def unknown(package: str) -> str:
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr(choice, "version", unknown)
+    assert fastest_runtime(bundle, "cpu") == "onnx"
 
 
 def test_torch_where_there_is_a_gpu_or_nothing_else(
@@ -149,13 +202,6 @@ def test_what_counts_as_alike() -> None:
     other = lesions.copy()
     other[1, 0, 0] = True
     assert not agree(exact, exact._replace(lesions=other))
-
-
-def test_a_predictor_of_one_installed_predicts_the_same(bundle: Bundle) -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
-    expected = Predictor.load(bundle.path).predict(picture).probabilities
-    chosen = Predictor.load(bundle.path, device="cpu", runtime="auto")
-    assert chosen.predict(picture).probabilities == pytest.approx(expected, abs=0.011)
 
 
 def test_what_is_remembered_needs_no_torch(bundle: Bundle, tmp_path: Path) -> None:

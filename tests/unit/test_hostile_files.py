@@ -191,6 +191,18 @@ STATES: dict[str, Callable[[], object]] = {
         "features.0.0.weight": torch.zeros(1).expand(10**5, 3, 10**3, 10**3),
         "concat_projection.0.weight": torch.zeros(1).expand(10**6, 10**6, 1, 1),
     },
+    "the same for a committee": lambda: {
+        "encoder.members.0.features.0.0.weight": torch.zeros(1),
+        "head.weight": torch.zeros(1).expand(10**7, 10**7),
+    },
+    "a committee without columns": lambda: {
+        "encoder.members.0.features.0.0.weight": torch.zeros(1),
+        "head.weight": torch.zeros(3),
+    },
+    "a committee without sides": lambda: {
+        "encoder.members.0.features.0.0.weight": torch.zeros(1),
+        "head.weight": torch.tensor(1.0),
+    },
 }
 
 

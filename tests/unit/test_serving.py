@@ -238,6 +238,7 @@ def test_the_model_is_described(client: TestClient, bundle) -> None:
     assert model["classes"] == list(bundle.config.classes)
     assert model["version"] == mbdcnn.__version__
     assert model["networks"]["coarse"]["encoder"] == "mobilenet_v2"
+    assert model["runtime"] == "torch"
     formats = model["limits"].pop("formats")
     assert formats[: len(FORMATS)] == list(FORMATS)
     assert model["limits"] == {"upload_bytes": 100_000, "pixels": 10_000}

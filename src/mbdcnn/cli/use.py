@@ -132,9 +132,9 @@ class Predict(Verb):
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     runtime: FastestRuntime = "auto"
-    """What runs the networks. auto: the fastest that is installed and agrees with torch, tried out the first time. All
-    but torch work on the CPU and need the extra `export`; results agree up to rounding, those of openvino-bf16 to about
-    a percent."""
+    """What runs the networks. auto: the fastest that is installed and agrees with torch, tried out the first time; with
+    --shard-size torch. All but torch work on the CPU and need the extra `export`; results agree up to rounding, those
+    of openvino-bf16 to about a percent."""
     tables_only: bool = False
     """Write no masks, overlays and activation maps."""
     shard_size: int | None = None
@@ -209,8 +209,10 @@ class Predict(Verb):
         from mbdcnn.inference.predictor import Predictor
 
         processes = Processes.started()
-        device = own_gpu(self.device, processes) if self.runtime in ("auto", "torch") else self.device
-        predictor = Predictor.load(self.model, device=device, runtime=self.runtime)
+        # Each process, machine and later go would try out for itself, and may find another.
+        runtime = "torch" if self.runtime == "auto" else self.runtime
+        device = own_gpu(self.device, processes) if runtime == "torch" else self.device
+        predictor = Predictor.load(self.model, device=device, runtime=runtime)
         with self.bar("predict") as progress:
             tally = predict_shards(
                 predictor, pictures, self.out, size, self.protocol, progress, masks=not self.tables_only

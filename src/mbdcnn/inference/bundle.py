@@ -44,7 +44,7 @@ def write_bundle(
             on training images; without them the validation images serve.
         calibration: operating points; as in the configuration of the runs if None.
         committee: networks whose mean mask-CN is, the best on validation of the classifier run and those of the folds;
-            as in the configuration of the runs if None.
+            if None as in the configuration of the runs, or 1 without folds.
         half: store weights in half precision.
         device: where the networks run.
         progress: told the pictures looked at.
@@ -57,7 +57,8 @@ def write_bundle(
     for run in runs.values():
         run.check_whole()
     config = _joined_config(runs)
-    members = _committee(runs["classifier"], folds, committee or config.committee)
+    size = committee if committee is not None else config.committee if folds else 1
+    members = _committee(runs["classifier"], folds, size)
     changes = {"calibration": calibration or config.calibration, "committee": len(members)}
     config = config.model_copy(update=changes)
     settings, inputs = _made_from(runs, config, data, folds, half)
@@ -75,7 +76,7 @@ def write_bundle(
         draft.facts |= {stage: runs[stage].provenance.facts for stage in STAGES}
         draft.facts |= {"half": half, "intended_use": "Research and education. Not a medical device."}
         used = [] if data is None else _calibrate(draft, config, data, folds, device, progress)
-        _write_ids(runs, used, draft)
+        _write_ids([*runs.values(), *members], used, draft)
         (draft.path / "README.md").write_text(model_card(config, draft.facts), encoding="utf-8")
     return Bundle.open(out)
 
@@ -131,12 +132,15 @@ def _check_related(runs: dict[str, Run]) -> None:
 def _committee(classifier: Run, folds: Sequence[tuple[Run, Run]], size: int) -> list[Run]:
     """Choose the networks that are mask-CN together, the best first; a single one is that of the classifier run."""
     candidates = [classifier, *(run for _, run in folds)]
-    if size > len(candidates):
+    if not 1 <= size <= len(candidates):
         raise UserError(
             f"a committee of {size}, but {len(candidates)} run(s) of mask-CN; give those of folds, or a committee of 1"
         )
     if size == 1:
         return [classifier]
+    for run in candidates:
+        if "best" not in run.provenance.facts:
+            raise UserError(f"{run.path}: imported, its score on validation is not known; give a committee of 1")
     return sorted(candidates, key=lambda run: -float(run.provenance.facts["best"]))[:size]
 
 
@@ -216,7 +220,7 @@ def _joined_config(runs: dict[str, Run]) -> Config:
     return runs["enhanced"].config.model_copy(update=sections)
 
 
-def _write_ids(runs: dict[str, Run], calibration: list[str], draft: Draft) -> None:
-    uses = {use: sorted(set().union(*(run.ids(use) for run in runs.values()))) for use in ("training", "selection")}
+def _write_ids(runs: Sequence[Run], calibration: list[str], draft: Draft) -> None:
+    uses = {use: sorted(set().union(*(run.ids(use) for run in runs))) for use in ("training", "selection")}
     uses["calibration"] = sorted(hashed_id(name) for name in calibration)
     (draft.path / "ids.json").write_text(json.dumps(uses, indent=0))

@@ -8,21 +8,22 @@ import os
 import platform
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import NamedTuple
 
 import numpy as np
 
 from mbdcnn.artifacts import Bundle
 from mbdcnn.data.synthetic import KINDS, draw
-from mbdcnn.disk import faults_told
-from mbdcnn.errors import UserError
+from mbdcnn.disk import replacing
+from mbdcnn.errors import on_one_line
 from mbdcnn.inference.calibration import softmax
 from mbdcnn.inference.graphs import cache_folder, content_key
 from mbdcnn.inference.protocol import Core, Inputs, inputs_of_picture, run_protocol
-from mbdcnn.inference.runtimes import PACKAGES, RuntimeName, load_core
+from mbdcnn.inference.runtimes import PACKAGES, NotOnThisCpuError, RuntimeName, load_core
 from mbdcnn.provenance import fingerprint
 
 logger = logging.getLogger("mbdcnn")
@@ -44,6 +45,16 @@ class Seen(NamedTuple):
     probabilities: np.ndarray
     lesions: np.ndarray
     seconds: float
+
+
+class Outcome(NamedTuple):
+    """Of trying out."""
+
+    runtime: RuntimeName
+    seconds: dict[str, float]
+    """Of each runtime that ran."""
+    complete: bool
+    """No runtime failed that may not fail the next time."""
 
 
 def fastest_runtime(bundle: Bundle, device: str) -> RuntimeName:
@@ -69,48 +80,49 @@ def fastest_runtime(bundle: Bundle, device: str) -> RuntimeName:
             return installed[installed.index(remembered)]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
-    draft = file.with_suffix(f".{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        draft.touch()
+        with TemporaryFile(dir=file.parent):
+            pass
     except OSError as error:
         logger.warning(
             "%s: %s; the runtime is torch. Set MBDCNN_CACHE to a folder for others", file.parent, error.strerror
         )
         return "torch"
-    try:
-        runtime, seconds = _measure(bundle, device, installed)
-        with faults_told(file.parent):
-            draft.write_text(json.dumps({"runtime": runtime, "seconds": seconds}))
-            draft.replace(file)
-    finally:
-        draft.unlink(missing_ok=True)
-    return runtime
+    outcome = _try_out(bundle, device, installed)
+    if outcome.complete:
+        _remember(file, outcome)
+    return outcome.runtime
 
 
-def _measure(bundle: Bundle, device: str, installed: Sequence[RuntimeName]) -> tuple[RuntimeName, dict[str, float]]:
+def _try_out(bundle: Bundle, device: str, installed: Sequence[RuntimeName]) -> Outcome:
     from mbdcnn.device import choose_device
 
     if choose_device(device).type != "cpu":
-        return "torch", {}
+        return Outcome("torch", {}, complete=True)
     logger.warning("first use of this model here: trying out its runtimes, once")
     settings = bundle.config.data
     random = np.random.default_rng(0)
     drawn = [draw(random, KINDS[number % len(KINDS)], SIZE)[0] for number in range(PICTURES)]
     inputs = [inputs_of_picture(picture, settings, "fast") for picture in drawn]
     seen: dict[RuntimeName, Seen] = {}
+    complete = True
     for name in installed:
         try:
             seen[name] = _look(load_core(bundle, name, "cpu"), inputs)
-        except UserError:
-            # Of one that was not asked for by name: it cannot run here, as bfloat16 on most CPUs.
+        except NotOnThisCpuError:
+            continue
+        # Exporters and runtimes have errors of their own; the model runs in torch all the same.
+        except Exception as error:
             if name == "torch":
                 raise
+            complete = False
+            logger.warning("runtime %s is left out: %s", name, on_one_line(str(error))[:300])
     alike = [name for name in seen if agree(seen["torch"], seen[name])]
     enough = NOTEWORTHY * min(seen[name].seconds for name in alike)
     # They stand in the order in which they start, but for torch, which takes longest.
     chosen = next(name for name in sorted(alike, key=lambda name: name == "torch") if seen[name].seconds <= enough)
-    return chosen, {name: round(seen[name].seconds, 4) for name in seen}
+    return Outcome(chosen, {name: round(seen[name].seconds, 4) for name in seen}, complete)
 
 
 def _look(core: Core, inputs: list[Inputs]) -> Seen:
@@ -135,11 +147,28 @@ def agree(exact: Seen, other: Seen) -> bool:
 
 def _machine(device: str) -> str:
     """Name this processor, how much of it is ours, whether there is a GPU, and what is installed."""
-    packages = sorted({package for package in PACKAGES.values() if find_spec(package)})
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         processor = next((line for line in lines if line.startswith("model name")), "")
     except OSError:
         processor = platform.processor()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpu = device == "auto" and Path("/dev/nvidiactl").exists(), os.environ.get("CUDA_VISIBLE_DEVICES")
-    return fingerprint([processor, os.cpu_count(), device, gpu, [version(name) for name in packages]])[:16]
+    versions = [_version(package) for package in sorted(set(PACKAGES.values()))]
+    return fingerprint([processor, cores, os.environ.get("OMP_NUM_THREADS"), device, gpu, versions])[:16]
+
+
+def _version(package: str) -> str:
+    """Give its version, unless it is not installed or under another name, as `onnxruntime-gpu` is."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return str(find_spec(package) is not None)
+
+
+def _remember(file: Path, outcome: Outcome) -> None:
+    try:
+        with replacing(file) as draft:
+            draft.write_text(json.dumps(outcome._asdict()))
+    except OSError as error:
+        logger.warning("%s: %s; they will be tried out again", file, error.strerror)

@@ -61,7 +61,7 @@ class HeldOut:
 
 
 def left_out_by_folds(data: PreparedData, folds: FoldRuns, device: torch.device, committee: int = 1) -> HeldOut:
-    """Take training images, each for the networks that left out its fold, which are not the model's committee."""
+    """Take training images, each for the networks that left out its fold: one mask-CN, be the model's a committee."""
     training = data.split("train")
     shares = []
     for number, (coarse, classifier) in enumerate(folds):

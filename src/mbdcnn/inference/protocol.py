@@ -42,6 +42,9 @@ class Guidance(NamedTuple):
 class Core(Protocol):
     """The three networks on one view, as any runtime offers them."""
 
+    runtime: str
+    """Its name; what it gives is the same but for rounding."""
+
     def coarse(self, pixels: Pixels) -> Logits:
         """Give mask logits, n 2 h w."""
 

@@ -34,6 +34,10 @@ LARGEST_BATCH = 64
 """Pictures in one pass of a network; more are cut up, so that memory stays bounded."""
 
 
+class NotOnThisCpuError(UserError):
+    """A runtime needs instructions that this CPU lacks."""
+
+
 def load_core(bundle: Bundle, runtime: RuntimeName, device: str) -> Core:
     """Get the networks of a bundle ready to run.
 
@@ -127,6 +131,8 @@ class GraphNetwork(ArrayNetwork):
 class NetworksCore:
     """The three networks, whatever runs them."""
 
+    runtime: str
+
     def __init__(self, coarse: ArrayNetwork, guide: ArrayNetwork, enhanced: ArrayNetwork) -> None:
         self._coarse, self._guide, self._enhanced = coarse, guide, enhanced
 
@@ -151,6 +157,8 @@ class TorchCore(NetworksCore):
         device: where they run.
     """
 
+    runtime = "torch"
+
     def __init__(self, model: MBDCNN, device: torch.device) -> None:
         model = ready(model, device)
         super().__init__(*(TorchNetwork(network, device) for network in (model.coarse, model.guide, model.enhanced)))
@@ -162,6 +170,8 @@ class OnnxCore(NetworksCore):
     Args:
         folder: holds their graphs.
     """
+
+    runtime = "onnx"
 
     def __init__(self, folder: Path) -> None:
         super().__init__(*(GraphNetwork(_onnx_network(folder / f"{name}.onnx")) for name in GRAPHS))
@@ -175,7 +185,7 @@ class OpenVinoCore(NetworksCore):
         bf16: compute the two segmentation networks in bfloat16; in the classifier it moves probabilities by percents.
 
     Raises:
-        UserError: this CPU does not compute in bfloat16.
+        NotOnThisCpuError: this CPU does not compute in bfloat16.
     """
 
     def __init__(self, folder: Path, *, bf16: bool = False) -> None:
@@ -183,7 +193,10 @@ class OpenVinoCore(NetworksCore):
 
         core = openvino.Core()
         if bf16 and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            raise UserError("runtime openvino-bf16: this CPU does not compute in bfloat16; choose the runtime openvino")
+            raise NotOnThisCpuError(
+                "runtime openvino-bf16: this CPU does not compute in bfloat16; choose the runtime openvino"
+            )
+        self.runtime = "openvino-bf16" if bf16 else "openvino"
         networks = []
         for name in GRAPHS:
             # Said for f32 too: left to itself OpenVINO takes bfloat16 where the CPU has it.

@@ -83,12 +83,13 @@ def predict_shards(
         processes: which of how many this one is; as `torchrun` or `srun` say if not given.
 
     Raises:
-        UserError: there are no pictures, the first ones or all of them are gone, `out` holds tables of another model or
-            of other pictures, or the disk is full.
+        UserError: there are no pictures, the first ones or all of them are gone, `out` holds tables of another model,
+            runtime or list of pictures, or the disk is full.
     """
     processes = processes or Processes.started()
     count, digest = _count(pictures)
     job: Job = {"model": predictor.bundle.provenance.fingerprint, "protocol": protocol}
+    job["runtime"] = predictor.core.runtime
     job |= {"list of pictures": f"{count}, SHA-256 {digest}", "shard size": size, "choice of masks": masks}
     witness = _one_that_is_there(pictures, size)
     make_folder(out)

@@ -236,10 +236,11 @@ def _adapted(target: str, tensor: Tensor, source: Source, own: State) -> Tensor:
             return torch.cat([tensor, tensor.mean(1, keepdim=True)], dim=1)
         if (given, wanted) == (4, 3):
             return tensor[:, :3]
-    if source.rules is COMMITTEE and target == "head.weight" and target in own:
+    if source.rules is COMMITTEE and target == "head.weight" and target in own and tensor.ndim == 2:
         # The weights of n members were divided by n.
-        width = own[target].shape[1]
-        return tensor[:, :width] * (tensor.shape[1] // width)
+        classes, width = own[target].shape
+        if tensor.shape[0] == classes and tensor.shape[1] % width == 0:
+            return tensor[:, :width] * (tensor.shape[1] // width)
     pooled = source.rules is MOBILENET and target == "pyramid.projection.0.weight"
     if pooled and target in own and tensor.shape == own[target].shape:
         # These files concatenate image pooling first, our pyramid last.

@@ -70,7 +70,7 @@ class Service:
         self.limits = limits
         self.protocol = protocol
         self.settings = predictor.bundle.config.data
-        self.model = describe_model(predictor.bundle, protocol, limits)
+        self.model = describe_model(predictor, protocol, limits)
         self.metrics = Metrics()
         self.gate = Gate(limits.queue)
         self.metrics.watch_admitted(lambda: self.gate.taken)

@@ -8,9 +8,9 @@ from typing import Any, get_args
 from pydantic import BaseModel, Field
 
 import mbdcnn
-from mbdcnn.artifacts import Bundle
 from mbdcnn.calibration import Calibration
 from mbdcnn.data.images import FORMATS
+from mbdcnn.inference.predictor import Predictor
 from mbdcnn.inference.protocol import ProtocolName
 from mbdcnn.serving.answers import LAYERS, NOTICE
 from mbdcnn.serving.limits import Limits
@@ -33,6 +33,7 @@ class ModelAnswer(BaseModel):
     version: str = Field(description="Of mbdcnn, which serves it.")
     intended_use: str
     classes: tuple[str, ...]
+    runtime: str = Field(description="What runs the networks: torch, onnx, openvino or openvino-bf16.")
     networks: dict[str, dict[str, Any]] = Field(description="Encoder and training of each of the three.")
     protocols: tuple[str, ...]
     default_protocol: ProtocolName
@@ -44,14 +45,17 @@ class ModelAnswer(BaseModel):
     limits: LimitsAnswer
 
 
-def describe_model(bundle: Bundle, default_protocol: ProtocolName, limits: Limits) -> ModelAnswer:
-    """Put together what is known of a bundle."""
+def describe_model(predictor: Predictor, default_protocol: ProtocolName, limits: Limits) -> ModelAnswer:
+    """Put together what is known of a model."""
+    bundle = predictor.bundle
     protocols: tuple[ProtocolName, ...] = get_args(ProtocolName)
     facts, config = bundle.provenance.facts, bundle.config
     networks = {
         stage: {"encoder": getattr(config, stage).network.backbone, **facts.get(stage, {})}
         for stage in ("coarse", "classifier", "enhanced")
     }
+    if "committee" in facts:
+        networks["classifier"] = {"encoder": config.classifier.network.backbone, "committee": facts["committee"]}
     dicom = ("DICOM",) if find_spec("pydicom") else ()
     return ModelAnswer(
         fingerprint=bundle.provenance.fingerprint,
@@ -59,6 +63,7 @@ def describe_model(bundle: Bundle, default_protocol: ProtocolName, limits: Limit
         version=mbdcnn.__version__,
         intended_use=facts.get("intended_use", "Research and education. Not a medical device."),
         classes=config.classes,
+        runtime=predictor.core.runtime,
         networks=networks,
         protocols=protocols,
         default_protocol=default_protocol,
