@@ -18,7 +18,7 @@ from mbdcnn.errors import UserError
 from mbdcnn.inference import choice
 from mbdcnn.inference.choice import Seen, agree, fastest_runtime
 from mbdcnn.inference.protocol import Guidance
-from mbdcnn.inference.runtimes import NotOnThisCpuError, load_core
+from mbdcnn.inference.runtimes import load_core
 
 FAST, SLOW = 0.0, 0.05
 
@@ -48,14 +48,12 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def tried(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Runtimes that were loaded: openvino is fast but wrong, onnx the fastest that is right, bf16 cannot run."""
+    """Runtimes that were loaded: openvino is fast but wrong, onnx the fastest that is right."""
     names: list[str] = []
 
     def load(given: Bundle, name: str, device: str) -> TintedCore:
         assert (given, device) == (bundle, "cpu")
         names.append(name)
-        if name == "openvino-bf16":
-            raise NotOnThisCpuError("no bfloat16")
         return TintedCore(bundle, FAST if name in ("onnx", "openvino") else SLOW, 0.5 * (name == "openvino"))
 
     monkeypatch.setattr(choice, "find_spec", lambda package: object())
@@ -66,15 +64,15 @@ def tried(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_the_fastest_that_agrees_is_found_once(bundle: Bundle, tried: list[str]) -> None:
     assert fastest_runtime(bundle, "cpu") == "onnx"
-    assert tried == ["torch", "onnx", "openvino", "openvino-bf16"]
+    assert tried == ["torch", "onnx", "openvino"]
     assert fastest_runtime(bundle, "cpu") == "onnx"
-    assert len(tried) == 4
+    assert len(tried) == 3
 
 
 def test_one_that_starts_sooner_is_preferred_unless_far_slower(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tried: list[str]
 ) -> None:
-    seconds = {"torch": 1.0, "onnx": 1.15, "openvino": 1.0, "openvino-bf16": 1.3}
+    seconds = {"torch": 1.0, "onnx": 1.15, "openvino": 1.0}
     nothing = np.zeros((1, 3)), np.zeros((1, 4, 4), np.bool_)
     monkeypatch.setattr(choice, "load_core", lambda bundle, name, device: name)
     monkeypatch.setattr(choice, "_look", lambda name, inputs: Seen(*nothing, seconds[name]))
@@ -94,10 +92,10 @@ def test_another_version_or_a_damaged_record_is_measured_anew(
         record.write_text(content)
         tried.clear()
         assert fastest_runtime(bundle, "cpu") == "onnx"
-        assert len(tried) == 4
+        assert len(tried) == 3
     monkeypatch.setattr(choice, "version", lambda package: "2")
     fastest_runtime(bundle, "cpu")
-    assert len(tried) == 8
+    assert len(tried) == 6
     assert len(list((tmp_path / "cache" / "fastest").iterdir())) == 2
 
 
@@ -162,9 +160,9 @@ def test_another_model_processor_or_share_of_it_is_another_choice(
     for number, change in enumerate(changes, start=2):
         change()
         fastest_runtime(bundle, "cpu")
-        assert len(tried) == 4 * number
+        assert len(tried) == 3 * number
     fastest_runtime(bundle, "auto")
-    assert len(tried) == 4 * (len(changes) + 2)
+    assert len(tried) == 3 * (len(changes) + 2)
 
 
 def test_a_package_under_another_name_has_no_version(bundle: Bundle, tried: list[str], monkeypatch) -> None:

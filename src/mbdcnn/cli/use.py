@@ -50,7 +50,7 @@ class Evaluate(Verb):
     """auto, cpu, cuda or cuda:N."""
     runtime: Runtime = "torch"
     """What runs the networks. The others work on the CPU, start faster from the second time on and need the extra
-    `export`; results agree up to rounding, those of openvino-bf16 to about a percent."""
+    `export`; results agree up to rounding, those of openvino-bf16 to some percent."""
     allow_training_images: bool = False
     """Score even images that the model was trained on."""
     allow_missing: bool = False
@@ -134,7 +134,7 @@ class Predict(Verb):
     runtime: FastestRuntime = "auto"
     """What runs the networks. auto: the fastest that is installed and agrees with torch, tried out the first time; with
     --shard-size torch. All but torch work on the CPU and need the extra `export`; results agree up to rounding, those
-    of openvino-bf16 to about a percent."""
+    of openvino-bf16 to some percent."""
     tables_only: bool = False
     """Write no masks, overlays and activation maps."""
     shard_size: int | None = None

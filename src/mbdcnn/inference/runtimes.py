@@ -34,17 +34,13 @@ LARGEST_BATCH = 64
 """Pictures in one pass of a network; more are cut up, so that memory stays bounded."""
 
 
-class NotOnThisCpuError(UserError):
-    """A runtime needs instructions that this CPU lacks."""
-
-
 def load_core(bundle: Bundle, runtime: RuntimeName, device: str) -> Core:
     """Get the networks of a bundle ready to run.
 
     Args:
         bundle: whose networks.
         runtime: `torch`; or on the CPU alone `onnx`, `openvino`, or `openvino-bf16`, which is less exact and pays
-            on CPUs that multiply bfloat16 matrices. They agree up to rounding.
+            on CPUs that multiply bfloat16 matrices. The others agree up to rounding.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
 
     Raises:
@@ -185,7 +181,7 @@ class OpenVinoCore(NetworksCore):
         bf16: compute the two segmentation networks in bfloat16; in the classifier it moves probabilities by percents.
 
     Raises:
-        NotOnThisCpuError: this CPU does not compute in bfloat16.
+        UserError: this CPU does not compute in bfloat16.
     """
 
     def __init__(self, folder: Path, *, bf16: bool = False) -> None:
@@ -193,9 +189,7 @@ class OpenVinoCore(NetworksCore):
 
         core = openvino.Core()
         if bf16 and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            raise NotOnThisCpuError(
-                "runtime openvino-bf16: this CPU does not compute in bfloat16; choose the runtime openvino"
-            )
+            raise UserError("runtime openvino-bf16: this CPU does not compute in bfloat16; choose the runtime openvino")
         self.runtime = "openvino-bf16" if bf16 else "openvino"
         networks = []
         for name in GRAPHS:
