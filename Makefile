@@ -18,7 +18,7 @@ lint: .venv/ready
 	$(BIN)/ruff check src tests experiments benchmarks examples
 	$(BIN)/ruff format --check src tests experiments benchmarks examples
 
-# One table each; half an hour on two cores.
+# One table each; more than a quarter of an hour on two cores.
 bench: .venv/ready
 	for table in losses maps training inference preparation memory startup; do $(BIN)/python benchmarks/$$table.py || exit 1; done
 

@@ -32,11 +32,9 @@ def choose_device(name: str) -> torch.device:
 
 def own_gpu(name: str, processes: Processes) -> str:
     """Give each process on a machine a GPU in turn, where `auto` or `cuda` leaves the choice and there are several."""
-    if processes.count == 1 or name not in {"auto", "cuda"}:
-        return name
     import torch
 
-    if not torch.cuda.is_available():
+    if processes.count == 1 or name not in {"auto", "cuda"} or not torch.cuda.is_available():
         return name
     # Where SLURM shows each task its own GPU alone, that is number 0 for all.
     return f"cuda:{processes.place % torch.cuda.device_count()}"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Protocol = Literal["fast", "paper"]
 Runtime = Literal["torch", "onnx", "openvino", "openvino-bf16"]
-FastestRuntime = Literal["auto", "torch", "onnx", "openvino", "openvino-bf16"]
+FastestRuntime = Literal["auto", Runtime]
 
 
 @dataclass(kw_only=True)

@@ -68,10 +68,12 @@ def write_bundle(
         from mbdcnn.models.weights import copy_weights, write_committee
 
         for stage in STAGES:
-            copy_weights(runs[stage].weights, draft.path / f"{stage}.safetensors", half=half)
-        if len(members) > 1:
-            write_committee([run.weights for run in members], draft.path / "classifier.safetensors", half=half)
-            draft.facts["committee"] = [{"fold": run.fold, **run.provenance.facts} for run in members]
+            file = draft.path / f"{stage}.safetensors"
+            if stage == "classifier" and len(members) > 1:
+                write_committee([run.weights for run in members], file, half=half)
+                draft.facts["committee"] = [{"fold": run.fold, **run.provenance.facts} for run in members]
+            else:
+                copy_weights(runs[stage].weights, file, half=half)
         save_config(config, draft.path / "config.yaml")
         draft.facts |= {stage: runs[stage].provenance.facts for stage in STAGES}
         draft.facts |= {"half": half, "intended_use": "Research and education. Not a medical device."}

@@ -89,12 +89,11 @@ def with_results(card: str, title: str, metrics: Mapping[str, Any]) -> str:
 
 def _networks(config: Config, facts: Mapping[str, Any]) -> Iterator[str]:
     yield _network("coarse", config.coarse.network, facts["coarse"])
-    committee = facts.get("committee")
-    if committee is None:
+    members = facts.get("committee", [])
+    for number, member in enumerate(members, start=1):
+        yield _network(f"classifier, {number} of {len(members)} averaged", config.classifier.network, member)
+    if not members:
         yield _network("classifier", config.classifier.network, facts["classifier"])
-    for number, member in enumerate(committee or (), start=1):
-        name = f"classifier, {number} of {len(committee or ())} averaged"
-        yield _network(name, config.classifier.network, member)
     yield _network("enhanced", config.enhanced.network, facts["enhanced"])
 
 

@@ -78,9 +78,9 @@ def fastest_runtime(bundle: Bundle, device: str) -> RuntimeName:
         return "torch"
     file = cache_folder() / "fastest" / f"{content_key(bundle)}-{_machine(device)}.json"
     try:
-        remembered = json.loads(file.read_text())["runtime"]
+        remembered: RuntimeName = json.loads(file.read_text())["runtime"]
         if remembered in installed:
-            return installed[installed.index(remembered)]
+            return remembered
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     try:

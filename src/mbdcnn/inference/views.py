@@ -62,12 +62,13 @@ def enlarge(maps: Array, height: int, width: int) -> Array:
     Four rows are added up for each new one. The product with a matrix would be as fast, but BLAS spreads it over
     threads that then wait in a loop, on the cores that the networks need: half as many pictures a second.
     """
-    wide = np.ascontiguousarray(_resample(np.ascontiguousarray(maps.swapaxes(-1, -2)), width).swapaxes(-1, -2))
-    return _resample(wide, height)
+    return _resample(_resample(maps.swapaxes(-1, -2), width).swapaxes(-1, -2), height)
 
 
 def _resample(maps: Array, height: int) -> Array:
     """Resize ... h w in height."""
+    # Taking rows of a transposed array would copy all of it each time.
+    maps = np.ascontiguousarray(maps)
     places, weights = bicubic_taps(maps.shape[-2], height)
     weights = weights[..., None].astype(maps.dtype)
     resized = np.empty((*maps.shape[:-2], height, maps.shape[-1]), maps.dtype)
