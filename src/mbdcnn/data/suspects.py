@@ -1,0 +1,147 @@
+"""What in masks deserves a look, told by `prepare` with ids, and what can only be a mistake."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mbdcnn.data.records import Record
+from mbdcnn.errors import UserError
+
+BORDER = 0.95
+"""Part of an image's edge from which a lesion that leaves skin inside looks like an inverted mask: so do 5 of 7,683
+masks of HAM10000, and none of ISIC-2017."""
+
+ENDINGS = ("_segmentation", "_mask", "_lesion", "_seg", "-mask")
+"""What names of masks add to those of their images."""
+
+KINDS = {
+    "empty": "empty masks",
+    "grey": "masks with grey edges, as compression and resizing leave them, cut at half",
+    "turned": "masks turned with their images, as EXIF says",
+    "profile": "images with a colour profile that is damaged or of another kind, which was ignored",
+    "full": "warning: masks that call the whole image lesion",
+    "inverted": "warning: masks with lesion all along the edge and skin inside, as if inverted",
+    "misnamed": "warning: masks named after another image",
+    "shared": "warning: the same mask for different images",
+}
+"""Kinds of what is found, in words."""
+
+WRONG = ("full", "inverted", "misnamed", "shared")
+"""Kinds of which scores must say that the truth may be wrong."""
+
+Found = Mapping[str, Sequence[str]]
+"""Ids of images by kind; those that share something in one string."""
+
+
+@dataclass(frozen=True)
+class MaskLook:
+    """What is kept of a mask to judge it."""
+
+    empty: bool
+    full: bool
+    inverted: bool
+    grey: bool
+    turned: bool
+    digest: str
+
+    @classmethod
+    def of(cls, mask: Image.Image, *, grey: bool, turned: bool) -> MaskLook:
+        """Look at a 1-bit mask."""
+        lesion = np.asarray(mask)
+        edge = np.concatenate([lesion[0], lesion[-1], lesion[:, 0], lesion[:, -1]])
+        empty, full = not lesion.any(), bool(lesion.all())
+        digest = hashlib.sha256(f"{mask.size}".encode() + np.packbits(lesion).tobytes()).hexdigest()
+        return cls(empty, full, bool(edge.mean() >= BORDER and not full), grey, turned, digest)
+
+
+def suspects(
+    records: Sequence[Record], looks: Sequence[MaskLook | None], pixels: Sequence[str], profiles: Sequence[bool]
+) -> dict[str, list[str]]:
+    """Sort ids by what was found.
+
+    Args:
+        records: the images.
+        looks: what each one's mask is like.
+        pixels: a digest of each image, the same for equal ones.
+        profiles: whether its colour profile was ignored.
+    """
+    found: dict[str, list[str]] = {kind: [] for kind in KINDS}
+    shared: dict[str, list[int]] = defaultdict(list)
+    ids = {record.id.casefold() for record in records}
+    for place, (record, look) in enumerate(zip(records, looks, strict=True)):
+        if profiles[place]:
+            found["profile"].append(record.id)
+        if look is None or record.mask is None:
+            continue
+        for kind in ("empty", "full", "inverted", "grey", "turned"):
+            if getattr(look, kind):
+                found[kind].append(record.id)
+        if not look.empty and not look.full:
+            shared[look.digest].append(place)
+        if _names(record.mask, ids - {record.id.casefold(), record.image.stem.casefold()}):
+            found["misnamed"].append(f"{record.id}: {record.mask.name}")
+    for places in shared.values():
+        if len({pixels[place] for place in places}) > 1:
+            found["shared"].append(" = ".join(records[place].id for place in places))
+    return found
+
+
+def _names(mask: Path, ids: set[str]) -> bool:
+    stem = mask.stem.casefold()
+    return stem in ids or any(stem.removesuffix(ending) in ids for ending in ENDINGS if stem.endswith(ending))
+
+
+def lines(found: Found) -> list[str]:
+    """Tell what was found, kind by kind."""
+    return [f"{words}: {len(found[kind])} ({some(found[kind])})" for kind, words in KINDS.items() if found.get(kind)]
+
+
+def some(names: Sequence[str], shown: int = 5) -> str:
+    """Name the first few."""
+    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
+
+
+def refuse_mistakes(records: Sequence[Record], looks: Sequence[MaskLook | None]) -> None:
+    """Look at the masks of each split together.
+
+    Raises:
+        UserError: there are two or more, and all are full, or most inverted.
+    """
+    for split in dict.fromkeys(record.split for record in records):
+        pairs = [
+            (record.mask, look)
+            for record, look in zip(records, looks, strict=True)
+            if record.split == split and look is not None and record.mask is not None
+        ]
+        inverted = [mask for mask, look in pairs if look.inverted]
+        full = [mask for mask, look in pairs if look.full]
+        if len(pairs) < 2:
+            continue
+        if len(inverted) > len(pairs) / 2:
+            raise UserError(
+                f"{inverted[0]}: like {len(inverted)} of the {len(pairs)} masks of the {split} images, it has lesion all "
+                "along the edge and skin inside: inverted. The brighter of two values is the lesion; invert these masks: "
+                f"{_invert(inverted[0])}"
+            )
+        if len(full) + len(inverted) == len(pairs):
+            raise UserError(
+                f"{full[0]}: like {len(full)} of the {len(pairs)} masks of the {split} images, it calls the whole image "
+                "lesion, which teaches nothing and makes any score 1; give masks that outline the lesion (255 on it, 0 on "
+                "skin), or none"
+            )
+
+
+def _invert(mask: Path) -> str:
+    program = (
+        "import sys; from PIL import Image, ImageOps; "
+        "[ImageOps.invert(Image.open(f).convert('L')).save(f) for f in sys.argv[1:]]"
+    )
+    return f"python -c {shlex.quote(program)} {shlex.quote(str(mask))} ..."
