@@ -19,13 +19,13 @@ import numpy.typing as npt
 from PIL import Image
 
 from mbdcnn.artifacts import PreparedData, pack, prepared_with
+from mbdcnn.artifacts.manifest import SPLITS, Row, write_manifest
+from mbdcnn.artifacts.provenance import fingerprint
 from mbdcnn.config import Config
 from mbdcnn.data import crops, read_raw
-from mbdcnn.data.images import decode_at_least, mask_image, picture_size
-from mbdcnn.data.records import RawData, Record, join
+from mbdcnn.data.images.decode import decode_at_least, mask_image, picture_size
+from mbdcnn.data.readers.records import RawData, Record, join
 from mbdcnn.errors import UserError
-from mbdcnn.manifest import SPLITS, Row, write_manifest
-from mbdcnn.provenance import fingerprint
 
 LARGE = 50_000_000
 """Pixels; of larger pictures, which take up to two gigabytes each, one is worked on at a time."""

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mbdcnn.config import Augmentation
-from mbdcnn.data.augment import Augmenter
-from mbdcnn.data.datasets import Batch, ClassificationPatches, as_images, as_masks
-from mbdcnn.metrics import class_metrics, mean_auc
+from mbdcnn.metrics.classes import class_metrics, mean_auc
+from mbdcnn.training.augment import Augmenter
+from mbdcnn.training.batches import Batch, ClassificationPatches, as_images, as_masks
 from mbdcnn.training.task import Task
 
 

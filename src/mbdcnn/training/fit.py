@@ -17,8 +17,17 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader
 
 from mbdcnn.artifacts import Draft, MaskSet, PreparedData, Run, check_same_data, draft_path
+from mbdcnn.artifacts.manifest import Row, hashed_id
+from mbdcnn.artifacts.provenance import file_digest
 from mbdcnn.config import Config, Training, save_config
-from mbdcnn.data.datasets import (
+from mbdcnn.data.folds import Fold
+from mbdcnn.errors import UserError
+from mbdcnn.models import EnhancedSegmenter, build_classifier, build_network
+from mbdcnn.models.backbones import check_backbones
+from mbdcnn.models.checkpoints import Network
+from mbdcnn.models.weights import load_weights
+from mbdcnn.system.progress import Progress, silent
+from mbdcnn.training.batches import (
     ClassificationPatches,
     SegmentationTraining,
     SegmentationValidation,
@@ -26,15 +35,6 @@ from mbdcnn.data.datasets import (
     as_images,
     balancing_weights,
 )
-from mbdcnn.data.folds import Fold
-from mbdcnn.errors import UserError
-from mbdcnn.manifest import Row, hashed_id
-from mbdcnn.models import EnhancedSegmenter, build_classifier, build_network
-from mbdcnn.models.backbones import check_backbones
-from mbdcnn.models.checkpoints import Network
-from mbdcnn.models.weights import load_weights
-from mbdcnn.progress import Progress, silent
-from mbdcnn.provenance import file_digest
 from mbdcnn.training.classification import ClassificationTask
 from mbdcnn.training.engine import fit
 from mbdcnn.training.group import Group, join

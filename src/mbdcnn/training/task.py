@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mbdcnn.config import Training
-from mbdcnn.data.datasets import Batch
+from mbdcnn.training.batches import Batch
 from mbdcnn.training.optim import adam, polynomial_schedule
 from mbdcnn.training.schedule import side_at
 
