@@ -16,7 +16,7 @@ from mbdcnn.artifacts.manifest import Row
 from mbdcnn.data.crops import limited_size
 
 Batch = dict[str, Tensor]
-"""Tensors by name: `images` uint8 b h w 3, `truth` and `coarse` packed masks, `frames`, `labels`, `rows`."""
+"""Tensors by name: `images` uint8 b h w 3, `truth` and `coarse` packed masks, `frames`, `labels`, `positions`."""
 
 
 def as_images(pixels: UInt8[Tensor, "b h w 3"]) -> Float[Tensor, "b 3 h w"]:

@@ -207,7 +207,7 @@ def test_what_cannot_be_used_is_said_in_one_line(compact: Bundle, tmp_path: Path
                 load_core(compact, name, "cpu")
     monkeypatch.setenv("MBDCNN_CACHE", str(tmp_path / "new"))
     with monkeypatch.context() as patch:
-        patch.setattr(export, "find_spec", lambda name: None)
+        patch.setattr(tracing, "find_spec", lambda name: None)
         with pytest.raises(UserError, match="ONNX: onnx is not installed"):
             load_core(compact, "onnx", "cpu")
     (tmp_path / "file").write_text("")
