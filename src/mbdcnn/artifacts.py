@@ -229,7 +229,7 @@ class PreparedData(Artifact):
     """
 
     filename = "prepared.json"
-    version = 1
+    version = 2
 
     @cached_property
     def rows(self) -> list[Row]:

@@ -24,7 +24,7 @@ from mbdcnn.data.datasets import (
     SegmentationValidation,
     TrainingOrder,
     as_images,
-    balancing_weights,
+    sampling_weights,
 )
 from mbdcnn.data.folds import Fold
 from mbdcnn.errors import UserError
@@ -256,7 +256,8 @@ def _segmentation(
         classifier = build_classifier(sources.classifier.config)
         load_weights(sources.classifier.weights, classifier)
         task = EnhancedSegmentationTask(network, section.training, classifier=classifier, cam=config.cam, **options)
-    return Assembly(task, samples, validation, rows)
+    weights = sampling_weights(rows["train"], 0.0, section.source_shares)
+    return Assembly(task, samples, validation, rows, weights)
 
 
 def _classification(
@@ -265,20 +266,23 @@ def _classification(
     section = config.classifier
     assert sources.masks is not None
     rows = {split: classification_rows(data, split, fold) for split in ("train", "validation")}
-    samples = ClassificationPatches(data, rows["train"], sources.masks)
+    truth = bool(section.evidence_weight or section.augmentation.background)
+    samples = ClassificationPatches(data, rows["train"], sources.masks, crops=section.crops, truth=truth)
     validation = ClassificationPatches(data, rows["validation"], sources.masks)
-    weights = balancing_weights(samples.labels, section.balance) if section.balance else None
+    patches = [rows["train"][owner] for owner in samples.owners]
+    weights = sampling_weights(patches, section.balance, section.source_shares)
     task = ClassificationTask(
         network,
         section.training,
         steps=total_steps(section.training, len(samples)),
         seed=config.seed,
-        ids=[samples.ids[owner] for owner in samples.owners],
+        ids=samples.ids,
         augmentation=section.augmentation,
         side=data.provenance.settings["data"]["image_size"],
         validation=validation,
         classes=config.classes,
         label_smoothing=section.label_smoothing,
+        evidence_weight=section.evidence_weight,
     )
     return Assembly(task, samples, validation, rows, weights)
 
