@@ -268,6 +268,9 @@ class Classifier(Section):
     balance: Probability = 0.0
     """Sampling of training patches: 0 as they come, 1 all classes of a source equally often, up to ten times as often
     as they come."""
+    distillation: Probability = 0.0
+    """Share of each label that is what networks which did not see the image make of it, one for each of
+    `calibration.folds`: labels are at times wrong, and always more certain than the image allows."""
     source_shares: Shares = {}
     """Share of the training patches that comes from each named source; those not named share the rest by size."""
     crops: bool = True

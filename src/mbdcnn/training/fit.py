@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import BatchSampler, DataLoader
 
-from mbdcnn.artifacts import Draft, MaskSet, PreparedData, Run, check_same_data, draft_path
+from mbdcnn.artifacts import Draft, MaskSet, PreparedData, Run, SoftLabels, check_same_data, draft_path
 from mbdcnn.config import Config, Training, save_config
 from mbdcnn.data.datasets import (
     ClassificationPatches,
@@ -67,6 +67,8 @@ class Sources:
     """Starting weights of enhanced."""
     classifier: Run | None = None
     """Frozen giver of activation maps, for enhanced."""
+    soft_labels: SoftLabels | None = None
+    """What networks that did not see the images make of them, for a classifier with `distillation`."""
 
 
 class Assembly(NamedTuple):
@@ -169,10 +171,12 @@ def _settings(stage: Stage, config: Config, fold: Fold | None) -> dict[str, Any]
 def _inputs(
     stage: Stage, data: PreparedData, sources: Sources, start: Start | None, fold: Fold | None
 ) -> dict[str, str]:
-    needed = {"coarse": (), "classifier": ("masks",), "enhanced": ("masks", "coarse", "classifier")}[stage]
+    needed = {"coarse": [], "classifier": ["masks"], "enhanced": ["masks", "coarse", "classifier"]}[stage]
+    if stage == "classifier" and sources.soft_labels is not None:
+        needed.append("soft_labels")
     inputs = {"data": data.provenance.fingerprint}
     for name in needed:
-        source: MaskSet | Run | None = getattr(sources, name)
+        source: MaskSet | SoftLabels | Run | None = getattr(sources, name)
         if source is None:
             raise UserError(f"train {stage}: give --{name}, made from {data.path}")
         check_same_data(source, data)
@@ -267,7 +271,15 @@ def _classification(
     assert sources.masks is not None
     rows = {split: classification_rows(data, split, fold) for split in ("train", "validation")}
     truth = bool(section.evidence_weight or section.augmentation.background)
-    samples = ClassificationPatches(data, rows["train"], sources.masks, crops=section.crops, truth=truth)
+    samples = ClassificationPatches(
+        data,
+        rows["train"],
+        sources.masks,
+        crops=section.crops,
+        truth=truth,
+        soft=None if sources.soft_labels is None else sources.soft_labels.by_id,
+        soft_share=section.distillation,
+    )
     validation = ClassificationPatches(data, rows["validation"], sources.masks)
     patches = [rows["train"][owner] for owner in samples.owners]
     weights = sampling_weights(patches, section.balance, section.source_shares)

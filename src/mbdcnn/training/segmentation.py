@@ -69,7 +69,6 @@ class EnhancedSegmentationTask(SegmentationTask):
 
     def on_fit_start(self) -> None:
         """Put the classifier where the training runs."""
-        super().on_fit_start()
         self.frozen[0].to(self.device)
 
     def logits(self, images: Images, coarse: Masks | None) -> MaskLogits:
