@@ -82,11 +82,11 @@ class SegmentationNetwork(Section):
     """A DeepLabV3+ network at output stride 16."""
 
     backbone: str = "xception65"
-    """Encoder: `xception65`, the paper's, `mobilenet_v2`, or one that was registered."""
+    """Encoder: `xception65`, the paper's, `mobilenet_v2`, `efficientnet_lite0` to `2`, or one that was registered."""
     width: Width = 1.0
     """Factor on the encoder's channel counts."""
     depth: Depth = 16
-    """Middle-flow blocks of Xception-65, or at most so many blocks in each stage of MobileNetV2."""
+    """Middle-flow blocks of Xception-65, or at most so many blocks in each stage of the others."""
     decoder_channels: Positive = 256
     """Channels of the atrous pyramid and the decoder."""
     low_level_channels: Positive = 48
@@ -107,11 +107,11 @@ class ClassificationNetwork(Section):
     """The mask-guided classifier at output stride 16."""
 
     backbone: str = "xception"
-    """Trunk: `xception`, the paper's, `mobilenet_v2`, or one that was registered."""
+    """Trunk: `xception`, the paper's, `mobilenet_v2`, `efficientnet_lite0` to `2`, or one that was registered."""
     width: Width = 1.0
     """Factor on the channel counts."""
     depth: Depth = 8
-    """Middle-flow blocks of Xception, or at most so many blocks in each stage of MobileNetV2."""
+    """Middle-flow blocks of Xception, or at most so many blocks in each stage of the others."""
     dropout: Probability = 0.0
     """On the pooled features, before the linear layer."""
     pixel_mean: float = 0.0
