@@ -15,11 +15,11 @@ SHORT = 60
 ELSEWHERE = {
     "unit/models/test_every_network.py": (
         "the same tests for every network",
-        {"models/classifier", "models/deeplab", "models/mbdcnn", "models/weights"},
+        {"models/backbones", "models/classifier", "models/deeplab", "models/mbdcnn", "models/weights"},
     ),
     "unit/models/test_architectures.py": (
         "each encoder against its published layout",
-        {"models/mobilenet", "models/xception"},
+        {"models/efficientnet", "models/mobilenet", "models/xception"},
     ),
     "unit/artifacts/test_base.py": ("written and read with every artefact", {"artifacts/provenance"}),
     "unit/bundling/test_calibrate.py": ("what calibration writes is read there", {"artifacts/calibration"}),
