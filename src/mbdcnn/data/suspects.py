@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mbdcnn.data.records import Record
+from mbdcnn.data.readers.records import Record
 from mbdcnn.errors import UserError
 
 BORDER = 0.95

@@ -1,0 +1,282 @@
+"""One safe decoder for every picture and mask, whatever its format, mode or state."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
+
+from mbdcnn.data.images.colour import in_srgb
+from mbdcnn.data.images.kinds import HEAD, another_kind, is_dicom
+from mbdcnn.data.images.limits import PIXEL_LIMIT, SIDE_LIMIT, Source, file_content, load
+from mbdcnn.data.images.masks import Lesion, MaskError, lesion_in
+from mbdcnn.errors import UserError
+
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+
+FORMATS = ("JPEG", "JPEG2000", "PNG", "BMP", "TIFF", "WEBP", "GIF")
+"""What Pillow is let try. Others it knows are no pictures of skin, EPS would run another program, and PPM is decoded
+pixel by pixel in Python, which takes minutes for a few megabytes."""
+
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = frozenset({5, 6, 7, 8})
+_PNG_TEXTS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
+"""Names of the parts of a PNG that may hold the orientation."""
+
+
+class TooManyPixelsError(UserError):
+    """A picture has more than `PIXEL_LIMIT` pixels, or a side of more than `SIDE_LIMIT`."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture in as many pixels as were asked for."""
+
+    image: Image.Image
+    """RGB, upright."""
+    width: int
+    height: int
+    """Size of the picture in its file, upright."""
+    shrunk: int
+    """How many pixels of the file, across and down, each pixel of `image` stands for: 1, 2, 4 or 8."""
+    profile_ignored: bool = False
+    """Whether the file has a colour profile that is damaged or of another kind of image."""
+
+    @classmethod
+    def whole(cls, image: Image.Image) -> Decoded:
+        """Take an RGB image that holds all its pixels."""
+        return cls(image, image.width, image.height, shrunk=1)
+
+
+def decode(source: Source) -> Image.Image:
+    """Decode a picture to 8-bit RGB in the colours of sRGB, turned the way its EXIF orientation says.
+
+    Transparency is laid over black, the colour of the dermoscope's dark corners and of what augmentation moves in.
+    Of an animation the first frame is taken, and of 16-bit pixels the upper byte.
+
+    Args:
+        source: a file, or its content.
+
+    Raises:
+        UserError: it is missing, empty, truncated, no picture, or too large.
+    """
+    return decode_at_least(source, SIDE_LIMIT).image
+
+
+def decode_at_least(source: Source, side: int) -> Decoded:
+    """Decode as `decode` does, but a large JPEG to a half, a quarter or an eighth: that takes less time and memory.
+
+    Args:
+        source: a file, or its content.
+        side: pixels that neither side falls below.
+
+    Raises:
+        UserError: as for `decode`.
+    """
+    with _told(_name(source)), _open(source) as picture:
+        width, height = picture.size
+        shrunk = _shrink(picture, side)
+        image, profile_ignored = _decoded(picture)
+        if shrunk == 1:
+            return Decoded(image, image.width, image.height, 1, profile_ignored)
+        sideways = _orientation(picture) in _SIDEWAYS
+        return Decoded(image, *((height, width) if sideways else (width, height)), shrunk, profile_ignored)
+
+
+def decode_opened(picture: Image.Image) -> Image.Image:
+    """Give what `decode` would of a picture that is already open.
+
+    Raises:
+        UserError: it cannot be decoded.
+    """
+    with _told("the picture"):
+        return _decoded(picture)[0]
+
+
+def decode_mask(source: Source) -> npt.NDArray[np.bool_]:
+    """Decode a mask as `read_mask` does: height x width, true on the lesion.
+
+    Raises:
+        UserError: as for `read_mask`.
+    """
+    return np.asarray(read_mask(source).image)
+
+
+def read_mask(source: Source, orientation: int = 1) -> Lesion:
+    """Decode a mask of any mode by the rule of `masks.lesion_in`.
+
+    Args:
+        source: a file, or its content.
+        orientation: the EXIF orientation to turn it by, beyond its own: that of its image where it was drawn on the
+            pixels as they are stored.
+
+    Raises:
+        UserError: as for `decode`, or it is no mask.
+    """
+    with _told(_name(source)), _open(source) as picture:
+        load(picture)
+        lesion = lesion_in(picture)
+        return Lesion(turned(turned(lesion.image, _orientation(picture)), orientation), lesion.grey)
+
+
+def picture_size(source: Source) -> tuple[int, int]:
+    """Read width and height as `decode` would give them, from the header alone.
+
+    Raises:
+        UserError: as for `decode`, except that damage behind the header goes unseen.
+    """
+    with _told(name := _name(source)):
+        if is_dicom(_head(source)):
+            dicom_size: tuple[int, int] = _dicom(name).size(source, name)
+            return dicom_size
+        with _open(source) as picture:
+            width, height = picture.size
+            return (height, width) if _is_sideways_by_header(picture) else (width, height)
+
+
+def orientation_of(source: Source) -> int:
+    """Read the EXIF orientation that `decode` turns a picture by, 1 to 8; 1 if it does not.
+
+    Raises:
+        UserError: as for `picture_size`.
+    """
+    with _told(_name(source)):
+        if is_dicom(_head(source)):
+            return 1
+        with _open(source) as picture:
+            return _orientation(picture) if _may_be_turned(picture) else 1
+
+
+def turned(image: Image.Image, orientation: int) -> Image.Image:
+    """Turn pixels upright that are stored in an EXIF orientation.
+
+    Not `ImageOps.exif_transpose`, which writes the rest of the EXIF block anew and fails where a camera left odd tags.
+    """
+    turn = _TURNS.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def _shrink(picture: Image.Image, side: int) -> int:
+    """Tell a JPEG's decoder to shrink as long as neither side falls below `side`, and give by how much it will."""
+    if not isinstance(picture, JpegImagePlugin.JpegImageFile):
+        return 1
+    width, height = picture.size
+    # What a last pixel holds of the picture's edge is only part of it. Turned, it would be the first.
+    turned = _orientation(picture) in _TURNS
+    factors = (factor for factor in (8, 4, 2) if not turned or width % factor == height % factor == 0)
+    factor = next((factor for factor in factors if min(width, height) // factor >= side), 1)
+    if factor > 1:
+        picture.draft(None, (width // factor, height // factor))
+    return factor
+
+
+def _decoded(picture: Image.Image) -> tuple[Image.Image, bool]:
+    load(picture)
+    image, profile_ignored = in_srgb(picture)
+    return turned(image, _orientation(picture)), profile_ignored
+
+
+def _name(source: Source) -> str:
+    return "the picture" if isinstance(source, bytes) else str(source)
+
+
+def _head(source: Source) -> bytes:
+    """Read the first bytes, by which files are told apart."""
+    if isinstance(source, bytes):
+        return source[:HEAD]
+    path = Path(source)
+    # A pipe would be waited for without end, and a device read without end.
+    if path.exists() and not path.is_file():
+        raise UserError(f"{source}: a folder, pipe or device, no picture file")
+    with path.open("rb") as stream:
+        return stream.read(HEAD)
+
+
+def _dicom(name: str) -> ModuleType:
+    """Give the reader of DICOM files, which is only there with its extra."""
+    try:
+        from mbdcnn.data.images import dicom
+    except ImportError:
+        raise UserError(f"{name}: a DICOM file; to read it, pip install 'mbdcnn[dicom]'") from None
+    return dicom
+
+
+def _open(source: Source) -> Image.Image:
+    if is_dicom(head := _head(source)):
+        photograph: Image.Image = _dicom(name := _name(source)).decode(source, name)
+        return photograph
+    if (reason := another_kind(head, _name(source))) is not None:
+        raise UserError(f"{_name(source)}: {reason}")
+    picture = Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
+    width, height = picture.size
+    if width * height > PIXEL_LIMIT or max(width, height) > SIDE_LIMIT:
+        picture.close()
+        raise Image.DecompressionBombError
+    return picture
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Turn whatever fails into one line that names the file."""
+    try:
+        yield
+    except UserError:
+        raise
+    except MaskError as error:
+        raise UserError(f"{name}: {str(error).replace('FILE', shlex.quote(name))}") from None
+    # Damaged files make the decoders fail in many ways (OSError, SyntaxError, struct.error, IndexError ...).
+    except Exception as error:
+        raise _unreadable(name, error) from None
+
+
+def _unreadable(name: str, error: Exception) -> UserError:
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"{name}: no such file")
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        limit = f"{PIXEL_LIMIT // 1_000_000} million pixels, or {SIDE_LIMIT} on a side"
+        return TooManyPixelsError(f"{name}: has more than {limit}; make it smaller")
+    if isinstance(error, UnidentifiedImageError):
+        return UserError(f"{name}: not a picture that can be read (JPEG, PNG, BMP, TIFF, WebP or DICOM)")
+    # Where the system gave it: no permission, a link in a circle, a name too long.
+    if isinstance(error, OSError) and error.filename is not None:
+        return UserError(f"{name}: {error.strerror}")
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return UserError(f"{name}: cannot be decoded ({reason}); the file is damaged or of an unusual kind")
+
+
+def _is_sideways_by_header(picture: Image.Image) -> bool:
+    # Pillow gives the size of a TIFF as it will be turned.
+    return picture.format != "TIFF" and _may_be_turned(picture) and _orientation(picture) in _SIDEWAYS
+
+
+def _may_be_turned(picture: Image.Image) -> bool:
+    """Spare a PNG the decoding of its pixels, behind which Pillow would look for an orientation, if there is none."""
+    if not isinstance(picture, PngImagePlugin.PngImageFile):
+        return True
+    content = file_content(picture)
+    return any(name in content for name in _PNG_TEXTS)
+
+
+def _orientation(picture: Image.Image) -> int:
+    try:
+        return int(picture.getexif().get(_ORIENTATION, 1))
+    # A damaged EXIF block says nothing about the orientation and leaves the pixels whole.
+    except Exception:
+        return 1
