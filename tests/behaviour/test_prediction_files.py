@@ -78,7 +78,7 @@ def test_a_mask_of_another_size_or_in_grey_is_told(data, tmp_path: Path) -> None
     folder = write_masks(data, tmp_path / "masks", "")
     row = data.split("test")[0]
     Image.new("L", (10, 12)).save(folder / f"{row.id}.png")
-    with pytest.raises(UserError, match=rf"{row.id}.png: 10 x 12 pixels, its picture has {row.width} x {row.height}"):
+    with pytest.raises(UserError, match=rf"{row.id}.png: 10 x 12 pixels, its image has {row.width} x {row.height}"):
         score(folder, data, tmp_path / "report")
     grey = np.linspace(0, 255, row.width * row.height).reshape(row.height, row.width).astype(np.uint8)
     Image.fromarray(grey).save(folder / f"{row.id}.png")

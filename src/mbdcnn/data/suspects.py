@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shlex
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mbdcnn.artifacts.manifest import Row
+from mbdcnn.data.images.kinds import command
 from mbdcnn.data.readers.records import Record
 from mbdcnn.errors import UserError
 
@@ -34,8 +35,11 @@ KINDS = {
 }
 """Kinds of what is found, in words."""
 
-WRONG = ("full", "inverted", "misnamed", "shared")
-"""Kinds of which scores must say that the truth may be wrong."""
+WRONG = {"full": "call the whole image lesion", "inverted": "are lesion all along the edge, as if inverted"}
+"""Kinds of masks of which scores must say how many are in the truth, and what they do."""
+
+NOTEWORTHY = 0.05
+"""Part of the truth from which they must: a few large lesions do fill their images."""
 
 Found = Mapping[str, Sequence[str]]
 """Ids of images by kind; those that share something in one string."""
@@ -109,6 +113,17 @@ def some(names: Sequence[str], shown: int = 5) -> str:
     return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
 
 
+def cautions_of_truth(found: Found, rows: Sequence[Row]) -> list[str]:
+    """Say what scores on these images are worth where their masks are hardly true."""
+    with_mask = {row.id for row in rows if row.has_mask}
+    counts = {kind: len(with_mask.intersection(found.get(kind, ()))) for kind in WRONG}
+    return [
+        f"{count} of the {len(with_mask)} masks of the truth {WRONG[kind]}, so scores of masks say little"
+        for kind, count in counts.items()
+        if count and count >= NOTEWORTHY * len(with_mask)
+    ]
+
+
 def refuse_mistakes(records: Sequence[Record], looks: Sequence[MaskLook | None]) -> None:
     """Look at the masks of each split together.
 
@@ -127,15 +142,14 @@ def refuse_mistakes(records: Sequence[Record], looks: Sequence[MaskLook | None])
             continue
         if len(inverted) > len(pairs) / 2:
             raise UserError(
-                f"{inverted[0]}: like {len(inverted)} of the {len(pairs)} masks of the {split} images, it has lesion all "
-                "along the edge and skin inside: inverted. The brighter of two values is the lesion; invert these masks: "
+                f"{inverted[0]}: like {len(inverted)} of the {len(pairs)} masks of the {split} images, it has lesion "
+                "all along the edge and skin inside: inverted. The brighter value is the lesion; invert these masks: "
                 f"{_invert(inverted[0])}"
             )
         if len(full) + len(inverted) == len(pairs):
             raise UserError(
                 f"{full[0]}: like {len(full)} of the {len(pairs)} masks of the {split} images, it calls the whole image "
-                "lesion, which teaches nothing and makes any score 1; give masks that outline the lesion (255 on it, 0 on "
-                "skin), or none"
+                "lesion, which teaches nothing and makes any score 1; give masks that outline the lesion, or none"
             )
 
 
@@ -144,4 +158,4 @@ def _invert(mask: Path) -> str:
         "import sys; from PIL import Image, ImageOps; "
         "[ImageOps.invert(Image.open(f).convert('L')).save(f) for f in sys.argv[1:]]"
     )
-    return f"python -c {shlex.quote(program)} {shlex.quote(str(mask))} ..."
+    return f"{command(program, str(mask))} ..."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
 
 from mbdcnn.data.images.colour import in_srgb
-from mbdcnn.data.images.kinds import HEAD, another_kind, is_dicom
+from mbdcnn.data.images.kinds import HEAD, NAMELESS, another_kind, command, is_dicom
 from mbdcnn.data.images.limits import PIXEL_LIMIT, SIDE_LIMIT, Source, file_content, load
 from mbdcnn.data.images.masks import Lesion, MaskError, lesion_in
 from mbdcnn.errors import UserError
@@ -106,7 +105,7 @@ def decode_opened(picture: Image.Image) -> Image.Image:
     Raises:
         UserError: it cannot be decoded.
     """
-    with _told("the picture"):
+    with _told(NAMELESS):
         return _decoded(picture)[0]
 
 
@@ -194,7 +193,7 @@ def _decoded(picture: Image.Image) -> tuple[Image.Image, bool]:
 
 
 def _name(source: Source) -> str:
-    return "the picture" if isinstance(source, bytes) else str(source)
+    return NAMELESS if isinstance(source, bytes) else str(source)
 
 
 def _head(source: Source) -> bytes:
@@ -240,7 +239,8 @@ def _told(name: str) -> Iterator[None]:
     except UserError:
         raise
     except MaskError as error:
-        raise UserError(f"{name}: {str(error).replace('FILE', shlex.quote(name))}") from None
+        remedy = f" {command(error.program, name)}" if error.program else ""
+        raise UserError(f"{name}: {error}{remedy}") from None
     # Damaged files make the decoders fail in many ways (OSError, SyntaxError, struct.error, IndexError ...).
     except Exception as error:
         raise _unreadable(name, error) from None

@@ -21,7 +21,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 
 from mbdcnn.data.images.dicom_pixels import DicomError, Layout, looked_up, name_of, to_rgb, unpacked
-from mbdcnn.data.images.kinds import is_dicom
+from mbdcnn.data.images.kinds import command, is_dicom
 from mbdcnn.data.images.limits import PIXEL_LIMIT, Source
 from mbdcnn.errors import UserError
 
@@ -122,7 +122,8 @@ def _told(name: str) -> Iterator[None]:
     except Image.DecompressionBombError:
         raise
     except DicomError as error:
-        raise UserError(f"{name}: {error}") from None
+        remedy = f" {command(error.program, name)}" if error.program else ""
+        raise UserError(f"{name}: {error}{remedy}") from None
     # Damaged headers make pydicom fail in many ways, and its messages quote them.
     except Exception:
         raise UserError(f"{name}: a damaged DICOM file; save or export it again") from None
@@ -157,8 +158,8 @@ def _syntax(header: Dataset) -> uid.UID:
     syntax = uid.UID(header.file_meta.get("TransferSyntaxUID") or plain)
     if not little or syntax == uid.ExplicitVRBigEndian:
         raise DicomError(
-            "a DICOM file in big endian (Explicit VR Big Endian, retired from the standard), which is not read; convert "
-            "it: dcmconv +te FILE FILE (of DCMTK)"
+            "a DICOM file in big endian (Explicit VR Big Endian, retired from the standard), which is not read; "
+            "convert it with DCMTK: dcmconv +te IN.dcm OUT.dcm"
         )
     return syntax
 
@@ -166,7 +167,7 @@ def _syntax(header: Dataset) -> uid.UID:
 def _layout(header: Dataset) -> Layout:
     with quiet():
         syntax = _syntax(header)
-        kind = uid.UID(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") or "")
+        kind = uid.UID(header.get("SOPClassUID") or header.file_meta.MediaStorageSOPClassUID)
         if kind not in _PHOTOGRAPHS:
             raise DicomError(f"a DICOM file of {name_of(kind, 'an unknown kind')}, which is no photograph")
         if int(header.get("NumberOfFrames") or 1) != 1:
@@ -209,5 +210,7 @@ def _pixel_data(header: Dataset, layout: Layout, rest: memoryview) -> bytes | me
     if length != _UNDEFINED_LENGTH:
         return value[:length]
     if "TransferSyntaxUID" not in header.file_meta:
-        raise DicomError("a DICOM file without the meta header that says how its pixels are compressed; export it again")
+        raise DicomError(
+            "a DICOM file without the meta header that says how its pixels are compressed; export it again"
+        )
     return next(generate_frames(bytes(value), number_of_frames=1))

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image, JpegImagePlugin
 from pydicom import uid
 from pydicom.dataset import Dataset
-from pydicom.pixels import apply_color_lut, pixel_array
+from pydicom.pixels import processing, utils
 
 from mbdcnn.data.images.limits import load
 from mbdcnn.data.images.modes import used_bits
@@ -28,7 +28,16 @@ _JPEG_2000 = {uid.JPEG2000Lossless, uid.JPEG2000}
 
 
 class DicomError(Exception):
-    """What is wrong with a file, to be said after its name."""
+    """What is wrong with a file, to be said after its name.
+
+    Args:
+        reason: what it is and what to do.
+        program: of Python, that does it to the file in `sys.argv[1]`.
+    """
+
+    def __init__(self, reason: str, program: str = "") -> None:
+        super().__init__(reason)
+        self.program = program
 
 
 @dataclass(frozen=True)
@@ -78,7 +87,7 @@ def _uncompressed(header: Dataset, layout: Layout, data: bytes | memoryview) -> 
     header.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
     header.PixelRepresentation, header.PlanarConfiguration = 0, int(layout.planes_apart)
     header.PixelData = bytes(data[: layout.length])
-    return pixel_array(header, index=0, raw=True)
+    return utils.pixel_array(header, index=0, raw=True)
 
 
 def _check_length(layout: Layout, data: bytes | memoryview) -> None:
@@ -87,18 +96,21 @@ def _check_length(layout: Layout, data: bytes | memoryview) -> None:
     row = layout.length // layout.height
     if there == asked or (asked < there < asked + row and not any(data[asked + 1 :])):
         return
-    said = (
-        f"{layout.colours}, {layout.width}x{layout.height} pixels, {layout.samples} samples of {layout.bits_allocated} bits"
-    )
+    samples = f"{layout.samples} samples of {layout.bits_allocated} bits"
+    said = f"{layout.colours}, {layout.width}x{layout.height} pixels, {samples}"
     if there < asked:
         raise DicomError(
-            f"a DICOM file of {there} bytes of pixels where its header ({said}) asks for {asked}: pixels are missing, or "
-            "the header is wrong; copy or export it again"
+            f"a DICOM file of {there} bytes of pixels where its header ({said}) asks for {asked}: pixels are missing, "
+            "or the header is wrong; copy or export it again"
         )
-    remedy = "export it again"
+    mismatch = f"a DICOM file of {there} bytes of pixels where its header ({said}) asks for {asked}"
     if layout.colours == "YBR_FULL_422" and there >= asked // 2 * 3:
-        remedy = "they are RGB or YBR_FULL rather; say which: dcmodify -m PhotometricInterpretation=RGB FILE (of DCMTK)"
-    raise DicomError(f"a DICOM file of {there} bytes of pixels where its header ({said}) asks for {asked}; {remedy}")
+        raise DicomError(
+            f"{mismatch}; they are RGB or YBR_FULL rather. Say which, such as RGB (and compare the colours):",
+            "import sys, pydicom; d = pydicom.dcmread(sys.argv[1]); d.PhotometricInterpretation = 'RGB'; "
+            "d.save_as(sys.argv[1])",
+        )
+    raise DicomError(f"{mismatch}; export it again")
 
 
 def _run_lengths(layout: Layout, frame: bytes) -> Pixels:
@@ -174,8 +186,12 @@ def looked_up(pixels: Pixels, header: Dataset) -> Image.Image:
     """Colour pixels by the header's palette; values beyond its ends take the colour there."""
     for colour in ("Red", "Green", "Blue"):
         length, _, bits = header[f"{colour}PaletteColorLookupTableDescriptor"].value
+        length = length or 1 << 16
         stored = header.get(f"{colour}PaletteColorLookupTableData")
-        if stored is None or len(stored) * 8 < (length or 1 << 16) * bits or bits not in {8, 16}:
+        if stored is None or len(stored) * 8 < length * bits or bits not in {8, 16}:
             raise DicomError("a DICOM file whose palette is not a plain table; save it as RGB")
-    colours = apply_color_lut(pixels, header)
+        # Without the byte that pads it, which pydicom would take for part of an entry. Entries may be bytes or words.
+        size = 2 if len(stored) >= 2 * length else 1
+        setattr(header, f"{colour}PaletteColorLookupTableData", stored[: size * length])
+    colours = processing.apply_color_lut(pixels, header)
     return Image.fromarray((colours >> 8 if colours.itemsize == 2 else colours).astype(np.uint8))

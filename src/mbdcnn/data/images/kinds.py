@@ -7,6 +7,9 @@ import shlex
 HEAD = 132
 """First bytes that tell."""
 
+NAMELESS = "the picture"
+"""What messages call a file that came as bytes."""
+
 _HEIF_BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | dict.fromkeys(
     (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "HEIC"
 )
@@ -22,14 +25,19 @@ def is_dicom(head: bytes) -> bool:
     return (little or big) and (head[4:6].isalpha() or head[4:6] == b"\0\0" or head[6:8] == b"\0\0")
 
 
+def command(program: str, name: str) -> str:
+    """Write a call of Python on one file, to be pasted into a shell; what came without a name is FILE."""
+    return f"python -c {shlex.quote(program)} {'FILE' if name == NAMELESS else shlex.quote(name)}"
+
+
 def another_kind(head: bytes, name: str) -> str | None:
     """Say what is to be done with a photograph of a kind that is not read; None if it is none."""
     kind = _HEIF_BRANDS.get(head[8:12]) if head[4:8] == b"ftyp" else None
     if kind is None:
         return None
     # PNG, because it keeps the colour profile, which Pillow leaves out of a JPEG.
-    program = f"from PIL import Image; Image.open({name!r}).save({name + '.png'!r})"
+    program = "import sys; from PIL import Image; Image.open(sys.argv[1]).save(sys.argv[1] + '.png')"
     if kind == "AVIF":
-        return f"an AVIF image, which is not read; convert it: python -c {shlex.quote(program)}"
+        return f"an AVIF image, which is not read; convert it: {command(program, name)}"
     program = f"import pillow_heif; pillow_heif.register_heif_opener(); {program}"
-    return f"a HEIC image, which is not read; convert it: pip install pillow-heif; python -c {shlex.quote(program)}"
+    return f"a HEIC image, which is not read; convert it: pip install pillow-heif; {command(program, name)}"

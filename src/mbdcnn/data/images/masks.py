@@ -12,6 +12,9 @@ from PIL import Image, ImageChops, ImageFilter
 
 from mbdcnn.data.images.modes import over_black
 
+JPEG = ("JPEG", "MPO")
+"""Formats that are lossy and hold masks all the same."""
+
 FAINT = 64
 """Grey levels that skin and lesion must lie apart in a JPEG: masks of 0 and 1 do not survive the compression."""
 
@@ -29,7 +32,16 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 
 
 class MaskError(ValueError):
-    """An image is no mask: why and what to do, to be said after its name."""
+    """An image is no mask: why, to be said after its name.
+
+    Args:
+        reason: what is wrong and what to do.
+        program: of Python, that does it to the file in `sys.argv[1]`.
+    """
+
+    def __init__(self, reason: str, program: str = "") -> None:
+        super().__init__(reason)
+        self.program = program
 
 
 @dataclass(frozen=True)
@@ -155,14 +167,14 @@ class _Values:
 
 def _by_value(image: Image.Image, kind: str | None) -> Lesion:
     # Nearly all masks; a hundred times as fast as what follows.
-    if image.mode == "L" and kind != "JPEG" and (colours := image.getcolors(2)):
-        brightest = max(value for _, value in colours)
-        return Lesion(image.point([0] * max(1, brightest) + [255] * (256 - max(1, brightest)), "1"))
+    if image.mode == "L" and kind not in JPEG and (colours := image.getcolors(2)):
+        first = max(1, *(int(value) for _, value in colours if isinstance(value, int)))
+        return Lesion(image.point([0] * first + [255] * (256 - first), "1"))
     values = _Values.of(image)
     if len(values.table) == 1:
         # A black JPEG may have been rounded to 1.
-        return Lesion(Image.new("1", image.size, int(values.table.max() >= (128 if kind == "JPEG" else 1e-9))))
-    if kind == "JPEG" and np.ptp(values.table, axis=0).max() < FAINT:
+        return Lesion(Image.new("1", image.size, int(values.table.max() >= (128 if kind in JPEG else 1e-9))))
+    if kind in JPEG and np.ptp(values.table, axis=0).max() < FAINT:
         raise MaskError(
             f"a JPEG with less than {FAINT} grey levels between skin and lesion, which its compression blurs; save the "
             "mask as PNG, best with 0 and 255, from what the JPEG was made of"
@@ -186,8 +198,8 @@ def _check_classes(values: _Values) -> None:
     if (~is_end & ((off > values.counts / 2) | too_many)).any():
         names = ", ".join("/".join(f"{number:g}" for number in value) for value in values.table)
         raise MaskError(
-            f"holds {len(values.table)} classes (values {names}); a mask holds two. Write 255 where the lesion is and 0 "
-            "on all else"
+            f"holds {len(values.table)} classes (values {names}); a mask holds two. Write 255 where the lesion is and "
+            "0 on all else"
         )
 
 
@@ -211,7 +223,8 @@ def _check_edges(values: _Values, marked: Bools) -> None:
     if values.table.shape[1] == 3:
         raise MaskError(f"holds {len(values.table)} colours, as a photograph does; name the file of the mask")
     raise MaskError(
-        "has shades of grey beyond edges, as a map of probabilities or a photograph does; a mask holds two values. A map "
-        "whose half divides lesion from skin becomes a mask by: python -c \"import sys, numpy; from PIL import Image; "
-        "a = numpy.asarray(Image.open(sys.argv[1])); Image.fromarray(a > a.max() / 2).save(sys.argv[1])\" FILE"
+        "has shades of grey beyond edges, as a map of probabilities or a photograph does; a mask holds two values. A "
+        "map whose half divides lesion from skin becomes a mask by:",
+        "import sys, numpy; from PIL import Image; a = numpy.asarray(Image.open(sys.argv[1])); "
+        "Image.fromarray(a > a.max() / 2).save(sys.argv[1])",
     )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from mbdcnn.data.images.decode import decode, decode_at_least, decode_mask, picture_size
+from mbdcnn.data.images.decode import decode, decode_at_least, decode_mask, orientation_of, picture_size
 from mbdcnn.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
@@ -54,7 +54,9 @@ def test_orientation_is_respected(orientation: int, format_name: str) -> None:
     picture = decode(content)
     assert picture_size(content) == picture.size
     np.testing.assert_allclose(np.asarray(picture).astype(int), turned, atol=8)
-    np.testing.assert_array_equal(decode_mask(content), turned.max(axis=-1) > 127)
+    mask = _saved(Image.fromarray(corners.max(axis=-1)), format_name, exif=exif.tobytes())
+    np.testing.assert_array_equal(decode_mask(mask), turned.max(axis=-1) > 127)
+    assert orientation_of(content) == orientation
 
 
 def _with_its_exif_behind_the_pixels(content: bytes) -> bytes:
