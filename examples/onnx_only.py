@@ -32,17 +32,21 @@ def squash(picture: Image.Image, side: int, oversampling: float) -> np.ndarray:
 
 def read(file: Path) -> Image.Image:
     """Read a picture upright, in the colours of sRGB."""
-    picture = Image.open(file)
-    if picture.mode not in {"L", "P", "RGB"} or picture.has_transparency_data:
-        sys.exit(f"{file}: of mode {picture.mode} or with transparency, which only mbdcnn reads: mbdcnn predict {file}")
-    picture = ImageOps.exif_transpose(picture)
-    profile = picture.info.get("icc_profile")
-    if not profile or picture.mode == "L":
-        return picture.convert("RGB")
+    with Image.open(file) as picture:
+        if picture.mode not in {"L", "P", "RGB"} or picture.has_transparency_data:
+            sys.exit(
+                f"{file}: of mode {picture.mode} or with transparency, which only mbdcnn reads: mbdcnn predict {file}"
+            )
+        upright = ImageOps.exif_transpose(picture)
+    profile = upright.info.get("icc_profile")
+    if not profile or upright.mode == "L":
+        return upright.convert("RGB")
     srgb = ImageCms.createProfile("sRGB")
     intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
     try:
-        return ImageCms.profileToProfile(picture.convert("RGB"), ImageCms.ImageCmsProfile(BytesIO(profile)), srgb, intent)
+        return ImageCms.profileToProfile(
+            upright.convert("RGB"), ImageCms.ImageCmsProfile(BytesIO(profile)), srgb, intent
+        )
     except (OSError, ImageCms.PyCMSError):
         sys.exit(f"{file}: its colour profile is damaged or of another kind; mbdcnn ignores it: mbdcnn predict {file}")
 

@@ -148,8 +148,8 @@ def refuse_mistakes(records: Sequence[Record], looks: Sequence[MaskLook | None])
             )
         if len(full) + len(inverted) == len(pairs):
             raise UserError(
-                f"{full[0]}: like {len(full)} of the {len(pairs)} masks of the {split} images, it calls the whole image "
-                "lesion, which teaches nothing and makes any score 1; give masks that outline the lesion, or none"
+                f"{full[0]}: like {len(full)} of the {len(pairs)} masks of the {split} images, it calls the whole "
+                "image lesion, which teaches nothing and makes any score 1; give masks that outline the lesion, or none"
             )
 
 

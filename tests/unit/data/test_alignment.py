@@ -32,7 +32,13 @@ def photographed(mask: Image.Image, skin: int = 190, lesion: int = 90, noise: fl
 
 
 def record(
-    folder: Path, stored: Image.Image, orientation: int, *, upright: bool, drawn: Image.Image | None = None, name: str = "a"
+    folder: Path,
+    stored: Image.Image,
+    orientation: int,
+    *,
+    upright: bool,
+    drawn: Image.Image | None = None,
+    name: str = "a",
 ) -> Record:
     """Write an image whose pixels are stored in an orientation, and a mask drawn on these or upright."""
     exif = Image.Exif()

@@ -31,7 +31,9 @@ ImageDraw.Draw(LARGE).rectangle((0, 6, 59, 38), fill=255)
 ImageDraw.Draw(LARGE).rectangle((8, 0, 50, 43), fill=255)
 
 
-def table(folder: Path, masks: dict[str, Image.Image], split: str = "train", header: str = "id,image,mask,split") -> Path:
+def table(
+    folder: Path, masks: dict[str, Image.Image], split: str = "train", header: str = "id,image,mask,split"
+) -> Path:
     """Write images that all differ, with the masks given by id."""
     lines = [header]
     for number, (name, mask) in enumerate(masks.items()):
@@ -57,7 +59,10 @@ def test_what_is_usual_is_not_said(tmp_path: Path) -> None:
         (EMPTY, "empty masks: 1 (x)"),
         (FULL, "warning: masks that call the whole image lesion: 1 (x)"),
         (INVERTED, "warning: masks with lesion all along the edge and skin inside, as if inverted: 1 (x)"),
-        (outline(9).resize((30, 22)).resize(SIZE, Image.Resampling.BILINEAR), "masks with grey edges, as compression and resizing leave them, cut at half: 1 (x)"),
+        (
+            outline(9).resize((30, 22)).resize(SIZE, Image.Resampling.BILINEAR),
+            "masks with grey edges, as compression and resizing leave them, cut at half: 1 (x)",
+        ),
     ],
 )
 def test_single_masks_are_told(tmp_path: Path, mask: Image.Image, line: str) -> None:
@@ -92,7 +97,9 @@ def test_masks_under_names_of_their_own_are_not_suspected(tmp_path: Path) -> Non
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
 def test_a_split_of_full_masks_is_refused(tmp_path: Path, split: str) -> None:
     file = table(tmp_path, {"a": FULL, "b": FULL}, split)
-    with pytest.raises(UserError, match=rf"a_mask\.png: like 2 of the 2 masks of the {split} images, it calls the whole"):
+    with pytest.raises(
+        UserError, match=rf"a_mask\.png: like 2 of the 2 masks of the {split} images, it calls the whole"
+    ):
         prepare(file, tmp_path / "data", CONFIG)
     assert not (tmp_path / "data").exists()
 
@@ -101,7 +108,7 @@ def test_a_split_of_inverted_masks_is_refused_and_the_remedy_mends_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = table(tmp_path, {"a": INVERTED, "b": ImageOps.invert(outline(4)), "c": ImageOps.invert(LARGE)})
-    with pytest.raises(UserError, match="like 2 of the 3 masks of the train images.*inverted") as caught:
+    with pytest.raises(UserError, match=r"like 2 of the 3 masks of the train images.*inverted") as caught:
         prepare(file, tmp_path / "data", CONFIG)
     _, _, program, first, _ = shlex.split(str(caught.value).partition("invert these masks: ")[2])
     monkeypatch.setattr("sys.argv", ["-c", first, *(str(tmp_path / f"{name}_mask.png") for name in "bc")])

@@ -86,6 +86,8 @@ def _uncompressed(header: Dataset, layout: Layout, data: bytes | memoryview) -> 
     _check_length(layout, data)
     header.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
     header.PixelRepresentation, header.PlanarConfiguration = 0, int(layout.planes_apart)
+    # As if all bits were used: otherwise pydicom clears those above the ones stored, wherever these begin.
+    header.BitsStored = layout.bits_allocated
     header.PixelData = bytes(data[: layout.length])
     return utils.pixel_array(header, index=0, raw=True)
 

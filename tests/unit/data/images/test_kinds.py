@@ -39,7 +39,9 @@ def test_heic_is_refused_with_a_way_to_convert_it(tmp_path: Path) -> None:
     file = tmp_path / "IMG 1.heic"
     file.write_bytes(HEIC)
     for read in (decode, picture_size):
-        with pytest.raises(UserError, match=r"IMG 1\.heic: a HEIC image, which is not read; .*pip install pillow-heif; .*"):
+        with pytest.raises(
+            UserError, match=r"IMG 1\.heic: a HEIC image, which is not read; .*pip install pillow-heif; .*"
+        ):
             read(file)
     with pytest.raises(UserError, match=r"^the picture: a HEIC image.* FILE$"):
         decode(HEIC)

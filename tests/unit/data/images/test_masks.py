@@ -206,7 +206,7 @@ def test_a_photograph_with_a_transparent_surround_of_many_steps_is_none() -> Non
 
 def test_zeros_and_ones_do_not_survive_a_jpeg() -> None:
     image = through(of_values(0, 1), "JPEG", quality=90)
-    with pytest.raises(MaskError, match="less than 64 grey levels .* save the mask as PNG"):
+    with pytest.raises(MaskError, match=r"less than 64 grey levels .* save the mask as PNG"):
         lesion_in(image)
 
 
