@@ -273,3 +273,15 @@ def test_a_finer_source_is_averaged_not_skipped() -> None:
     stripes = (torch.arange(4 * SIDE) % 2).float().expand(1, 3, 4 * SIDE, 4 * SIDE)
     read = sample(stripes, torch.eye(3)[None], SIDE)
     assert torch.allclose(read, torch.tensor(0.5))
+
+
+def test_squashed_and_square_images_of_one_scene_come_to_look_alike() -> None:
+    """A disc in a square frame, and the same disc in a 4:3 frame that was squashed, drawn as from a 6:5 frame."""
+    settings = Augmentation(**STILL, interpolation="bilinear", frame=(1.2, 1.2))
+    y, x = torch.meshgrid(*[torch.linspace(-1, 1, 129)[1:] - 1 / 128] * 2, indexing="ij")
+    square, squashed = (torch.hypot(x * aspect**0.5, y / aspect**0.5) < 0.4 for aspect in (1, 4 / 3))
+    images = torch.stack([square, squashed]).float()[:, None].expand(2, 3, 128, 128)
+    result, _ = Augmenter(settings, 128)(images, [], None, torch.tensor([1.0, 4 / 3]))
+    assert (result[0] - result[1]).abs().mean() < 0.005
+    height, width = ((result[0, 0] > 0.5).any(axis).sum().item() for axis in (1, 0))
+    assert height / width == pytest.approx(1.2, abs=0.05)

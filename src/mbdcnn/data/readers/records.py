@@ -115,7 +115,7 @@ def class_shares(text: str, classes: Sequence[str], where: str) -> tuple[float, 
     """
     shares = [0.0] * len(classes)
     for part in text.split("|"):
-        name, _, number = part.rpartition(":")
+        name, _, number = part.partition(":")
         index = class_index(name, classes, where)
         try:
             share = float(number)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,36 @@ def test_mistakes_name_the_row(folder: Path, text: str, message: str) -> None:
 def test_other_encodings_are_refused(folder: Path) -> None:
     with pytest.raises(UserError, match="not UTF-8"):
         read_raw(_table(folder, "image,label,split\na/ü.jpg,nevus,train\n", "latin-1"), CLASSES)
+
+
+def test_where_images_come_from_and_how_sure_their_labels_are(folder: Path) -> None:
+    text = (
+        "image,label,split,source,weight,aspect\n"
+        "a/1.jpg,nevus:0.25|seborrheic keratosis:0.75,train,clinic,0.5,1.5\n"
+        "a/2.png,nevus,train,,,\n"
+    )
+    first, second = read_raw(_table(folder, text), CLASSES).records
+    assert (first.label, first.shares, first.source, first.weight, first.aspect) == (
+        2,
+        (0.25, 0, 0.75),
+        "clinic",
+        0.5,
+        1.5,
+    )
+    assert (second.label, second.shares, second.source, second.weight, second.aspect) == (0, None, "", 1.0, None)
+
+
+@pytest.mark.parametrize(
+    ("label", "weight", "message"),
+    [
+        ("nevus:0.5|naevus:0.5", "", "row 2: class 'naevus' is not one of the configured classes"),
+        ("nevus:0.5|melanoma", "", "expected each class once with its share, such as"),
+        ("nevus:0.5|nevus:0.5", "", "expected each class once"),
+        ("nevus:0.5|melanoma:0.4", "", "the shares sum to 0.9 instead of 1"),
+        ("nevus", "0", "row 2: weight '0'; expected a number above 0"),
+        ("nevus", "often", "row 2: weight 'often'; expected a number above 0"),
+    ],
+)
+def test_labels_and_weights_that_cannot_be_are_refused(folder: Path, label: str, weight: str, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        read_raw(_table(folder, f"image,label,split,weight\na/1.jpg,{label},train,{weight}\n"), CLASSES)
