@@ -11,7 +11,7 @@ import mbdcnn
 
 SOURCE = Path(mbdcnn.__file__).parent
 LAYERS = (
-    {"disk", "errors", "plain_yaml", "types", "progress", "processes", "threads"},
+    {"system", "disk", "errors", "plain_yaml", "types", "progress", "processes", "threads"},
     {"calibration", "config", "device", "provenance", "manifest"},
     {"artifacts", "bootstrap", "losses", "metrics"},
     {"models", "data", "shipped"},

@@ -122,7 +122,7 @@ class Predict(Verb):
     images: Positional[tuple[str, ...]]
     """Picture files, folders or glob patterns."""
     listed: Annotated[str | None, arg(name="list", metavar="FILE|-")] = None
-    """Text file with one picture file a line, or - for standard input, instead."""
+    """Text file with one image file a line, a table with a column image or file, or - for standard input, instead."""
     model: Path | None = None
     """Bundle to predict with; the model that comes with the package if not given."""
     out: Path = Path("predictions")
@@ -160,10 +160,12 @@ class Predict(Verb):
         count = Processes.started().count
         if count > 1:
             raise UserError(f"{count} processes were started; give --shard-size, for tables that they share")
+        from mbdcnn.data.folders import existing
         from mbdcnn.inference.predict import predict_files
         from mbdcnn.inference.predictor import Predictor
 
-        files = [Path(name) for name in pictures]
+        listed: dict[Path, dict[str, list[str]]] = {}
+        files = [existing(Path(name), listed) or Path(name) for name in pictures]
         predictor = Predictor.load(self.model, device=self.device, runtime=self.runtime)
         with self.bar("predict") as progress:
             entries = predict_files(
@@ -186,12 +188,15 @@ class Predict(Verb):
             raise UserError(*problems)
 
     def _pictures(self) -> Iterable[str]:
-        from mbdcnn.inference.predict import PictureList, find_pictures, names_in
+        from mbdcnn.data.folders import find_images
+        from mbdcnn.inference.predict import PictureList, names_in
 
         if bool(self.images) == bool(self.listed):
             raise UserError("predict: name at least one picture, folder or pattern, or give --list; not both")
         if self.listed is None:
-            return [str(file) for file in find_pictures(self.images, apart_from=self.out)]
+            found = find_images(self.images, apart_from=self.out)
+            print(*(f"mbdcnn: {on_one_line(note)}\n" for note in found.notes()), sep="", end="", file=sys.stderr)
+            return list(map(str, found.images))
         if self.listed != "-":
             return PictureList(Path(self.listed))
         if Processes.started().count > 1:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mbdcnn.errors import UserError
+from mbdcnn.system.tables import folded, plain
 
 # What no common file system takes in a name, bytes that are not UTF-8, and names that mean a folder.
 _UNSAFE = re.compile(r'[/\\:*?"<>|\x00-\x1f\ud800-\udfff]|^\.*$|[. ]$|^ ')
@@ -68,7 +69,7 @@ def check_records(records: Sequence[Record], where: Path) -> None:
         if _UNSAFE.search(record.id) or len(record.id) > 200:
             raise UserError(f"{record.image}: the id {record.id!r} cannot name a file; rename it")
         # Ids name files, and some file systems do not tell upper from lower case.
-        earlier = seen.setdefault(record.id.casefold(), record)
+        earlier = seen.setdefault(folded(record.id), record)
         if earlier is not record:
             raise UserError(_clash(earlier, record))
 
@@ -84,12 +85,8 @@ def class_index(name: str, classes: Sequence[str], where: str) -> int:
     Raises:
         UserError: there is no such class.
     """
-    wanted = _plain(name)
+    wanted = plain(name)
     for index, known in enumerate(classes):
-        if _plain(known) == wanted:
+        if plain(known) == wanted:
             return index
     raise UserError(f"{where}: class {name!r} is not one of the configured classes: {', '.join(classes)}")
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_-]+", "_", name.strip()).casefold()
