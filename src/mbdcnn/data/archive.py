@@ -117,7 +117,7 @@ def read_ids(file: Path) -> dict[str, Clinical]:
             ids.setdefault(_id(row.cells[column], row.where), row.cells)
     else:
         for line in lines:
-            ids.setdefault(_id(line.cells[0], line.where), {})
+            ids.setdefault(_id(" ".join(filter(None, line.cells)), line.where), {})
     if not ids:
         raise UserError(f"{file}: no ids in it; give one a line, such as ISIC_0000005, or a column isic_id")
     return ids

@@ -21,6 +21,8 @@ OTHER_SUFFIXES = frozenset(
 )
 """Endings of images that the decoder does not take."""
 
+LONGEST = 4096
+"""Signs of a path, on Linux."""
 MASK_WORDS = "segmentation|seg|mask|gt"
 """How the name of a mask may go on after that of its image."""
 _RESULT = re.compile(
@@ -69,7 +71,8 @@ def find_images(sources: Sequence[str], apart_from: Path | None = None) -> Found
         places = [path] if path else [Path(name) for name in sorted(glob(source, recursive=True))]
         files = [file for place in places for file in _below(place, here)]
         out = apart_from.resolve() if apart_from else None
-        _sort(sorted(file for file in files if out not in file.resolve().parents), here)
+        # Not Path's own, which raises an error where links go in a circle.
+        _sort(sorted(file for file in files if out not in Path(os.path.realpath(file)).parents), here)
         if not here.images:
             raise UserError("; ".join([f"{source}: no images there", *here.notes()]))
         found.images |= here.images
@@ -98,13 +101,19 @@ def existing(path: Path, listed: dict[Path, dict[str, list[str]]] | None = None)
     # Not Path's own, which raises an error where a name is too long.
     if os.path.exists(path):
         return path
-    listed = {} if listed is None else listed
-    if path == path.parent or (folder := existing(path.parent, listed)) is None:
+    if len(str(path)) > LONGEST:
         return None
-    if folder not in listed:
-        listed[folder] = _names_in(folder)
-    names = listed[folder].get(folded(path.name), [])
-    return folder / names[0] if len(names) == 1 else None
+    listed = {} if listed is None else listed
+    above = next((folder for folder in path.parents if os.path.exists(folder)), path)
+    found = above
+    for part in path.parts[len(above.parts) :]:
+        if found not in listed:
+            listed[found] = _names_in(found)
+        names = listed[found].get(folded(part), [])
+        if len(names) != 1:
+            return None
+        found = found / names[0]
+    return found if found != above else None
 
 
 def some(names: Sequence[str], shown: int = 3) -> str:
