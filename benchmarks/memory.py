@@ -25,7 +25,7 @@ print(int(peak.split()[1]) // 1024)
 PREDICT = """
 import sys
 from pathlib import Path
-from mbdcnn.data.folders import find_images
+from mbdcnn.data.readers.folders import find_images
 from mbdcnn.inference.predict import predict_files
 from mbdcnn.inference.predictor import Predictor
 source, count, model, runtime, out = sys.argv[1:]
@@ -45,7 +45,7 @@ import sys
 from mbdcnn.artifacts import PreparedData
 from mbdcnn.evaluation.results import ModelMethod, score_rows
 from mbdcnn.inference.predictor import Predictor
-from mbdcnn.progress import silent
+from mbdcnn.system.progress import silent
 model, runtime, data = sys.argv[1], sys.argv[2], PreparedData.open(sys.argv[3])
 score_rows(ModelMethod(Predictor.load(model, runtime=runtime), "fast"), data, data.rows, silent)
 """

@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 from mbdcnn import Predictor
-from mbdcnn.data.folders import find_images
+from mbdcnn.data.readers.folders import find_images
 from mbdcnn.inference.predict import predict_files
-from mbdcnn.progress import bar
+from mbdcnn.system.progress import bar
 
 
 def main(model: str, folder: Path, out: Path) -> None:

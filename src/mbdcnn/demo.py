@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mbdcnn.config import load_config
-from mbdcnn.data.folders import find_images
+from mbdcnn.data.readers.folders import find_images
 from mbdcnn.data.synthetic import generate
 from mbdcnn.inference.predict import predict_files
 from mbdcnn.inference.predictor import Predictor

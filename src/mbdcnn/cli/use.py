@@ -14,8 +14,8 @@ from tyro.conf import Positional, arg
 
 from mbdcnn.cli.verb import NOTICE, Verb
 from mbdcnn.errors import UserError, on_one_line
-from mbdcnn.processes import Processes
-from mbdcnn.progress import Progress
+from mbdcnn.system.processes import Processes
+from mbdcnn.system.progress import Progress
 
 if TYPE_CHECKING:
     from mbdcnn.artifacts import Report
@@ -62,7 +62,7 @@ class Evaluate(Verb):
 
     def run(self) -> None:
         """Score and show the headline."""
-        from mbdcnn.evaluation.wording import score_lines
+        from mbdcnn.evaluation.report.wording import score_lines
 
         with self.bar(f"evaluate {self.split}") as progress:
             report = (
@@ -75,8 +75,8 @@ class Evaluate(Verb):
 
     def _of_model(self, progress: Progress) -> Report:
         from mbdcnn.artifacts import Bundle, PreparedData
+        from mbdcnn.artifacts.builtin import bundled_model
         from mbdcnn.evaluation.evaluate import evaluate
-        from mbdcnn.shipped import bundled_model
 
         if self.allow_missing:
             raise UserError("--allow-missing goes with --predictions; a model predicts every picture")
@@ -153,20 +153,21 @@ class Predict(Verb):
 
     def run(self) -> None:
         """Predict; fail at the end if a picture could not be read."""
-        pictures = self._pictures()
+        pictures, notes = self._pictures()
         if self.shard_size is not None:
-            self._run_shards(pictures, self.shard_size)
+            self._run_shards(pictures, notes, self.shard_size)
             return
         count = Processes.started().count
         if count > 1:
             raise UserError(f"{count} processes were started; give --shard-size, for tables that they share")
-        from mbdcnn.data.folders import existing
+        from mbdcnn.data.readers.folders import existing
         from mbdcnn.inference.predict import predict_files
         from mbdcnn.inference.predictor import Predictor
 
         listed: dict[Path, dict[str, list[str]]] = {}
         files = [existing(Path(name), listed) or Path(name) for name in pictures]
         predictor = Predictor.load(self.model, device=self.device, runtime=self.runtime)
+        _tell(notes)
         with self.bar("predict") as progress:
             entries = predict_files(
                 predictor, files, self.out, self.protocol, progress, maps=not self.tables_only, dicom=self.dicom
@@ -187,37 +188,38 @@ class Predict(Verb):
         if problems:
             raise UserError(*problems)
 
-    def _pictures(self) -> Iterable[str]:
-        from mbdcnn.data.folders import find_images
+    def _pictures(self) -> tuple[Iterable[str], list[str]]:
+        """Give the images, and what was passed over."""
+        from mbdcnn.data.readers.folders import find_images
         from mbdcnn.inference.predict import PictureList, names_in
 
         if bool(self.images) == bool(self.listed):
             raise UserError("predict: name at least one picture, folder or pattern, or give --list; not both")
         if self.listed is None:
             found = find_images(self.images, apart_from=self.out)
-            print(*(f"mbdcnn: {on_one_line(note)}\n" for note in found.notes()), sep="", end="", file=sys.stderr)
-            return list(map(str, found.images))
+            return list(map(str, found.images)), found.notes()
         if self.listed != "-":
-            return PictureList(Path(self.listed))
+            return PictureList(Path(self.listed)), []
         if Processes.started().count > 1:
             raise UserError("--list -: several processes cannot share standard input; give a file")
-        return [*names_in(sys.stdin)]
+        return [*names_in(sys.stdin)], []
 
-    def _run_shards(self, pictures: Iterable[str], size: int) -> None:
+    def _run_shards(self, pictures: Iterable[str], notes: list[str], size: int) -> None:
         if size < 1 or self.json or self.dicom:
             raise UserError("--shard-size takes a number from 1 on, and neither --json nor --dicom")
         try:
             from mbdcnn.inference.shards import predict_shards
         except ImportError:
             raise UserError("to write Parquet tables, pip install 'mbdcnn[tables]'") from None
-        from mbdcnn.device import own_gpu
         from mbdcnn.inference.predictor import Predictor
+        from mbdcnn.system.device import own_gpu
 
         processes = Processes.started()
         # Each process, machine and later go would try out for itself, and may find another.
         runtime = "torch" if self.runtime == "auto" else self.runtime
         device = own_gpu(self.device, processes) if runtime == "torch" else self.device
         predictor = Predictor.load(self.model, device=device, runtime=runtime)
+        _tell(notes)
         with self.bar("predict") as progress:
             tally = predict_shards(
                 predictor, pictures, self.out, size, self.protocol, progress, masks=not self.tables_only
@@ -247,6 +249,11 @@ class Info(Verb):
             print(json.dumps(facts, indent=2))
         else:
             print(*(f"{name:<12} {_readable(value)}" for name, value in facts.items()), sep="\n")
+
+
+def _tell(notes: list[str]) -> None:
+    for note in notes:
+        print(f"mbdcnn: {on_one_line(note)}", file=sys.stderr)
 
 
 def _prediction_line(entry: dict[str, Any]) -> str:

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
 
-from mbdcnn.data.isic2017 import SPLIT_NAMES
-from mbdcnn.progress import Progress, silent
+from mbdcnn.data.readers.isic2017 import SPLIT_NAMES
+from mbdcnn.system.progress import Progress, silent
 from mbdcnn.system.tables import write_table
 
 Plane = npt.NDArray[np.float32]

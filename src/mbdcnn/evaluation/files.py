@@ -12,15 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from mbdcnn.artifacts import PreparedData
-from mbdcnn.calibration import OperatingPoint
-from mbdcnn.data.folders import is_hidden, some
-from mbdcnn.data.ids import ID_COLUMNS, Ids, bare
-from mbdcnn.data.images import decode, decode_mask
-from mbdcnn.data.mask_files import find_masks
+from mbdcnn.artifacts.calibration import OperatingPoint
+from mbdcnn.artifacts.manifest import Row
+from mbdcnn.artifacts.provenance import file_digest
+from mbdcnn.data.images.decode import decode, decode_mask
+from mbdcnn.data.readers.folders import is_hidden, some
+from mbdcnn.data.readers.ids import ID_COLUMNS, Ids, bare
+from mbdcnn.data.readers.mask_files import find_masks
 from mbdcnn.errors import UserError
 from mbdcnn.evaluation.results import Result
-from mbdcnn.manifest import Row
-from mbdcnn.provenance import file_digest
 from mbdcnn.system.tables import identified, number, plain, read_lines, read_table
 
 TABLES = (".csv", ".tsv")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mbdcnn.inference.tables import as_cell
-from mbdcnn.metrics import MaskMetrics, official
+from mbdcnn.metrics.masks import MaskMetrics, official
 from mbdcnn.system.tables import write_table
 
 OFFICIAL = ("jaccard", "dice", "sensitivity", "specificity")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mbdcnn.data.ids import FORMULAS
+from mbdcnn.data.readers.ids import FORMULAS
 
 Entry = dict[str, Any]
 """What is said of one file: `file`, `name`, and a prediction's numbers or a `problem`."""
