@@ -43,7 +43,7 @@ class Found:
 
     images: dict[Path, None] = field(default_factory=dict)
     """In their order, each once."""
-    passed: defaultdict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
+    passed: defaultdict[str, dict[Path, None]] = field(default_factory=lambda: defaultdict(dict))
     """Why, and what remedy there is: which files."""
 
     def notes(self) -> list[str]:
@@ -77,7 +77,7 @@ def find_images(sources: Sequence[str], apart_from: Path | None = None) -> Found
             raise UserError("; ".join([f"{source}: no images there", *here.notes()]))
         found.images |= here.images
         for why, passed in here.passed.items():
-            found.passed[why] += [file for file in passed if file not in found.passed[why]]
+            found.passed[why] |= passed
     return found
 
 
@@ -88,7 +88,7 @@ def is_hidden(path: Path) -> bool:
 
 def looks_like_image(path: Path) -> bool:
     """Say whether a name is an image's, of a kind that can be read or not."""
-    return path.suffix.lower() in IMAGE_SUFFIXES | OTHER_SUFFIXES
+    return path.suffix.lower() in IMAGE_SUFFIXES or path.suffix.lower() in OTHER_SUFFIXES
 
 
 def existing(path: Path, listed: dict[Path, dict[str, list[str]]] | None = None) -> Path | None:
@@ -138,17 +138,17 @@ def _below(place: Path, found: Found) -> Iterator[Path]:
         return
 
     def unreadable(error: OSError) -> None:
-        found.passed["a folder that cannot be read"].append(Path(error.filename))
+        found.passed["a folder that cannot be read"][Path(error.filename)] = None
 
     for name, folders, files in os.walk(place, onerror=unreadable):
         folder = Path(name)
         if any(mark in files for mark in _OWN_FOLDERS):
-            found.passed["a folder that mbdcnn wrote"].append(folder)
+            found.passed["a folder that mbdcnn wrote"][folder] = None
             folders.clear()
             continue
         links = [inner for inner in folders if (folder / inner).is_symlink()]
         for inner in links:
-            found.passed["a link to a folder; name it to have its images too"].append(folder / inner)
+            found.passed["a link to a folder; name it to have its images too"][folder / inner] = None
         folders[:] = sorted(
             inner for inner in folders if inner not in links and not inner.startswith((".", "__MACOSX"))
         )
@@ -162,7 +162,7 @@ def _sort(files: Sequence[Path], found: Found) -> None:
     for file in candidates:
         if file in results:
             if not file.stem.lower().endswith("_superpixels"):  # ISIC's, which nobody takes for images
-                found.passed["results or masks of an image; name a file to have it predicted"].append(file)
+                found.passed["results or masks of an image; name a file to have it predicted"][file] = None
         else:
             found.images[file] = None
 
@@ -171,16 +171,16 @@ def _is_candidate(file: Path, found: Found) -> bool:
     suffix = file.suffix.lower()
     if not file.is_file():
         if looks_like_image(file) and not file.is_dir():
-            found.passed["no file there, but a pipe, a device or a link to nothing"].append(file)
+            found.passed["no file there, but a pipe, a device or a link to nothing"][file] = None
         return False
     if is_hidden(file):
         if looks_like_image(file):
-            found.passed["hidden files"].append(file)
+            found.passed["hidden files"][file] = None
         return False
     if suffix in IMAGE_SUFFIXES:
         return True
     if suffix in OTHER_SUFFIXES:
-        found.passed["of a kind that cannot be read; save them as JPEG or PNG"].append(file)
+        found.passed["of a kind that cannot be read; save them as JPEG or PNG"][file] = None
         return False
     start = _start(file)
     if start[128:] == b"DICM":
@@ -188,7 +188,7 @@ def _is_candidate(file: Path, found: Found) -> bool:
     if start.startswith(_MAGIC):
         if not suffix:
             return True
-        found.passed["images by their content, but not by their names; give them an ending such as .jpg"].append(file)
+        found.passed["images by their content, but not by their names; give them an ending such as .jpg"][file] = None
     return False
 
 
