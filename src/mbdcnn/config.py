@@ -420,16 +420,14 @@ def _read_yaml(source: str | Path, above: tuple[str, ...] = ()) -> tuple[str, di
     if is_folder:
         path = path / "config.yaml"
     if path.suffix in {".yaml", ".yml"} and os.path.isfile(path):
-        settings = plain_yaml.read_file(path)
+        settings = plain_yaml.read_file(path) or {}
     elif str(source) in shipped_configs():
         text = (resources.files("mbdcnn") / "configs" / f"{source}.yaml").read_text()
-        settings = plain_yaml.read(text, str(source))
+        settings = plain_yaml.read(text, str(source)) or {}
     else:
-        known = ", ".join(shipped_configs())
-        raise UserError(f"{source}: no such configuration; give a YAML file or one of {known}")
-    if not isinstance(settings or {}, dict):
+        raise UserError(f"{source}: no such configuration; give a YAML file or one of {', '.join(shipped_configs())}")
+    if not isinstance(settings, dict):
         raise UserError(f"{source}: expected settings such as 'seed: 1', found {type(settings).__name__}")
-    settings = settings or {}
     base = settings.pop("base", None)
     if base is None:
         return str(source), settings
@@ -464,6 +462,8 @@ def _first_mistake(model: type[BaseModel], error: ValidationError) -> str:
         text = f"unknown key '{place}'; known here: {known}"
     else:
         message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "string_type" and (word := plain_yaml.quoted(first["input"])):
+            message = f"YAML does not take yes, no, on, off and numbers for text; put quotes round each, such as {word}"
         text = f"{place}: {message}" if place else message
     return text + (f" (and {len(mistakes) - 1} more mistakes)" if len(mistakes) > 1 else "")
 

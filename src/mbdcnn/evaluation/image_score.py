@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from mbdcnn.inference.tables import as_cell
 from mbdcnn.metrics.masks import MaskMetrics, official
+from mbdcnn.system.tables import write_table
 
 OFFICIAL = ("jaccard", "dice", "sensitivity", "specificity")
 """Scores of masks that have a second column in which 0/0 is 1."""
@@ -42,10 +42,7 @@ def write_per_image_csv(path: Path, scores: Sequence[ImageScore], classes: Seque
     """Write one row an image; a cell is empty where nothing is known."""
     rows = [_csv_row(score, classes) for score in scores]
     columns = dict.fromkeys(column for row in rows for column in row)
-    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.DictWriter(file, list(columns), restval="")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(path, list(columns), ([row.get(column) for column in columns] for row in rows))
 
 
 def choose_cases(scores: Sequence[ImageScore], each: int = 3) -> dict[str, list[int]]:
