@@ -96,6 +96,9 @@ class SegmentationNetwork(Section):
     """Depthwise-separable instead of full 3x3 convolutions in pyramid and decoder."""
     dropout: Probability = 0.5
     """After the pyramid and after the decoder's first convolution; a fifth of it after the second."""
+    initialisation: Literal["authors", "torch"] = "authors"
+    """Where no starting weights are given, convolutions are drawn as in the authors' code, from a normal distribution
+    of variance 2 / (kernel area x output channels), or as PyTorch does by itself."""
     pixel_mean: float = 0.0
     """Subtracted from pixels in [0, 1] before the first layer. Belongs to the starting weights."""
     pixel_std: Annotated[float, Field(gt=0)] = 1.0
@@ -125,7 +128,8 @@ class Augmentation(Section):
     crop_probability: Probability = 0.5
     """Chance of cutting an equal margin off all four sides (segmentation only)."""
     crop_margin_step: Positive = 30
-    """Margins are multiples of this, in pixels of the size-limited image, below a quarter of its mean side."""
+    """Margins are multiples of this, in pixels of the size-limited image, below a quarter of its mean side in whole
+    pixels."""
     rotation: Annotated[float, Field(ge=0, le=180)] = 10.0
     """Largest rotation either way, in degrees."""
     translate_x: Probability = 0.0
@@ -186,7 +190,7 @@ class Training(Section):
     validate_every: Duration = "1 epoch"
     """Time between two validations, in epochs or steps."""
     validate_from: Annotated[int, Field(ge=0)] = 0
-    """No validation before this step."""
+    """No validation before this step, which is the first to be validated unless `validate_every` is more."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of the networks under autocast. `fp16` needs a GPU."""
     freeze_batch_norm: bool = False
@@ -245,7 +249,7 @@ class Classifier(Section):
     """mask-CN: classes and their activation maps from the image and its coarse mask."""
 
     network: ClassificationNetwork = ClassificationNetwork()
-    training: Training = Training(batch_size=32, length="50001 steps", validate_every="100 steps", validate_from=500)
+    training: Training = Training(batch_size=32, length="50001 steps", validate_every="100 steps", validate_from=601)
     augmentation: Augmentation = Augmentation(crop_probability=0)
     initial_weights: str | None = None
     """Starting weights: a weight file, a run or bundle, or `bundled` for the model that comes with the package;
