@@ -28,6 +28,7 @@ CHECKED = (
     "mbdcnn.training.segmentation",
     "mbdcnn.inference.overlay",
     "mbdcnn.inference.views",
+    "mbdcnn.evaluation.activation",
     "mbdcnn.evaluation.classification",
     "mbdcnn.evaluation.corruptions",
     "mbdcnn.bootstrap",

@@ -14,6 +14,7 @@ from PIL import Image
 
 from mbdcnn.artifacts import Bundle, PreparedData
 from mbdcnn.errors import UserError
+from mbdcnn.evaluation.activation import focus
 from mbdcnn.evaluation.corruptions import CORRUPTIONS
 from mbdcnn.evaluation.evaluate import evaluate, evaluate_predictions
 from mbdcnn.evaluation.results import ModelMethod
@@ -51,6 +52,9 @@ def test_it_scores_what_the_predictor_gives(data, bundle, tmp_path: Path, protoc
         for name, value in prediction.probabilities.items():
             assert float(scored[f"probability_{name}"]) == pytest.approx(value, abs=1e-6)
         assert float(scored["lesion_fraction"]) == pytest.approx(truth.mean())
+        looked = focus(prediction.cam, truth)
+        assert float(scored["cam_energy_inside"]) == pytest.approx(looked.cam_energy_inside)
+        assert float(scored["cam_pointing_game"]) == looked.cam_pointing_game
 
 
 def test_a_model_differs_in_nothing_from_itself(full) -> None:

@@ -13,7 +13,12 @@ from typing import Any
 from mbdcnn.evaluation import charts
 from mbdcnn.evaluation.gallery import GalleryCase, gallery_section
 from mbdcnn.evaluation.markup import figure, network_style, section, series_legend
-from mbdcnn.evaluation.report_robustness import comparison_section, groups_section, stress_section
+from mbdcnn.evaluation.report_robustness import (
+    activation_section,
+    comparison_section,
+    groups_section,
+    stress_section,
+)
 from mbdcnn.evaluation.report_scores import (
     NETWORKS,
     calibration_section,
@@ -47,6 +52,7 @@ def write_report(
         segmentation_section(summary),
         classification_section(summary),
         calibration_section(summary),
+        activation_section(summary),
         comparison_section(summary),
         gallery_section(gallery),
         groups_section(summary),

@@ -58,6 +58,37 @@ def comparison_section(summary: Mapping[str, Any]) -> str:
     return section("Comparison", card(table(heads, rows, in_per_cent(summary)) + note(text), wide=True))
 
 
+def activation_section(summary: Mapping[str, Any]) -> str:
+    """Show whether the classifier's activation maps lie on the lesions."""
+    found = summary.get("activation_maps")
+    if not found:
+        return ""
+    names = {
+        "cam_energy_inside": ("Energy inside the lesion", "lesion_share"),
+        "cam_pointing_game": ("Peak inside the lesion (pointing game)", "lesion_share"),
+        "cam_pointing_game_near": ("Peak inside or within a cell of the map", "near_share"),
+    }
+    rows = [
+        row(
+            name,
+            (
+                cell(found[of][average]) if average in found[score] else "<td></td>"
+                for average in ("mean", "median")
+                for of in (score, chance)
+            ),
+        )
+        for score, (name, chance) in names.items()
+    ]
+    text = (
+        f"The activation map of the class that mask-CN predicts from the whole image, clipped at 0, against the true "
+        f"lesion in {found['images']} images. Chance is what an even map or a random peak would give: the share of the "
+        f"image that the lesion covers, or that is near enough. {found['without_positive_values']} maps have no "
+        "positive value; they count as 0 and as misses."
+    )
+    heads = ["", "mean", "mean by chance", "median", "median by chance"]
+    return section("Where the classifier looks", card(table(heads, rows, in_per_cent(summary)) + note(text), wide=True))
+
+
 def stress_section(summary: Mapping[str, Any]) -> str:
     """Show what spoilt pictures cost."""
     stress = summary.get("stress")
