@@ -31,6 +31,7 @@ CHECKED = (
     "mbdcnn.evaluation.activation",
     "mbdcnn.evaluation.classification",
     "mbdcnn.evaluation.corruptions",
+    "mbdcnn.evaluation.counterfactuals",
     "mbdcnn.bootstrap",
     "mbdcnn.evaluation.segmentation",
     "mbdcnn.evaluation.skin",

@@ -97,8 +97,7 @@ class SegmentationNetwork(Section):
     dropout: Probability = 0.5
     """After the pyramid and after the decoder's first convolution; a fifth of it after the second."""
     initialisation: Literal["authors", "torch"] = "authors"
-    """Where no starting weights are given, convolutions are drawn as in the authors' code, from a normal distribution
-    of variance 2 / (kernel area x output channels), or as PyTorch does by itself."""
+    """Convolutions without starting weights: drawn as the authors do (kaiming, fan out), or as PyTorch by itself."""
     pixel_mean: float = 0.0
     """Subtracted from pixels in [0, 1] before the first layer. Belongs to the starting weights."""
     pixel_std: Annotated[float, Field(gt=0)] = 1.0
@@ -128,8 +127,7 @@ class Augmentation(Section):
     crop_probability: Probability = 0.5
     """Chance of cutting an equal margin off all four sides (segmentation only)."""
     crop_margin_step: Positive = 30
-    """Margins are multiples of this, in pixels of the size-limited image, below a quarter of its mean side in whole
-    pixels."""
+    """Margins are multiples of this, in pixels of the size-limited image, below a quarter of its mean side."""
     rotation: Annotated[float, Field(ge=0, le=180)] = 10.0
     """Largest rotation either way, in degrees."""
     translate_x: Probability = 0.0

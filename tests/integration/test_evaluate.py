@@ -75,7 +75,11 @@ def test_a_stress_test_covers_every_corruption(full) -> None:
         for level in corruption["levels"]:
             change = level["jaccard"]["value"] - stress["clean"]["jaccard"]["value"]
             assert level["difference"]["jaccard"]["value"] == pytest.approx(change)
+    assert [(each["name"], each["images"]) for each in stress["counterfactuals"]] == [("sticker", 4), ("background", 4)]
+    for each in stress["counterfactuals"]:
+        assert each["probability_change"]["melanoma"]["value"] > 0
     text = (full.path / "report.html").read_text()
+    assert "What is not the lesion changes" in text
     assert all(heading in text for heading in ("Comparison", "Stress test", "gel bubbles", "Groups", "Training loss"))
     assert json.loads((full.path / "metrics.json").read_text()) == full.metrics
 
@@ -87,6 +91,10 @@ def test_spoilt_pictures_are_looked_at_once_whatever_the_protocol(full, data, bu
     for one, other in zip(stress["corruptions"], full.metrics["stress"]["corruptions"], strict=True):
         for level, expected in zip(one["levels"], other["levels"], strict=True):
             assert level["jaccard"]["value"] == expected["jaccard"]["value"]
+    assert (
+        stress["counterfactuals"][0]["decisions_changed"]["value"]
+        == (full.metrics["stress"]["counterfactuals"][0]["decisions_changed"]["value"])
+    )
 
 
 def test_the_models_own_predictions_in_files_score_the_same(full, data, bundle, tmp_path: Path) -> None:
