@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mbdcnn.artifacts import Bundle, MaskSet, PreparedData, Report, Run
+from mbdcnn.bundling.held_out import check_views
+from mbdcnn.bundling.write import describe_results, write_bundle
 from mbdcnn.config import Config
 from mbdcnn.data.folds import Fold
 from mbdcnn.data.prepare import prepare
 from mbdcnn.errors import UserError
 from mbdcnn.evaluation.evaluate import evaluate
-from mbdcnn.inference.bundle import describe_results, write_bundle
-from mbdcnn.inference.held_out import check_views
 from mbdcnn.inference.masks import generate_masks
 from mbdcnn.models.backbones import check_backbones
-from mbdcnn.progress import Progress
+from mbdcnn.system.progress import Progress
 from mbdcnn.training.fit import Sources, Stage, train
 from mbdcnn.training.schedule import classification_rows, segmentation_rows
 

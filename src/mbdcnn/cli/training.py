@@ -12,7 +12,7 @@ from tyro.conf import Positional, arg
 from mbdcnn.cli.data import Extra
 from mbdcnn.cli.verb import NOTICE, Configured, Verb
 from mbdcnn.errors import UserError
-from mbdcnn.processes import Processes
+from mbdcnn.system.processes import Processes
 
 
 @dataclass(kw_only=True)
@@ -142,7 +142,8 @@ class BundleRuns(Verb):
     def run(self) -> None:
         """Write the bundle."""
         from mbdcnn.artifacts import PreparedData, Run
-        from mbdcnn.inference.bundle import STAGES, write_bundle
+        from mbdcnn.bundling.write import write_bundle
+        from mbdcnn.inference.networks import STAGES
 
         if len(self.coarse_folds) != len(self.classifier_folds):
             raise UserError(
@@ -173,8 +174,8 @@ class BundleRuns(Verb):
 class ImportWeights(Configured):
     """Turn foreign checkpoints into a run to start training from, or all three networks into a model.
 
-    Known are the MB-DCNN authors' files, Xception (ImageNet), DeepLabV3+ Xception-65 (VOC), MobileNetV2 and this
-    package's own, told apart by their tensors.
+    Known are the MB-DCNN authors' files, Xception (ImageNet), DeepLabV3+ Xception-65 (VOC), MobileNetV2,
+    EfficientNet-Lite0, 1 and 2 (ImageNet) and this package's own, told apart by their tensors.
     """
 
     files: Positional[tuple[Path, ...]]
@@ -186,7 +187,7 @@ class ImportWeights(Configured):
 
     def run(self) -> None:
         """Import and say what became of the tensors."""
-        from mbdcnn.inference.imports import import_model, import_run
+        from mbdcnn.bundling.imports import import_model, import_run
 
         if len(self.files) == 1:
             imported = [import_run(self.files[0], self.out, self.load(), self.stage)]
@@ -223,7 +224,7 @@ class RunAll(Configured):
     def run(self) -> None:
         """Run the pipeline and show the scores."""
         from mbdcnn.data.prepare import summary_lines
-        from mbdcnn.evaluation.wording import score_lines
+        from mbdcnn.evaluation.report.wording import score_lines
         from mbdcnn.pipeline import run
 
         results = run(self.raw, self.out, self.load(), self.bar, self.split, extra=self.extra)
@@ -245,7 +246,7 @@ class Demo(Verb):
     def run(self) -> None:
         """Generate, train, evaluate, predict."""
         from mbdcnn.demo import demo
-        from mbdcnn.evaluation.wording import score_lines
+        from mbdcnn.evaluation.report.wording import score_lines
 
         results, picture, overlay = demo(self.out, self.bar)
         print(*score_lines(results.report), sep="\n")

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple, Self
 
+from mbdcnn.artifacts.manifest import Row
 from mbdcnn.errors import UserError
-from mbdcnn.manifest import Row
 
 
 class Fold(NamedTuple):

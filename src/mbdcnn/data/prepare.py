@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -19,13 +19,13 @@ import numpy.typing as npt
 from PIL import Image
 
 from mbdcnn.artifacts import PreparedData, pack, prepared_with
+from mbdcnn.artifacts.manifest import SPLITS, Row, write_manifest
+from mbdcnn.artifacts.provenance import fingerprint
 from mbdcnn.config import Config
 from mbdcnn.data import crops, read_raw
-from mbdcnn.data.images import decode_at_least, mask_image, picture_size
-from mbdcnn.data.records import RawData, Record, join
+from mbdcnn.data.images.decode import decode_at_least, mask_image, picture_size
+from mbdcnn.data.readers.records import RawData, Record, join
 from mbdcnn.errors import UserError
-from mbdcnn.manifest import SPLITS, Row, write_manifest
-from mbdcnn.provenance import fingerprint
 
 LARGE = 50_000_000
 """Pixels; of larger pictures, which take up to two gigabytes each, one is worked on at a time."""
@@ -256,6 +256,10 @@ def _row(plan: Plan, finished: Finished) -> Row:
         views=plan.views,
         training_row=plan.training_row,
         evaluation_row=plan.evaluation_row,
+        origin=record.source,
+        weight=record.weight,
+        shares=record.shares,
+        aspect=record.aspect or plan.width / plan.height,
     )
 
 
@@ -263,7 +267,7 @@ def _fingerprint(raw: RawData) -> str:
     """Fingerprint names, sizes and times of the pictures, what is said of them, and the content of label files."""
     files = [file for record in raw.records for file in (record.image, record.mask) if file is not None]
     stats = sorted((os.path.relpath(file, raw.root), _stat(file)) for file in files)
-    said = sorted((record.id, record.split, record.label, record.patient) for record in raw.records)
+    said = sorted(str(replace(record, image=Path(), mask=None)) for record in raw.records)
     labels = [hashlib.sha256(file.read_bytes()).hexdigest() for file in raw.label_files]
     return fingerprint([stats, said, labels])
 

@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float
 from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
-from mbdcnn import bootstrap
-from mbdcnn.bootstrap import Counts, Resamples, Statistic
+from mbdcnn.metrics import estimators
+from mbdcnn.metrics.bootstrap import Counts, Resamples, Statistic
 
 CELL = 16
 """Pixels to a side of one cell of the map, where the mask is drawn as finely as the networks see."""
@@ -78,8 +78,8 @@ def summarise_focus(found: Sequence[Focus | None], resamples: Resamples) -> dict
     }
 
     def statistics(counts: Counts) -> dict[tuple[str, ...], Statistic]:
-        means = {(name, "mean"): bootstrap.mean(counts, values) for name, values in columns.items()}
-        return means | {(name, "median"): bootstrap.median(counts, columns[name]) for name in SHARES}
+        means = {(name, "mean"): estimators.mean(counts, values) for name, values in columns.items()}
+        return means | {(name, "median"): estimators.median(counts, columns[name]) for name in SHARES}
 
     estimates = resamples.estimates(statistics)
     return {

@@ -10,12 +10,12 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
-from mbdcnn import bootstrap
-from mbdcnn.bootstrap import Counts, Statistic
 from mbdcnn.evaluation.classification import labelled, overall_statistics
 from mbdcnn.evaluation.corruptions import Colours, Mask, Picture
 from mbdcnn.evaluation.image_score import ImageScore
 from mbdcnn.evaluation.scoring import nested, resamples_of
+from mbdcnn.metrics import estimators
+from mbdcnn.metrics.bootstrap import Counts, Statistic
 
 STICKER, BACKGROUND = "sticker", "background"
 COLOURS = np.array([[115, 205, 215], [45, 180, 75], [245, 150, 80], [240, 200, 50], [45, 100, 180]]) / 255
@@ -112,11 +112,11 @@ def _moved(changes: Sequence[Change], classes: Sequence[str], samples: int, seed
     def statistics(counts: Counts) -> dict[tuple[str, ...], Statistic]:
         moved = other - one
         differs = (one.argmax(1) != other.argmax(1)).astype(float)
-        values: dict[tuple[str, ...], Statistic] = {("decisions_changed",): bootstrap.mean(counts, differs)}
+        values: dict[tuple[str, ...], Statistic] = {("decisions_changed",): estimators.mean(counts, differs)}
         for index, name in others:
             of_cases = np.where(labels == index, moved[:, index], np.nan)
-            values["probability_change", name] = bootstrap.mean(counts, np.abs(moved[:, index]))
-            values["probability_change_of_cases", name] = bootstrap.mean(counts, of_cases)
+            values["probability_change", name] = estimators.mean(counts, np.abs(moved[:, index]))
+            values["probability_change_of_cases", name] = estimators.mean(counts, of_cases)
         if decisions[0] is not None and decisions[1] is not None:
             clean, changed = (overall_statistics(each, classes, counts) for each in decisions if each is not None)
             for name in ("mean_auc", *(f"{name}_auc" for _, name in others)):

@@ -12,7 +12,7 @@ import numpy as np
 
 from mbdcnn.evaluation.activation import HITS, Focus
 from mbdcnn.inference.tables import as_cell
-from mbdcnn.metrics import MaskMetrics, official
+from mbdcnn.metrics.masks import MaskMetrics, official
 
 OFFICIAL = ("jaccard", "dice", "sensitivity", "specificity")
 """Scores of masks that have a second column in which 0/0 is 1."""

@@ -69,6 +69,23 @@ MOBILENET: tuple[Rule, ...] = (
     (r"^image_pooling\.", "pyramid.pooling."),
     (r"^concat_projection\.", "pyramid.projection."),
 )
+EFFICIENTNET_LITE: tuple[Rule, ...] = (
+    (r"^_conv_stem\.", "encoder.stem.0."),
+    (r"^_bn0\.", "encoder.stem.1."),
+    (r"^_conv_head\.", "encoder.last.0."),
+    (r"^_bn1\.", "encoder.last.1."),
+    (r"^_blocks\.", "encoder.blocks."),
+    (r"\._expand_conv\.", ".expand.0."),
+    (r"\._bn0\.", ".expand.1."),
+    (r"\._depthwise_conv\.", ".depthwise.0."),
+    (r"\._bn1\.", ".depthwise.1."),
+    (r"\._project_conv\.", ".project.0."),
+    (r"\._bn2\.", ".project.1."),
+)
+LITE_SCALES = {(16, 320): 0, (21, 320): 1, (21, 352): 2}
+"""EfficientNet-Lites by the number of their blocks and the channels of the last."""
+STEMS = {"encoder.stem.0.0.weight", "encoder.features.0.0.weight", "encoder.stem.0.weight"}
+"""First convolutions, which see the image and for the classifier the mask."""
 
 
 COMMITTEE: tuple[Rule, ...] = ((r"^encoder\.members\.0\.", "encoder."),)
@@ -86,8 +103,8 @@ class Source:
 
     name: str
     network: str
-    backbone: str | None
-    """None for one that was registered: its tensors tell nothing."""
+    backbones: tuple[str, ...]
+    """What it fits; empty for one that was registered, whose tensors tell nothing."""
     rules: tuple[Rule, ...] = ()
 
 
@@ -123,21 +140,27 @@ def identify(state: State) -> Source:
     if {"decoder.head.weight", "head.weight"} & state.keys():
         return _own(state)
     if "cam_conv.0.weight" in state:
-        return Source("authors' enhanced-SN", "enhanced", "xception65", AUTHORS_DEEPLAB)
+        return Source("authors' enhanced-SN", "enhanced", ("xception65",), AUTHORS_DEEPLAB)
     if "backbone.conv1.weight" in state:
         lesion = "cls_conv.weight" in state and state["cls_conv.weight"].shape[:1] == (2,)
         name = "authors' coarse-SN" if lesion else "DeepLabV3+ Xception-65"
-        return Source(name, "coarse", "xception65", AUTHORS_DEEPLAB)
+        return Source(name, "coarse", ("xception65",), AUTHORS_DEEPLAB)
     if "block11.rep.1.conv1.weight" in state:
         name = "authors' mask-CN" if "cls.weight" in state else "ImageNet Xception"
-        return Source(name, "classifier", "xception", XCEPTION)
+        return Source(name, "classifier", ("xception",), XCEPTION)
     if "features.1.conv.0.0.weight" in state:
         if "concat_projection.0.weight" in state:
-            return Source("DeepLabV3 MobileNetV2", "coarse", "mobilenet_v2", MOBILENET)
-        return Source("MobileNetV2", "classifier", "mobilenet_v2", MOBILENET)
+            return Source("DeepLabV3 MobileNetV2", "coarse", ("mobilenet_v2",), MOBILENET)
+        return Source("MobileNetV2", "classifier", ("mobilenet_v2",), MOBILENET)
+    # EfficientNets that are not Lite have squeeze-excite.
+    if "_conv_head.weight" in state and "_blocks.0._se_reduce.weight" not in state:
+        blocks = {name.split(".")[1] for name in state if name.startswith("_blocks.")}
+        scale = LITE_SCALES.get((len(blocks), *state["_conv_head.weight"].shape[1:2]))
+        if scale is not None:
+            return Source(f"EfficientNet-Lite{scale}", "classifier", (f"efficientnet_lite{scale}",), EFFICIENTNET_LITE)
     raise UserError(
         f"weights of an unknown kind (first of {len(state)} tensors: {next(iter(state), 'none')}); known are this "
-        "package's, the MB-DCNN authors', Xception, DeepLabV3+ Xception-65 and MobileNetV2"
+        "package's, the MB-DCNN authors', Xception, DeepLabV3+ Xception-65, MobileNetV2 and EfficientNet-Lite0, 1 and 2"
     )
 
 
@@ -151,7 +174,7 @@ def import_state_dict(network: Network, state: State) -> ImportReport:
         UserError: unknown kind, another backbone, or a trunk of another width.
     """
     source = identify(state)
-    if source.backbone not in {None, network.backbone}:
+    if source.backbones and network.backbone not in source.backbones:
         raise UserError(
             f"{source.name} weights do not fit a {type(network).__name__} with {network.backbone}; choose theirs"
         )
@@ -179,16 +202,19 @@ def sides(shape: torch.Size) -> str:
 
 def _own(state: State) -> Source:
     marks = {
-        "encoder.features.0.0.weight": "mobilenet_v2",
-        "encoder.entry1.conv1.norm.weight": "xception65",
-        "encoder.tail.conv1.norm.weight": "xception",
+        "encoder.features.0.0.weight": ("mobilenet_v2",),
+        "encoder.entry1.conv1.norm.weight": ("xception65",),
+        "encoder.tail.conv1.norm.weight": ("xception",),
+        # Lite1 and Lite2 differ in their channels, which depend on the width as well.
+        "encoder.blocks.20.project.0.weight": ("efficientnet_lite1", "efficientnet_lite2"),
+        "encoder.blocks.15.project.0.weight": ("efficientnet_lite0",),
     }
     rules = COMMITTEE if any(name.startswith("encoder.members.0.") for name in state) else ()
     names = {_our_name(name, rules) for name in state}
-    backbone = next((backbone for name, backbone in marks.items() if name in names), None)
+    backbones = next((backbones for name, backbones in marks.items() if name in names), ())
     segmenter = "enhanced" if "guidance.0.weight" in state else "coarse"
     network = "classifier" if "head.weight" in state else segmenter
-    return Source(f"mbdcnn's {network} ({backbone or 'own backbone'})", network, backbone, rules)
+    return Source(f"mbdcnn's {network} ({' or '.join(backbones) or 'own backbone'})", network, backbones, rules)
 
 
 def _translate(source: Source, state: State, own: State) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -228,7 +254,7 @@ def _our_name(name: str, rules: tuple[Rule, ...]) -> str:
 def _adapted(target: str, tensor: Tensor, source: Source, own: State) -> Tensor:
     if target.endswith("pointwise.weight") and tensor.ndim == 2:
         return tensor[:, :, None, None]
-    stem = target in {"encoder.stem.0.0.weight", "encoder.features.0.0.weight"}
+    stem = target in STEMS
     # Only what then fits: a file of a few bytes may hold a tensor that repeats one number a billion times.
     if stem and target in own and _with_channels(tensor.shape, 3) == _with_channels(own[target].shape, 3):
         given, wanted = tensor.shape[1], own[target].shape[1]

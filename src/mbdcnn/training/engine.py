@@ -23,12 +23,12 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from mbdcnn.artifacts import Draft
-from mbdcnn.device import choose_device
-from mbdcnn.disk import replacing
 from mbdcnn.errors import UserError
 from mbdcnn.models.weights import save_weights
-from mbdcnn.processes import Processes
-from mbdcnn.progress import Progress
+from mbdcnn.system.device import choose_device
+from mbdcnn.system.files import replacing
+from mbdcnn.system.processes import Processes
+from mbdcnn.system.progress import Progress
 from mbdcnn.training.curves import draw_curves
 from mbdcnn.training.group import Group
 from mbdcnn.training.task import REMEDY, NotFiniteError, Task

@@ -9,10 +9,10 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from mbdcnn.config import Augmentation, SegmentationLoss
-from mbdcnn.data.augment import Augmenter
-from mbdcnn.data.datasets import Batch, as_images, as_masks
-from mbdcnn.losses import dice_rank_loss
 from mbdcnn.models import MaskGuidedClassifier, guide
+from mbdcnn.training.augment import Augmenter
+from mbdcnn.training.batches import Batch, as_images, as_masks
+from mbdcnn.training.losses import dice_rank_loss
 from mbdcnn.training.task import Task
 from mbdcnn.types import Images, MaskLogits, Masks
 
@@ -37,7 +37,7 @@ class SegmentationTask(Task):
         """Compute the hybrid loss on the augmented batch."""
         self.augment.side = self.side_now()
         masks = [as_masks(batch[name]) for name in ("truth", "coarse") if name in batch]
-        images, masks = self.augment(as_images(batch["images"]), masks, batch["frames"])
+        images, masks = self.augment(as_images(batch["images"]), masks, batch["frames"], batch["aspects"])
         coarse = masks[1] if len(masks) > 1 else None
         loss = dice_rank_loss(self.logits(images, coarse), masks[0], self.loss_settings)
         parts = {"train_dice": loss.dice.detach(), "train_rank": loss.rank.detach()}

@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from mbdcnn.artifacts import Bundle, Run
+from mbdcnn.artifacts.builtin import bundled_model
 from mbdcnn.config import Config
 from mbdcnn.errors import UserError
 from mbdcnn.models import EnhancedSegmenter
 from mbdcnn.models.checkpoints import Network
 from mbdcnn.models.weights import import_weights, read_state_dict
-from mbdcnn.shipped import bundled_model
 from mbdcnn.types import Images
 
 LESION_NETWORKS = ("mbdcnn's", "the MB-DCNN authors'")

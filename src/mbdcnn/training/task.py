@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mbdcnn.config import Training
-from mbdcnn.data.datasets import Batch
+from mbdcnn.training.batches import Batch
 from mbdcnn.training.optim import adam, polynomial_schedule
 from mbdcnn.training.schedule import side_at
 
@@ -72,6 +72,11 @@ class Task(lightning.LightningModule, ABC):
         self.seed = seed
         self.ids = ids
         self._seen: list[Step] = []
+
+    def on_train_start(self) -> None:
+        """Keep the training images where they are used, if there is room."""
+        assert self.trainer.train_dataloader is not None
+        self.trainer.train_dataloader.dataset.keep_on(self.device)
 
     @abstractmethod
     def loss(self, batch: Batch) -> Tensor:

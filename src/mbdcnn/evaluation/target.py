@@ -1,0 +1,131 @@
+"""What is scored, and what must be said of it: a model or files of results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mbdcnn.artifacts import Bundle, PreparedData
+from mbdcnn.artifacts.manifest import Row, hashed_id
+from mbdcnn.errors import UserError
+from mbdcnn.evaluation.files import open_predictions
+from mbdcnn.evaluation.results import Method, ModelMethod
+from mbdcnn.inference.predictor import Predictor
+from mbdcnn.inference.protocol import ProtocolName
+from mbdcnn.inference.runtimes import RuntimeName
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A method before it is run."""
+
+    name: str
+    """Its path."""
+    fingerprint: str
+    rows: list[Row]
+    """The images it has results for."""
+    facts: dict[str, str]
+    """For the reader of the report."""
+    load: Callable[[], Method]
+    bundle: Bundle | None = None
+
+
+def of_model(
+    bundle: Bundle,
+    data: PreparedData,
+    rows: list[Row],
+    protocol: ProtocolName,
+    device: str = "auto",
+    runtime: RuntimeName = "torch",
+    allow_training_images: bool = False,
+) -> Subject:
+    """Take a model.
+
+    Raises:
+        UserError: the data were prepared with other settings, hold images the model was trained on, or are not kept at
+            all the scales that the protocol looks at.
+    """
+    data.check_made_with(bundle.config, str(bundle.path))
+    if not allow_training_images:
+        _check_unseen(bundle, rows, data)
+    if protocol == "paper" and any(row.split == "train" for row in rows):
+        raise UserError(f"{data.path}: training images are not kept at all scales; score them with --protocol fast")
+    facts = {
+        "model": str(bundle.path),
+        "model fingerprint": bundle.provenance.fingerprint[:16],
+        "protocol": protocol,
+        "runtime": runtime,
+        "calibration": _calibration(bundle, protocol),
+        "activation maps": bundle.config.cam,
+    }
+    cautions = _cautions(bundle, rows)
+    if cautions:
+        facts["caution"] = "; ".join(cautions)
+    return Subject(
+        name=str(bundle.path),
+        fingerprint=bundle.provenance.fingerprint,
+        rows=rows,
+        facts=facts,
+        load=lambda: ModelMethod(Predictor.load(bundle.path, device=device, runtime=runtime), protocol),
+        bundle=bundle,
+    )
+
+
+def of_files(path: Path, data: PreparedData, rows: list[Row], allow_missing: bool = False) -> Subject:
+    """Take masks and probabilities from files.
+
+    Raises:
+        UserError: there are none, or some are missing and that is not allowed.
+    """
+    method = open_predictions(path, data.classes, rows)
+    present = method.of_rows(rows, allow_missing)
+    found = [name for name, there in (("masks", method.masks), ("probabilities", method.probabilities)) if there]
+    facts = {"predictions": f"{path}: {' and '.join(found)}"}
+    if len(present) < len(rows):
+        facts["caution"] = f"{len(rows) - len(present)} of {len(rows)} images have no prediction and are left out"
+    return Subject(str(path), method.fingerprint(present), present, facts, lambda: method)
+
+
+def is_bundle(path: Path) -> bool:
+    """Say whether a path names a model rather than files of results."""
+    return (path / Bundle.filename).is_file()
+
+
+def _check_unseen(bundle: Bundle, rows: Sequence[Row], data: PreparedData) -> None:
+    trained = bundle.ids("training")
+    seen = [row.id for row in rows if hashed_id(row.id) in trained]
+    if seen:
+        raise UserError(
+            f"{data.path}: {len(seen)} of {len(rows)} images, such as {seen[0]}, trained {bundle.path}; scores on them "
+            "say nothing about new images (--allow-training-images to score them all the same)"
+        )
+
+
+def _calibration(bundle: Bundle, protocol: ProtocolName) -> str:
+    calibration = bundle.calibration(protocol)
+    if calibration is None:
+        return "none for this protocol: the probabilities are the networks' own"
+    return f"temperature {calibration.temperature:.2f}, fitted on {calibration.images} images ({calibration.source})"
+
+
+def _cautions(bundle: Bundle, rows: Sequence[Row]) -> list[str]:
+    hashed = [hashed_id(row.id) for row in rows]
+    uses = {use: bundle.ids(use) for use in ("training", "selection", "calibration")}
+    seen, chosen, calibrated = (sum(name in ids for name in hashed) for ids in uses.values())
+    cautions = []
+    if seen:
+        cautions.append(f"{seen} of these images trained the model, so the scores say nothing about new images")
+    if chosen:
+        cautions.append(f"{chosen} of these images chose the model's weights, so the scores flatter")
+    if calibrated:
+        cautions.append(
+            f"{calibrated} of these images set the model's temperature and operating points, so calibration and the "
+            "scores at these points flatter"
+        )
+    if bundle.imported:
+        cautions.append(
+            f"{' and '.join(bundle.imported)} came from elsewhere: the images they were trained on are not known, may "
+            "be among these, and would flatter the scores"
+        )
+    return cautions
