@@ -69,7 +69,7 @@ def exchange_background(
 
 def paint_over(picture: Picture, lesion: Mask) -> Picture:
     """Fill the lesion with the colours of the skin round it, blurred the more the further away that is."""
-    from scipy.ndimage import gaussian_filter
+    from scipy.ndimage import uniform_filter
 
     side = min(lesion.shape)
     known = (_distance(lesion) > FEATHER * side).astype(float)
@@ -77,11 +77,13 @@ def paint_over(picture: Picture, lesion: Mask) -> Picture:
         return picture
     colours = picture / 255
     filled = np.broadcast_to(np.median(colours[known > 0], axis=0), colours.shape)
-    for sigma in (side * share for share in (0.5, 0.25, 0.12, 0.06, 0.03)):
-        reach = gaussian_filter(known, sigma)
-        near = gaussian_filter(colours * known[..., None], (sigma, sigma, 0)) / np.maximum(reach, 1e-9)[..., None]
-        trust = (reach / 0.1).clip(0, 1)[..., None]
-        filled = filled * (1 - trust) + near * trust
+    weighted = np.dstack([colours * known[..., None], known])
+    for window in (max(3, round(side * share)) for share in (1, 0.5, 0.25, 0.12, 0.06)):
+        # Twice, which weighs what is nearer more; a Gaussian of this width takes a second.
+        once = uniform_filter(weighted, (window, window, 1), mode="nearest")
+        near = uniform_filter(once, (window, window, 1), mode="nearest")
+        trust = (near[..., 3:] / 0.1).clip(0, 1)
+        filled = filled * (1 - trust) + near[..., :3] / np.maximum(near[..., 3:], 1e-9) * trust
     return _mixed(picture, filled, 1 - known)
 
 
