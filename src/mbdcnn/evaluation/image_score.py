@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mbdcnn.evaluation.activation import HITS, Focus
 from mbdcnn.inference.tables import as_cell
 from mbdcnn.metrics.masks import MaskMetrics, official
 from mbdcnn.system.tables import write_table
@@ -36,6 +37,8 @@ class ImageScore(NamedTuple):
     """Folder that the picture came from."""
     skin_tone: float | None = None
     """Individual typology angle of the skin round the lesion, in degrees."""
+    focus: Focus | None = None
+    """Whether the classifier's activation map lies on the lesion."""
 
 
 def write_per_image_csv(path: Path, scores: Sequence[ImageScore], classes: Sequence[str]) -> None:
@@ -70,6 +73,7 @@ def _csv_row(score: ImageScore, classes: Sequence[str]) -> dict[str, str | int |
         **(_by_class("uncalibrated", score.uncalibrated, classes) if score.uncalibrated else {}),
         "lesion_fraction": score.lesion_fraction,
         "skin_tone_ita": score.skin_tone,
+        **_focus_cells(score.focus),
         **_mask_cells("coarse", score.coarse),
         **_mask_cells("enhanced", score.enhanced),
     }
@@ -78,6 +82,10 @@ def _csv_row(score: ImageScore, classes: Sequence[str]) -> dict[str, str | int |
 
 def _by_class(name: str, values: Sequence[float] | None, classes: Sequence[str]) -> dict[str, float | None]:
     return {f"{name}_{of}": value for of, value in zip(classes, values or (None,) * len(classes), strict=True)}
+
+
+def _focus_cells(focus: Focus | None) -> dict[str, float | bool]:
+    return {} if focus is None else {name: getattr(focus, name) for name in ("cam_energy_inside", *HITS)}
 
 
 def _mask_cells(network: str, mask: MaskMetrics | None) -> dict[str, Any]:
