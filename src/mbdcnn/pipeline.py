@@ -66,10 +66,13 @@ def run(
     unseen = coarse_folds if config.coarse.folds else ()
     with bar("coarse masks") as progress:
         masks = generate_masks(coarse, data, out / "masks", folds=unseen, device=device, progress=progress)
-    classifier = _train("classifier", data, out / "runs" / "classifier", config, Sources(masks), bar)
+    classifier_folds = _train_folds("classifier", config.calibration.folds, data, out, config, Sources(masks), bar)
+    if config.committee > 1:
+        classifier = classifier_folds[0]
+    else:
+        classifier = _train("classifier", data, out / "runs" / "classifier", config, Sources(masks), bar)
     guides = Sources(masks, coarse, classifier)
     enhanced = _train("enhanced", data, out / "runs" / "enhanced", config, guides, bar)
-    classifier_folds = _train_folds("classifier", config.calibration.folds, data, out, config, Sources(masks), bar)
     with bar("bundle") as progress:
         bundle = write_bundle(
             {"coarse": coarse, "classifier": classifier, "enhanced": enhanced},

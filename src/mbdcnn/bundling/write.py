@@ -39,8 +39,8 @@ def write_bundle(
         folds: runs of coarse-SN and mask-CN that each left out one fold of the training images, in order, to calibrate
             on training images; without them the validation images serve.
         calibration: operating points; as in the configuration of the runs if None.
-        committee: networks whose mean mask-CN is, the best on validation of the classifier run and those of the folds;
-            if None as in the configuration of the runs, or 1 without folds.
+        committee: how many of the folds' networks are averaged to be mask-CN, or 1 for the classifier run alone; if
+            None as in the configuration of the runs, or 1 without folds.
         half: store weights in half precision.
         device: where the networks run.
         progress: told the pictures looked at.
@@ -100,18 +100,15 @@ def _check_related(runs: dict[str, Run]) -> None:
 
 
 def _committee(classifier: Run, folds: Sequence[tuple[Run, Run]], size: int) -> list[Run]:
-    """Choose the networks that are mask-CN together, the best first; a single one is that of the classifier run."""
-    candidates = [classifier, *(run for _, run in folds)]
-    if not 1 <= size <= len(candidates):
-        raise UserError(
-            f"a committee of {size}, but {len(candidates)} run(s) of mask-CN; give those of folds, or a committee of 1"
-        )
+    """Give the networks that are mask-CN together: those of the first folds, or that of the classifier run alone.
+
+    Not those that do best on validation, whose score would then be better than on any other images.
+    """
     if size == 1:
         return [classifier]
-    for run in candidates:
-        if "best" not in run.provenance.facts:
-            raise UserError(f"{run.path}: imported, its score on validation is not known; give a committee of 1")
-    return sorted(candidates, key=lambda run: -float(run.provenance.facts["best"]))[:size]
+    if not 1 < size <= len(folds):
+        raise UserError(f"a committee of {size}, but {len(folds)} fold(s) of mask-CN; give more, or a committee of 1")
+    return [run for _, run in folds[:size]]
 
 
 def _made_from(

@@ -132,8 +132,8 @@ class BundleRuns(Verb):
     classifier_folds: tuple[Path, ...] = ()
     """Runs of mask-CN that left out the same folds."""
     committee: int | None = None
-    """Average so many of the mask-CN given, those best on validation; if not given as the runs were configured, or 1
-    without folds."""
+    """Average so many of the mask-CN of folds, the first; if not given as the runs were configured, or 1 without
+    folds."""
     half: bool = False
     """Store weights in half precision: half the size."""
     device: str = "auto"

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import BatchSampler, DataLoader
 
-from mbdcnn.artifacts import Draft, MaskSet, PreparedData, Run, SoftLabels, check_same_data, draft_path
+from mbdcnn.artifacts import Draft, MaskSet, PreparedData, Run, check_same_data, draft_path
 from mbdcnn.artifacts.manifest import Row, hashed_id
 from mbdcnn.artifacts.provenance import file_digest
 from mbdcnn.config import Config, Training, save_config
@@ -68,8 +68,6 @@ class Sources:
     """Starting weights of enhanced."""
     classifier: Run | None = None
     """Frozen giver of activation maps, for enhanced."""
-    soft_labels: SoftLabels | None = None
-    """What networks that did not see the images make of them, for a classifier with `distillation`."""
 
 
 class Assembly(NamedTuple):
@@ -117,7 +115,7 @@ def train(
     data.check_made_with(config)
     check_backbones(config)
     start = find_start(stage, config)
-    settings, inputs = _settings(stage, config, fold), _inputs(stage, data, config, sources, start, fold)
+    settings, inputs = _settings(stage, config, fold), _inputs(stage, data, sources, start, fold)
     if Run.is_current(out, settings, inputs):
         return Run.open(out)
     group = join(config.runtime.device)
@@ -170,16 +168,12 @@ def _settings(stage: Stage, config: Config, fold: Fold | None) -> dict[str, Any]
 
 
 def _inputs(
-    stage: Stage, data: PreparedData, config: Config, sources: Sources, start: Start | None, fold: Fold | None
+    stage: Stage, data: PreparedData, sources: Sources, start: Start | None, fold: Fold | None
 ) -> dict[str, str]:
     needed = {"coarse": [], "classifier": ["masks"], "enhanced": ["masks", "coarse", "classifier"]}[stage]
-    if stage == "classifier" and sources.soft_labels is not None:
-        needed.append("soft_labels")
-    elif stage == "classifier" and config.classifier.distillation:
-        raise UserError("classifier.distillation: takes the networks of calibration.folds; train with `mbdcnn run`")
     inputs = {"data": data.provenance.fingerprint}
     for name in needed:
-        source: MaskSet | SoftLabels | Run | None = getattr(sources, name)
+        source: MaskSet | Run | None = getattr(sources, name)
         if source is None:
             raise UserError(f"train {stage}: give --{name}, made from {data.path}")
         check_same_data(source, data)
@@ -192,7 +186,9 @@ def _inputs(
 
 
 def _check_same_fold(run: Run, fold: Fold | None) -> None:
-    if "imported" not in run.provenance.facts and run.fold != fold:
+    # An ensemble is of the networks of folds, the first of which guides a network that is trained on all images.
+    guides = run.stage == "classifier" and fold is None
+    if "imported" not in run.provenance.facts and run.fold != fold and not guides:
         wanted = f"leaves out fold {fold.number}/{fold.of}" if fold else "was trained on all folds"
         raise UserError(f"{run.path}: give the {run.stage} run that {wanted}")
 
@@ -274,8 +270,6 @@ def _classification(
         sources.masks,
         crops=section.crops,
         truth=truth,
-        soft=None if sources.soft_labels is None else sources.soft_labels.by_id,
-        soft_share=section.distillation,
     )
     validation = ClassificationPatches(data, rows["validation"], sources.masks)
     patches = [rows["train"][owner] for owner in samples.owners]
