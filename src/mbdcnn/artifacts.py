@@ -24,10 +24,11 @@ from PIL import Image
 import mbdcnn
 from mbdcnn.calibration import Calibration, read_calibration
 from mbdcnn.config import Config, load_config, parse
-from mbdcnn.disk import faults_told, make_folder, replace_folder
+from mbdcnn.disk import exclusive, faults_told, make_folder, replace_folder
 from mbdcnn.errors import UserError
 from mbdcnn.manifest import Row, read_manifest
 from mbdcnn.provenance import Provenance, file_digest, fingerprint, json_object, tools
+from mbdcnn.seen import Seen, read_seen
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -133,14 +134,15 @@ class Artifact:
             keep: continue an earlier draft and keep this one on error, for work that can resume.
 
         Raises:
-            UserError: something else lies at `path`, or the disk is full or cannot be written.
+            UserError: something else lies at `path`, another process is writing it, or the disk is full or cannot be
+                written.
         """
         cls._check_replaceable(path)
         draft = Draft(draft_path(path))
-        if not keep:
-            shutil.rmtree(draft.path, ignore_errors=True)
-        make_folder(draft.path)
-        with faults_told(path, kept=keep):
+        with exclusive(path.resolve()), faults_told(path, kept=keep):
+            if not keep:
+                shutil.rmtree(draft.path, ignore_errors=True)
+            make_folder(draft.path)
             try:
                 yield draft
                 cls._seal(draft, settings, inputs)
@@ -158,9 +160,8 @@ class Artifact:
         """
         path, draft = Path(path), draft_path(Path(path))
         self._check_replaceable(path)
-        shutil.rmtree(draft, ignore_errors=True)
-        make_folder(draft.parent)
-        with faults_told(path):
+        with exclusive(path.resolve()), faults_told(path):
+            shutil.rmtree(draft, ignore_errors=True)
             try:
                 # Without what others keep in hidden folders, such as the hub's tools.
                 shutil.copytree(self.path, draft, ignore=shutil.ignore_patterns(".*"))
@@ -196,8 +197,7 @@ class Artifact:
             tools=tools(),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        text = json.dumps(provenance.model_dump(mode="json"), indent=2) + "\n"
-        (draft.path / cls.filename).write_text(text, encoding="utf-8")
+        (draft.path / cls.filename).write_text(provenance.as_json(), encoding="utf-8")
 
 
 @dataclass
@@ -320,13 +320,13 @@ class Trained(Artifact):
         """What it was trained with."""
         return load_config(self.path)
 
+    def seen(self, use: str) -> Seen:
+        """Give the images used for `training`, `selection` or, by a bundle, `calibration`."""
+        return read_seen(self.path, use)
+
     def ids(self, use: str) -> set[str]:
-        """Hashed ids of the images used for `training`, `selection` or, by a bundle, `calibration`."""
-        file = self.path / "ids.json"
-        ids = json_object(file).get(use, [])
-        if not isinstance(ids, list) or not all(isinstance(name, str) for name in ids):
-            raise UserError(f"{file}: no lists of ids in it; make its folder again")
-        return set(ids)
+        """Give the hashed ids of these."""
+        return set(self.seen(use).ids)
 
 
 class Run(Trained):

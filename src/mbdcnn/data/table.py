@@ -1,4 +1,4 @@
-"""A user's own pictures, listed in a CSV file: `image,mask,label,split` and, if wanted, `id` and `patient`."""
+"""A user's own pictures, listed in a CSV file: `image,mask,label,split` and, if wanted, `id`, `patient`, `lesion`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from mbdcnn.data.overlap import GROUP_COLUMNS, group_names
 from mbdcnn.data.records import RawData, Record, class_index
 from mbdcnn.errors import UserError
 
@@ -20,7 +21,7 @@ SPLITS = {"train": "train", "training": "train", "validation": "validation", "va
 FOLDERS = 50
 """At most so many go into an id; what they do not tell apart is told to be there twice."""
 
-_COLUMNS = ("id", "image", "mask", "label", "split", "patient")
+_COLUMNS = ("id", "image", "mask", "label", "split", *GROUP_COLUMNS)
 _REQUIRED = ("image", "split")
 
 
@@ -40,7 +41,11 @@ def read(file: Path, classes: tuple[str, ...]) -> RawData:
     """
     lines, unused = _read_lines(file)
     ids = _ids([line.cells for line in lines])
-    records = [_record(line, image_id, file.parent, classes) for line, image_id in zip(lines, ids, strict=True)]
+    groups = group_names([line.cells for line in lines])
+    records = [
+        _record(line, image_id, file.parent, classes, group)
+        for line, image_id, group in zip(lines, ids, groups, strict=True)
+    ]
     _check_repeats(lines, records)
     notes = [f"{file.name}: columns not used: {', '.join(unused)}"] if unused else []
     return RawData("a table", file.parent, records, [file], notes)
@@ -95,7 +100,7 @@ def _check_header(file: Path, header: list[str]) -> None:
         raise UserError(f"{file}: column {repeated[0]!r} stands twice")
 
 
-def _record(line: _Line, image_id: str, folder: Path, classes: tuple[str, ...]) -> Record:
+def _record(line: _Line, image_id: str, folder: Path, classes: tuple[str, ...], group: str | None) -> Record:
     cells = line.cells
     split = SPLITS.get(cells["split"].casefold())
     if split is None:
@@ -107,7 +112,7 @@ def _record(line: _Line, image_id: str, folder: Path, classes: tuple[str, ...]) 
         mask=_existing(folder, mask, line.where) if mask else None,
         label=class_index(label, classes, line.where) if label else None,
         split=split,
-        patient=cells.get("patient") or None,
+        patient=group,
     )
 
 

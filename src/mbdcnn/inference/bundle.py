@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,9 @@ from mbdcnn.config import Config, save_config
 from mbdcnn.disk import faults_told, replacing
 from mbdcnn.errors import UserError
 from mbdcnn.inference.card import model_card, with_results
-from mbdcnn.manifest import hashed_id
+from mbdcnn.manifest import Row
 from mbdcnn.progress import Progress, silent
+from mbdcnn.seen import Seen, write_seen
 
 if TYPE_CHECKING:
     from mbdcnn.models import MBDCNN
@@ -183,8 +185,8 @@ def _calibrate(
     folds: Sequence[tuple[Run, Run]],
     device: str,
     progress: Progress,
-) -> list[str]:
-    """Add calibration and familiarity to a draft with weights; give the ids of the images calibrated on."""
+) -> list[Row]:
+    """Add calibration and familiarity to a draft with weights; give the images calibrated on."""
     from mbdcnn.device import choose_device
     from mbdcnn.inference.calibration import calibrate
     from mbdcnn.inference.familiarity import FILE
@@ -211,7 +213,7 @@ def _calibrate(
             )
             for protocol, evidence in held_out.evidence(data, config.data, advance).items()
         }
-    return [row.id for row in held_out.rows]
+    return held_out.rows
 
 
 def _joined_config(runs: dict[str, Run]) -> Config:
@@ -222,7 +224,6 @@ def _joined_config(runs: dict[str, Run]) -> Config:
     return runs["enhanced"].config.model_copy(update=sections)
 
 
-def _write_ids(runs: Sequence[Run], calibration: list[str], draft: Draft) -> None:
-    uses = {use: sorted(set().union(*(run.ids(use) for run in runs))) for use in ("training", "selection")}
-    uses["calibration"] = sorted(hashed_id(name) for name in calibration)
-    (draft.path / "ids.json").write_text(json.dumps(uses, indent=0))
+def _write_ids(runs: Sequence[Run], calibration: list[Row], draft: Draft) -> None:
+    uses = {use: reduce(or_, (run.seen(use) for run in runs)) for use in ("training", "selection")}
+    write_seen(draft.path, uses | {"calibration": Seen.of(calibration)})

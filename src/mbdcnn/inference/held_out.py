@@ -18,7 +18,7 @@ from mbdcnn.inference.familiarity import Familiarity, Looks
 from mbdcnn.inference.masks import check_fold
 from mbdcnn.inference.protocol import Core, Inputs, ProtocolName, classify_pictures, inputs_of_row
 from mbdcnn.inference.runtimes import TorchCore
-from mbdcnn.manifest import Row, hashed_id
+from mbdcnn.manifest import Row
 from mbdcnn.models import MBDCNN
 from mbdcnn.models.weights import load_weights
 
@@ -107,8 +107,8 @@ def check_views(settings: Data, classes: Sequence[str]) -> None:
 
 def _check_unseen(run: Run, data: PreparedData, fold: Fold) -> None:
     """Raise a UserError if the starting weights of a run knew the images it left out, or may have."""
-    left_out = {hashed_id(row.id) for row in fold.split(data.split("train"))[1]}
-    if "imported" in run.provenance.facts or run.ids("training") & left_out:
+    left_out = fold.split(data.split("train"))[1]
+    if "imported" in run.provenance.facts or run.seen("training").among(left_out):
         raise UserError(
             f"{run.path}: left out fold {fold.number}/{fold.of}, but its starting weights were trained on lesions, "
             "perhaps these; calibrate by networks that started elsewhere, or with calibration.folds=0"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from mbdcnn.models import build_network
 from mbdcnn.models.checkpoints import ImportReport, identify
 from mbdcnn.models.weights import import_weights, read_state_dict, save_weights
 from mbdcnn.provenance import file_digest
+from mbdcnn.seen import Seen, write_seen
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def import_run(
     with Run.writing(out, settings, inputs) as draft:
         save_weights(draft.path / "best.safetensors", network)
         save_config(config, draft.path / "config.yaml")
-        (draft.path / "ids.json").write_text(json.dumps({"training": [], "selection": []}))
+        write_seen(draft.path, {"training": Seen(), "selection": Seen()})
         draft.facts |= {"imported": report.source, "file": file.name, "initial": list(report.initial)}
         draft.facts |= {"used": list(report.used), "dropped": report.dropped}
     return Imported(file, Run.open(out), report)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -27,14 +26,16 @@ from mbdcnn.data.datasets import (
     balancing_weights,
 )
 from mbdcnn.data.folds import Fold
+from mbdcnn.disk import exclusive
 from mbdcnn.errors import UserError
-from mbdcnn.manifest import Row, hashed_id
+from mbdcnn.manifest import Row
 from mbdcnn.models import EnhancedSegmenter, build_classifier, build_network
 from mbdcnn.models.backbones import check_backbones
 from mbdcnn.models.checkpoints import Network
 from mbdcnn.models.weights import load_weights
 from mbdcnn.progress import Progress, silent
 from mbdcnn.provenance import file_digest
+from mbdcnn.seen import Seen, write_seen
 from mbdcnn.training.classification import ClassificationTask
 from mbdcnn.training.engine import fit
 from mbdcnn.training.group import Group, join
@@ -135,20 +136,26 @@ def _draft(
 ) -> Iterator[Draft]:
     """Give the draft of a run; the first process looks at what lies there before the others, and alone writes."""
     identity = Run.identity_of(settings, inputs)
-    group.after_first(lambda: _prepare_draft(out, identity, interrupted))
-    if not group.first:
-        group.wait()
-        yield Draft(draft_path(out))
-        group.wait()
-        return
-    with Run.writing(out, settings, inputs, keep=True) as draft:
-        mark = draft.path / MARK
-        mark.parent.mkdir(exist_ok=True)
-        if not mark.is_file():
-            # Once only: emptied by a kill or a full disk, it would make the run one of other settings.
-            mark.write_text(identity)
-        group.wait()
-        yield draft
+    with ExitStack() as held:
+
+        def prepare() -> None:
+            held.enter_context(exclusive(out.resolve()))
+            _prepare_draft(out, identity, interrupted)
+
+        group.after_first(prepare)
+        if not group.first:
+            group.wait()
+            yield Draft(draft_path(out))
+            group.wait()
+            return
+        with Run.writing(out, settings, inputs, keep=True) as draft:
+            mark = draft.path / MARK
+            mark.parent.mkdir(exist_ok=True)
+            if not mark.is_file():
+                # Once only: emptied by a kill or a full disk, it would make the run one of other settings.
+                mark.write_text(identity)
+            group.wait()
+            yield draft
     # Only now: a training that could not be sealed, on a full disk, is resumed from these.
     (out / "checkpoints" / "best.ckpt").unlink(missing_ok=True)
     group.wait()
@@ -305,9 +312,6 @@ def _loaders(assembly: Assembly, settings: Training, group: Group) -> tuple[Data
 
 def _write_ids(draft: Draft, rows: dict[str, list[Row]], start: Start | None) -> None:
     before = start or Start(draft.path)
-    ids = {
-        "training": sorted({hashed_id(row.id) for row in rows["train"]} | before.training),
-        "selection": sorted({hashed_id(row.id) for row in rows["validation"]} | before.selection),
-    }
-    (draft.path / "ids.json").write_text(json.dumps(ids, indent=0))
+    uses = {"training": Seen.of(rows["train"]) | before.training}
+    write_seen(draft.path, uses | {"selection": Seen.of(rows["validation"]) | before.selection})
     draft.facts |= {"training_images": len(rows["train"]), "validation_images": len(rows["validation"])}
