@@ -18,15 +18,15 @@ from harness import Row, best_rate, fastest, operations, print_table, random_bun
 from PIL import Image
 
 from mbdcnn.artifacts import Bundle
+from mbdcnn.artifacts.builtin import bundled_model
 from mbdcnn.config import Data, load_config
 from mbdcnn.data.crops import view_boxes
 from mbdcnn.errors import UserError
-from mbdcnn.inference.bundle import load_model
+from mbdcnn.inference.networks import load_model
 from mbdcnn.inference.predictor import Predictor, as_picture
 from mbdcnn.inference.protocol import Inputs, inputs_of_picture
 from mbdcnn.inference.runtimes import PACKAGES, NetworksCore, load_core
 from mbdcnn.models import MBDCNN
-from mbdcnn.shipped import bundled_model
 
 STREAM = 64
 """Pictures predicted one after the other, to see what reading ahead gives."""

@@ -9,7 +9,7 @@ import torch
 from harness import Row, copy_rate, print_table, side_by_side
 from torch import Tensor
 
-from mbdcnn.losses import rank_loss, soft_dice_loss
+from mbdcnn.training.losses import rank_loss, soft_dice_loss
 
 PIXELS, MARGIN = 30, 0.3
 

@@ -44,7 +44,7 @@ import sys
 from mbdcnn.artifacts import PreparedData
 from mbdcnn.evaluation.results import ModelMethod, score_rows
 from mbdcnn.inference.predictor import Predictor
-from mbdcnn.progress import silent
+from mbdcnn.system.progress import silent
 model, runtime, data = sys.argv[1], sys.argv[2], PreparedData.open(sys.argv[3])
 score_rows(ModelMethod(Predictor.load(model, runtime=runtime), "fast"), data, data.rows, silent)
 """

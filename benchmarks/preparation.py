@@ -13,12 +13,12 @@ from harness import Row, print_table, side_by_side
 from PIL import Image
 
 from mbdcnn.artifacts import PreparedData
+from mbdcnn.artifacts.manifest import Row as ManifestRow
 from mbdcnn.config import Config, load_config
 from mbdcnn.data import crops, read_raw
 from mbdcnn.data.prepare import prepare
-from mbdcnn.data.records import Record
+from mbdcnn.data.readers.records import Record
 from mbdcnn.data.synthetic import generate
-from mbdcnn.manifest import Row as ManifestRow
 
 
 def main() -> None:

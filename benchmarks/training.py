@@ -19,13 +19,13 @@ from torch import Tensor, nn
 
 from mbdcnn.artifacts import PreparedData
 from mbdcnn.config import Coarse, Config, load_config
-from mbdcnn.data.augment import Augmenter
-from mbdcnn.data.datasets import SegmentationTraining, as_images, as_masks
 from mbdcnn.data.prepare import prepare
 from mbdcnn.data.synthetic import draw, generate
-from mbdcnn.losses import dice_rank_loss
 from mbdcnn.models import build_coarse, deeplab
 from mbdcnn.models.layers import DepthwiseConv
+from mbdcnn.training.augment import Augmenter
+from mbdcnn.training.batches import SegmentationTraining, as_images, as_masks
+from mbdcnn.training.losses import dice_rank_loss
 from mbdcnn.training.optim import adam
 from mbdcnn.training.schedule import segmentation_rows
 

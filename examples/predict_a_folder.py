@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mbdcnn import Predictor
 from mbdcnn.inference.predict import find_pictures, predict_files
-from mbdcnn.progress import bar
+from mbdcnn.system.progress import bar
 
 
 def main(model: str, folder: Path, out: Path) -> None:

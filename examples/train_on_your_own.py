@@ -14,7 +14,7 @@ from pathlib import Path
 from mbdcnn import Predictor
 from mbdcnn.config import Config, load_config
 from mbdcnn.pipeline import run
-from mbdcnn.progress import bar
+from mbdcnn.system.progress import bar
 
 
 def main(table: Path, out: Path, config: Config) -> None:

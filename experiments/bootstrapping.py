@@ -24,7 +24,7 @@ from mbdcnn.config import Config, load_config
 from mbdcnn.data.folds import Fold
 from mbdcnn.data.prepare import prepare
 from mbdcnn.inference.masks import generate_masks
-from mbdcnn.metrics import class_metrics, mean_auc
+from mbdcnn.metrics.classes import class_metrics, mean_auc
 from mbdcnn.models import build_network, guide
 from mbdcnn.models.folding import fold_batch_norm
 from mbdcnn.models.weights import load_weights

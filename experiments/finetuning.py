@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from mbdcnn.artifacts import Bundle
+from mbdcnn.artifacts.builtin import bundled_model
 from mbdcnn.config import load_config
 from mbdcnn.data import read_raw
-from mbdcnn.data.records import Record
+from mbdcnn.data.readers.records import Record
 from mbdcnn.evaluation.evaluate import evaluate
-from mbdcnn.evaluation.wording import score_lines
+from mbdcnn.evaluation.report.wording import score_lines
 from mbdcnn.pipeline import run
-from mbdcnn.progress import bar
-from mbdcnn.shipped import bundled_model
+from mbdcnn.system.progress import bar
 
 TRAINED, CHOOSING = 100, 50
 

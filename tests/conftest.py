@@ -20,17 +20,16 @@ from jaxtyping import install_import_hook
 # type checker, nor in `protocol`, whose protocol class beartype cannot check.
 CHECKED = (
     "mbdcnn.models",
-    "mbdcnn.losses",
+    "mbdcnn.training.losses",
     "mbdcnn.metrics",
-    "mbdcnn.data.augment",
-    "mbdcnn.data.datasets",
+    "mbdcnn.training.augment",
+    "mbdcnn.training.batches",
     "mbdcnn.training.classification",
     "mbdcnn.training.segmentation",
     "mbdcnn.inference.overlay",
-    "mbdcnn.inference.views",
+    "mbdcnn.inference.tta",
     "mbdcnn.evaluation.classification",
     "mbdcnn.evaluation.corruptions",
-    "mbdcnn.bootstrap",
     "mbdcnn.evaluation.segmentation",
     "mbdcnn.evaluation.skin",
 )
@@ -44,8 +43,9 @@ from faults import Processes
 from mbdcnn.config import Config, load_config
 from mbdcnn.data.synthetic import generate
 from mbdcnn.pipeline import Results, run
-from mbdcnn.progress import Progress, silent
+from mbdcnn.system.progress import Progress, silent
 
+pytest_plugins = ["sites"]
 torch.set_num_threads(1)
 # How long an example takes depends on what else the machine does.
 hypothesis_settings.register_profile("tests", deadline=None, max_examples=50)

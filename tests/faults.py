@@ -300,7 +300,7 @@ def download_command(address: str, files: dict[str, bytes]) -> Command:
     return Command(
         lambda path: [*line.split(), str(path)],
         kind=None,
-        patches={"download.CHECKSUMS": checksums, "fetch.CHUNK": 2000},
+        patches={"isic2017.CHECKSUMS": checksums, "http.CHUNK": 2000},
     )
 
 

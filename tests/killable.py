@@ -22,10 +22,10 @@ LOADED = (
     "scipy.spatial",
     "torch.utils.tensorboard",
     "mbdcnn.cli",
-    "mbdcnn.data.download",
+    "mbdcnn.data.download.isic2017",
     "mbdcnn.evaluation.evaluate",
     "mbdcnn.inference.export",
-    "mbdcnn.inference.imports",
+    "mbdcnn.bundling.imports",
     "mbdcnn.inference.predict",
     "mbdcnn.pipeline",
 )
@@ -78,7 +78,7 @@ def _work(job: dict[str, Any], counting: int) -> None:
     try:
         for name, value in job.get("patches", {}).items():
             module, attribute = name.split(".")
-            setattr(sys.modules[f"mbdcnn.data.{module}"], attribute, value)
+            setattr(sys.modules[f"mbdcnn.data.download.{module}"], attribute, value)
         if "folder" in job:
             watch(job["folder"], counting, job.get("before"), job.get("signal", signal.SIGKILL))
         from mbdcnn.cli import main

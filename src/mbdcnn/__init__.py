@@ -8,12 +8,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from mbdcnn._version import __version__
 
 if TYPE_CHECKING:
     from mbdcnn.config import Config, load_config
     from mbdcnn.errors import UserError
-    from mbdcnn.inference.predictor import Prediction, Predictor
+    from mbdcnn.inference.prediction import Prediction
+    from mbdcnn.inference.predictor import Predictor
     from mbdcnn.models import MBDCNN, CoarseSegmenter, EnhancedSegmenter, MaskGuidedClassifier
 
 _HOMES = {
@@ -22,7 +23,7 @@ _HOMES = {
     "Config": "mbdcnn.config",
     "EnhancedSegmenter": "mbdcnn.models",
     "MaskGuidedClassifier": "mbdcnn.models",
-    "Prediction": "mbdcnn.inference.predictor",
+    "Prediction": "mbdcnn.inference.prediction",
     "Predictor": "mbdcnn.inference.predictor",
     "UserError": "mbdcnn.errors",
     "load_config": "mbdcnn.config",

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mbdcnn import plain_yaml
 from mbdcnn.errors import UserError
+from mbdcnn.system import yaml as plain_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
 Probability = Annotated[float, Field(ge=0, le=1)]

@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import mbdcnn
+from mbdcnn._version import __version__
 from mbdcnn.artifacts import Artifact, Bundle, Export, MaskSet, PreparedData, Report, Run
 from mbdcnn.config import load_config, shipped_configs
 from mbdcnn.errors import UserError
@@ -41,7 +41,7 @@ def describe(path: str | None = None) -> dict[str, Any]:
 def _installation() -> dict[str, Any]:
     libraries = {name: _version(name) for name in LIBRARIES}
     return {
-        "mbdcnn": mbdcnn.__version__,
+        "mbdcnn": __version__,
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
         "libraries": {name: version for name, version in libraries.items() if version},

@@ -8,18 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mbdcnn.artifacts import Bundle, MaskSet, PreparedData, Report, Run
+from mbdcnn.artifacts.overlap import check_apart
+from mbdcnn.bundling.held_out import check_views
+from mbdcnn.bundling.write import describe_results, write_bundle
 from mbdcnn.config import Config
 from mbdcnn.data.folds import Fold
 from mbdcnn.data.prepare import prepare
 from mbdcnn.errors import UserError
 from mbdcnn.evaluation.evaluate import evaluate
-from mbdcnn.inference.bundle import describe_results, write_bundle
-from mbdcnn.inference.held_out import check_views
 from mbdcnn.inference.masks import generate_masks
 from mbdcnn.models.backbones import check_backbones
-from mbdcnn.progress import Progress
+from mbdcnn.system.progress import Progress
 from mbdcnn.training.fit import Sources, Stage, train
 from mbdcnn.training.schedule import classification_rows, segmentation_rows
+from mbdcnn.training.start import find_start
 
 Bar = Callable[[str], AbstractContextManager[Progress]]
 """Opens a progress bar with a title."""
@@ -36,7 +38,14 @@ class Results:
 
 
 def run(
-    raw: Path, out: Path, config: Config, bar: Bar, split: str | None = None, *, extra: Sequence[Path] = ()
+    raw: Path,
+    out: Path,
+    config: Config,
+    bar: Bar,
+    split: str | None = None,
+    *,
+    extra: Sequence[Path] = (),
+    allow_overlap: bool = False,
 ) -> Results:
     """Go from raw pictures to a scored model.
 
@@ -47,6 +56,8 @@ def run(
         bar: opens a progress bar.
         split: what to evaluate on; the test split where there is one, else validation.
         extra: more pictures in one of these layouts.
+        allow_overlap: go on where a patient, lesion or image is in more than one split, or starting weights were
+            trained on images of another split than training.
 
     Raises:
         UserError: something the user gave is wrong. Interrupted trainings are resumed by running again.
@@ -61,6 +72,9 @@ def run(
     # One set of folds for coarse masks and calibration: the configuration sees to it that their numbers agree.
     count = config.coarse.folds or config.calibration.folds
     _check_trainable(data, count)
+    _check_starts(data, config, allow_overlap)
+    if not allow_overlap:
+        check_apart(data.rows, str(data.path))
     coarse = _train("coarse", data, out / "runs" / "coarse", config, Sources(), bar)
     coarse_folds = _train_folds("coarse", count, data, out, config, Sources(), bar)
     unseen = coarse_folds if config.coarse.folds else ()
@@ -86,7 +100,14 @@ def run(
     with bar(f"evaluate {split}") as progress:
         samples = config.evaluation.bootstrap_samples
         report = evaluate(
-            bundle, data, split, out / "report", device=device, bootstrap_samples=samples, progress=progress
+            bundle,
+            data,
+            split,
+            out / "report",
+            device=device,
+            bootstrap_samples=samples,
+            allow_training_images=allow_overlap,
+            progress=progress,
         )
     describe_results(bundle, f"the {split} images", report.metrics)
     return Results(data, masks, bundle, report)
@@ -101,6 +122,27 @@ def _check_trainable(data: PreparedData, folds: int) -> None:
         for split in ("train", "validation"):
             segmentation_rows(data, split, fold)
             classification_rows(data, split, fold)
+
+
+def _check_starts(data: PreparedData, config: Config, allow_overlap: bool) -> None:
+    """Refuse now, rather than after days of training, starting weights that know images they will be judged on."""
+    training = data.split("train")
+    for stage in ("coarse", "classifier", "enhanced"):
+        start = find_start(stage, config)
+        if start is None:
+            continue
+        known = start.training.among(row for row in data.rows if row.split != "train")
+        if known and not allow_overlap:
+            raise UserError(
+                f"{stage}.initial_weights: {start.weights}: trained on {len(known)} of the validation and test images, "
+                f"such as {known[0].id}, so scores would say little about new images; start from other weights, or run "
+                "with --allow-overlap to go on all the same"
+            )
+        if config.calibration.folds and stage != "enhanced" and (start.unknown or start.training.among(training)):
+            raise UserError(
+                f"{stage}.initial_weights: {start.weights}: trained on lesions, perhaps these, so no network would be "
+                "without the images of a fold; give --set calibration.folds=0 --set committee=1, or other weights"
+            )
 
 
 def _train_folds(

@@ -11,7 +11,6 @@ SOURCE = Path(mbdcnn.__file__).parent
 FILE_LINES, FUNCTION_LINES = 350, 50
 LONGER = {
     "config.py": "every setting with its meaning, in one place",
-    "artifacts.py": "one validated folder and its five kinds belong together",
 }
 
 

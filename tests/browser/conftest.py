@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from chromium import Chromium, program
 from pytest_socket import disable_socket, enable_socket
 
+from chromium import Chromium, program
 from mbdcnn.data.synthetic import draw
 from mbdcnn.inference.predictor import Predictor
 from mbdcnn.serving.app import create_app

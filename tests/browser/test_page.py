@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from chromium import Chromium, until
 from PIL import Image
+
+from chromium import Chromium, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.allow_hosts(["127.0.0.1"])]
 

@@ -207,7 +207,7 @@ def reader(
 
     shutil.copytree(experiment.out / "bundle", tiny.with_name("bundled"))
     monkeypatch.setattr("mbdcnn.config.load_config", load_tiny)
-    monkeypatch.setattr("mbdcnn.shipped.resources", SimpleNamespace(files=lambda _: tiny.parent))
+    monkeypatch.setattr("mbdcnn.artifacts.builtin.resources", SimpleNamespace(files=lambda _: tiny.parent))
     monkeypatch.setenv("MBDCNN_CACHE", str(tmp_path_factory.getbasetemp() / "graphs"))
     monkeypatch.chdir(tmp_path)
     reader = Reader(raw, experiment.out, settings)

@@ -17,11 +17,11 @@ from mbdcnn.errors import UserError
 from mbdcnn.evaluation.corruptions import CORRUPTIONS
 from mbdcnn.evaluation.evaluate import evaluate, evaluate_predictions
 from mbdcnn.evaluation.results import ModelMethod
-from mbdcnn.evaluation.stress import stress_test
+from mbdcnn.evaluation.robustness import stress_test
 from mbdcnn.inference.predictor import Predictor
 from mbdcnn.inference.protocol import inputs_of_row
-from mbdcnn.metrics import mask_metrics
-from mbdcnn.progress import silent
+from mbdcnn.metrics.masks import mask_metrics
+from mbdcnn.system.progress import silent
 
 FAST = {"protocol": "fast", "device": "cpu", "bootstrap_samples": 10}
 

@@ -17,7 +17,7 @@ from mbdcnn.cli import main
 from mbdcnn.config import Config, save_config
 from mbdcnn.errors import UserError
 from mbdcnn.models import build_coarse
-from mbdcnn.processes import Processes
+from mbdcnn.system.processes import Processes
 from mbdcnn.training.fit import train
 from mbdcnn.training.group import Group
 from mbdcnn.training.segmentation import SegmentationTask

@@ -11,15 +11,16 @@ import torch
 from safetensors.torch import load_file
 
 from mbdcnn.artifacts import Run, unpack
-from mbdcnn.data.augment import Augmenter
+from mbdcnn.artifacts.manifest import hashed_id
 from mbdcnn.data.folds import Fold
 from mbdcnn.errors import UserError
 from mbdcnn.inference import masks
-from mbdcnn.manifest import hashed_id
-from mbdcnn.metrics import class_metrics, mask_metrics, mean_auc
+from mbdcnn.metrics.classes import class_metrics, mean_auc
+from mbdcnn.metrics.masks import mask_metrics
 from mbdcnn.models import build_classifier, build_coarse, build_enhanced, guide
 from mbdcnn.models.weights import load_weights
 from mbdcnn.training import segmentation
+from mbdcnn.training.augment import Augmenter
 from mbdcnn.training.fit import Sources, train
 from mbdcnn.training.start import continue_from_coarse, pass_features_on
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mbdcnn.config import SegmentationLoss
-from mbdcnn.losses import dice_rank_loss, rank_loss, soft_dice_loss
+from mbdcnn.training.losses import dice_rank_loss, rank_loss, soft_dice_loss
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from PIL import Image
 
 from mbdcnn.inference.protocol import Guidance, enhanced_logits, lesion_minus_background, resize_mask, six_view_masks
 from mbdcnn.inference.runtimes import TorchNetwork, channels_first
-from mbdcnn.inference.views import all_views, enlarge, merge_views
+from mbdcnn.inference.tta import all_views, enlarge, merge_views
 from mbdcnn.models import guide
 
 CPU = torch.device("cpu")

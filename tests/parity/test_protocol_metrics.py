@@ -10,7 +10,8 @@ import pytest
 
 from mbdcnn.evaluation.image_score import ImageScore
 from mbdcnn.evaluation.scoring import summarise
-from mbdcnn.metrics import class_metrics, mask_metrics
+from mbdcnn.metrics.classes import class_metrics
+from mbdcnn.metrics.masks import mask_metrics
 
 PROTOCOL = json.loads((Path(__file__).parent / "protocol.json").read_text())
 CLASSES = ("nevus", "melanoma", "seborrheic_keratosis")

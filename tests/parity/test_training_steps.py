@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from mbdcnn.config import SegmentationLoss
-from mbdcnn.losses import dice_rank_loss
+from mbdcnn.training.losses import dice_rank_loss
 
 
 def test_losses_before_each_step(coarse, golden, random_input):

@@ -14,7 +14,7 @@ from io import TextIOWrapper
 
 import tyro
 
-import mbdcnn
+from mbdcnn._version import __version__
 from mbdcnn.cli.data import Download, Prepare
 from mbdcnn.cli.export import Export
 from mbdcnn.cli.serving import Serve
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments == ["--version"]:
-        print(f"mbdcnn {mbdcnn.__version__}")
+        print(f"mbdcnn {__version__}")
         return
     verb = parse(arguments)
     if isinstance(sys.stdout, TextIOWrapper):

@@ -43,7 +43,7 @@ class Download(Verb):
             self._extra(self.ids)
 
     def _isic2017(self) -> None:
-        from mbdcnn.data.download import BASE_URL, download_isic2017
+        from mbdcnn.data.download.isic2017 import BASE_URL, download_isic2017
 
         with self.bar("download", of_bytes=True) as progress:
             archives = download_isic2017(self.to, self.splits, base_url=self.base_url or BASE_URL, progress=progress)
@@ -53,7 +53,7 @@ class Download(Verb):
             print(f"{len(archives)} zip files ({gigabytes:.1f} GB) there are no longer needed and may be removed")
 
     def _extra(self, ids: Path) -> None:
-        from mbdcnn.data.archive import API_URL, download_extra
+        from mbdcnn.data.download.isic_archive import API_URL, download_extra
 
         with self.bar("download") as progress:
             extra = download_extra(ids, self.to, api=self.base_url or API_URL, progress=progress)

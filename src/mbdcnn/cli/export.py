@@ -25,8 +25,8 @@ class Export(Verb):
     def run(self) -> None:
         """Export."""
         from mbdcnn.artifacts import Bundle
+        from mbdcnn.artifacts.builtin import bundled_model
         from mbdcnn.inference.export import export_bundle
-        from mbdcnn.shipped import bundled_model
 
         exported = export_bundle(Bundle.open(self.model or bundled_model(), verify=True), self.out, self.form)
         print(f"{exported.path / exported.provenance.facts['model']}. {NOTICE}")

@@ -12,7 +12,7 @@ from tyro.conf import Positional, arg
 from mbdcnn.cli.data import Extra
 from mbdcnn.cli.verb import NOTICE, Configured, Verb
 from mbdcnn.errors import UserError
-from mbdcnn.processes import Processes
+from mbdcnn.system.processes import Processes
 
 
 @dataclass(kw_only=True)
@@ -142,7 +142,8 @@ class BundleRuns(Verb):
     def run(self) -> None:
         """Write the bundle."""
         from mbdcnn.artifacts import PreparedData, Run
-        from mbdcnn.inference.bundle import STAGES, write_bundle
+        from mbdcnn.bundling.write import write_bundle
+        from mbdcnn.inference.networks import STAGES
 
         if len(self.coarse_folds) != len(self.classifier_folds):
             raise UserError(
@@ -186,7 +187,7 @@ class ImportWeights(Configured):
 
     def run(self) -> None:
         """Import and say what became of the tensors."""
-        from mbdcnn.inference.imports import import_model, import_run
+        from mbdcnn.bundling.imports import import_model, import_run
 
         if len(self.files) == 1:
             imported = [import_run(self.files[0], self.out, self.load(), self.stage)]
@@ -215,6 +216,8 @@ class RunAll(Configured):
     """What to evaluate on; test where there is one, else validation."""
     extra: Extra = ()
     """More pictures in one of the layouts; may be given several times."""
+    allow_overlap: bool = False
+    """Go on where a patient, lesion or image is in more than one split, or starting weights know images of another."""
 
     def when_stopped(self) -> str:
         """Say that nothing is lost."""
@@ -223,10 +226,18 @@ class RunAll(Configured):
     def run(self) -> None:
         """Run the pipeline and show the scores."""
         from mbdcnn.data.prepare import summary_lines
-        from mbdcnn.evaluation.wording import score_lines
+        from mbdcnn.evaluation.report.wording import score_lines
         from mbdcnn.pipeline import run
 
-        results = run(self.raw, self.out, self.load(), self.bar, self.split, extra=self.extra)
+        results = run(
+            self.raw,
+            self.out,
+            self.load(),
+            self.bar,
+            self.split,
+            extra=self.extra,
+            allow_overlap=self.allow_overlap,
+        )
         print(*summary_lines(results.data), *score_lines(results.report), sep="\n")
         print(f"model    {results.bundle.path}\nreport   {results.report.path / 'report.html'}\n{NOTICE}")
 
@@ -245,7 +256,7 @@ class Demo(Verb):
     def run(self) -> None:
         """Generate, train, evaluate, predict."""
         from mbdcnn.demo import demo
-        from mbdcnn.evaluation.wording import score_lines
+        from mbdcnn.evaluation.report.wording import score_lines
 
         results, picture, overlay = demo(self.out, self.bar)
         print(*score_lines(results.report), sep="\n")

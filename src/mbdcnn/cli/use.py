@@ -14,8 +14,8 @@ from tyro.conf import Positional, arg
 
 from mbdcnn.cli.verb import NOTICE, Verb
 from mbdcnn.errors import UserError, on_one_line
-from mbdcnn.processes import Processes
-from mbdcnn.progress import Progress
+from mbdcnn.system.processes import Processes
+from mbdcnn.system.progress import Progress
 
 if TYPE_CHECKING:
     from mbdcnn.artifacts import Report
@@ -62,7 +62,7 @@ class Evaluate(Verb):
 
     def run(self) -> None:
         """Score and show the headline."""
-        from mbdcnn.evaluation.wording import score_lines
+        from mbdcnn.evaluation.report.wording import score_lines
 
         with self.bar(f"evaluate {self.split}") as progress:
             report = (
@@ -75,8 +75,8 @@ class Evaluate(Verb):
 
     def _of_model(self, progress: Progress) -> Report:
         from mbdcnn.artifacts import Bundle, PreparedData
+        from mbdcnn.artifacts.builtin import bundled_model
         from mbdcnn.evaluation.evaluate import evaluate
-        from mbdcnn.shipped import bundled_model
 
         if self.allow_missing:
             raise UserError("--allow-missing goes with --predictions; a model predicts every picture")
@@ -205,8 +205,8 @@ class Predict(Verb):
             from mbdcnn.inference.shards import predict_shards
         except ImportError:
             raise UserError("to write Parquet tables, pip install 'mbdcnn[tables]'") from None
-        from mbdcnn.device import own_gpu
         from mbdcnn.inference.predictor import Predictor
+        from mbdcnn.system.device import own_gpu
 
         processes = Processes.started()
         # Each process, machine and later go would try out for itself, and may find another.

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from tyro.conf import UseAppendAction, arg
 
 from mbdcnn.errors import UserError
-from mbdcnn.processes import Processes
-from mbdcnn.progress import Progress, bar
+from mbdcnn.system.processes import Processes
+from mbdcnn.system.progress import Progress, bar
 
 if TYPE_CHECKING:
     from mbdcnn.config import Config

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mbdcnn.data import authors, isic2017, ph2, table
-from mbdcnn.data.records import RawData, Record, check_records
+from mbdcnn.data.readers import authors, isic2017, ph2, table
+from mbdcnn.data.readers.records import RawData, Record, check_records
 from mbdcnn.errors import UserError
 
 __all__ = ["RawData", "Record", "read_raw"]

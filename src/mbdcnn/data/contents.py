@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from mbdcnn.artifacts import PreparedData
-from mbdcnn.data.records import RawData
-from mbdcnn.disk import replacing
+from mbdcnn.artifacts.provenance import file_digest, fingerprint
+from mbdcnn.data.readers.records import RawData
 from mbdcnn.errors import UserError
-from mbdcnn.provenance import file_digest, fingerprint
+from mbdcnn.system.files import replacing
 
 LOOKS = "raw_files"
 """Fact of prepared data: what `looks` gave when they were last found to be current."""

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple, Self
 
-from mbdcnn.data.overlap import connected
+from mbdcnn.artifacts.manifest import Row
+from mbdcnn.artifacts.overlap import connected
 from mbdcnn.errors import UserError
-from mbdcnn.manifest import Row
 
 
 class Fold(NamedTuple):

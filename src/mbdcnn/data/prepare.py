@@ -19,14 +19,14 @@ import numpy.typing as npt
 from PIL import Image
 
 from mbdcnn.artifacts import PreparedData, pack, prepared_with
+from mbdcnn.artifacts.manifest import SPLITS, Row, write_manifest
+from mbdcnn.artifacts.overlap import identical, some, torn_groups, torn_images
 from mbdcnn.config import Config
 from mbdcnn.data import crops, read_raw
 from mbdcnn.data.contents import LOOKS, content, looks, name_in, renewed, untouched
-from mbdcnn.data.images import decode_at_least, mask_image, picture_size
-from mbdcnn.data.overlap import identical, some, torn_groups, torn_images
-from mbdcnn.data.records import RawData, Record, join
+from mbdcnn.data.images.decode import decode_at_least, mask_image, picture_size
+from mbdcnn.data.readers.records import RawData, Record, join
 from mbdcnn.errors import UserError
-from mbdcnn.manifest import SPLITS, Row, write_manifest
 
 LARGE = 50_000_000
 """Pixels; of larger pictures, which take up to two gigabytes each, one is worked on at a time."""

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
 
-from mbdcnn.data.isic2017 import SPLIT_NAMES
-from mbdcnn.progress import Progress, silent
+from mbdcnn.data.readers.isic2017 import SPLIT_NAMES
+from mbdcnn.system.progress import Progress, silent
 
 Plane = npt.NDArray[np.float32]
 """One value a pixel, height x width."""

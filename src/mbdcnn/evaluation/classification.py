@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from mbdcnn import bootstrap
-from mbdcnn.bootstrap import Counts, Statistic, confidence_bins
-from mbdcnn.calibration import OperatingPoint
+from mbdcnn.artifacts.calibration import OperatingPoint
 from mbdcnn.evaluation.image_score import ImageScore
+from mbdcnn.metrics import estimators
+from mbdcnn.metrics.bootstrap import Counts, Statistic
+from mbdcnn.metrics.estimators import confidence_bins
 
 SENSITIVITIES = (0.8, 0.9, 0.95)
 BINS = 10
@@ -85,7 +86,7 @@ def overall_statistics(decisions: Decisions, classes: Sequence[str], counts: Cou
     """
     counts = counts[:, decisions.kept]
     areas = {
-        f"{name}_auc": bootstrap.auc(counts, decisions.probabilities[:, index], decisions.labels == index)
+        f"{name}_auc": estimators.auc(counts, decisions.probabilities[:, index], decisions.labels == index)
         for index, name in enumerate(classes)
         if index > 0
     }
@@ -93,7 +94,7 @@ def overall_statistics(decisions: Decisions, classes: Sequence[str], counts: Cou
     return {
         "mean_auc": np.mean(with_cases, axis=0) if with_cases else np.full(len(counts), math.nan),
         **areas,
-        "accuracy": bootstrap.mean(counts, decisions.right.astype(float)),
+        "accuracy": estimators.mean(counts, decisions.right.astype(float)),
         "calibration_error": _top_error(decisions.labels, decisions.probabilities, counts),
     }
 
@@ -106,8 +107,8 @@ def _at_thresholds(
         index = classes.index(point.class_name)
         above, is_case = decisions.probabilities[:, index] >= point.threshold, decisions.labels == index
         place = ("operating_points", str(number))
-        statistics[*place, "sensitivity"] = bootstrap.ratio(counts, above & is_case, is_case)
-        statistics[*place, "specificity"] = bootstrap.ratio(counts, ~above & ~is_case, ~is_case)
+        statistics[*place, "sensitivity"] = estimators.ratio(counts, above & is_case, is_case)
+        statistics[*place, "specificity"] = estimators.ratio(counts, ~above & ~is_case, ~is_case)
     return statistics
 
 
@@ -135,17 +136,17 @@ def _one_against_rest(decisions: Decisions, index: int, counts: Counts) -> dict[
     score, is_case = decisions.probabilities[:, index], decisions.labels == index
     decided = decisions.probabilities.argmax(axis=1) == index
     return {
-        "accuracy": bootstrap.mean(counts, (decided == is_case).astype(np.float64)),
-        "auc": bootstrap.auc(counts, score, is_case),
-        "partial_auc": bootstrap.partial_auc(counts, score, is_case),
-        "average_precision": bootstrap.average_precision(counts, score, is_case),
-        "sensitivity": bootstrap.ratio(counts, decided & is_case, is_case),
-        "specificity": bootstrap.ratio(counts, ~decided & ~is_case, ~is_case),
+        "accuracy": estimators.mean(counts, (decided == is_case).astype(np.float64)),
+        "auc": estimators.auc(counts, score, is_case),
+        "partial_auc": estimators.partial_auc(counts, score, is_case),
+        "average_precision": estimators.average_precision(counts, score, is_case),
+        "sensitivity": estimators.ratio(counts, decided & is_case, is_case),
+        "specificity": estimators.ratio(counts, ~decided & ~is_case, ~is_case),
         **{
-            f"specificity_at_{100 * sensitivity:.0f}": bootstrap.specificity_at(counts, score, is_case, sensitivity)
+            f"specificity_at_{100 * sensitivity:.0f}": estimators.specificity_at(counts, score, is_case, sensitivity)
             for sensitivity in SENSITIVITIES
         },
-        "calibration_error": bootstrap.calibration_error(counts, score, is_case, BINS),
+        "calibration_error": estimators.calibration_error(counts, score, is_case, BINS),
     }
 
 
@@ -154,7 +155,7 @@ def _has_both(is_case: Bool[np.ndarray, " n"]) -> bool:
 
 
 def _top_error(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n k"], counts: Counts) -> Statistic:
-    return bootstrap.calibration_error(counts, probabilities.max(axis=1), probabilities.argmax(axis=1) == labels, BINS)
+    return estimators.calibration_error(counts, probabilities.max(axis=1), probabilities.argmax(axis=1) == labels, BINS)
 
 
 def _reliability(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n k"]) -> list[list[float]]:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from mbdcnn.bootstrap import Counts, Statistic
 from mbdcnn.evaluation.classification import Decisions, labelled, overall_statistics
 from mbdcnn.evaluation.image_score import ImageScore
 from mbdcnn.evaluation.scoring import nested, resamples_of
 from mbdcnn.evaluation.segmentation import Columns, mask_columns, mask_statistics
+from mbdcnn.metrics.bootstrap import Counts, Statistic
 
 MASK_SCORES = ("jaccard", "thresholded_jaccard", "pooled_jaccard", "dice", "boundary_distance")
 

@@ -10,23 +10,23 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-import mbdcnn
+from mbdcnn._version import __version__
 from mbdcnn.artifacts import Bundle, PreparedData, Report
+from mbdcnn.artifacts.manifest import Row
 from mbdcnn.errors import UserError
-from mbdcnn.evaluation import subject
+from mbdcnn.evaluation import target
 from mbdcnn.evaluation.comparison import compare
-from mbdcnn.evaluation.gallery import GalleryCase
 from mbdcnn.evaluation.image_score import ImageScore, choose_cases, write_per_image_csv
-from mbdcnn.evaluation.report import write_report
+from mbdcnn.evaluation.report.gallery import GalleryCase
+from mbdcnn.evaluation.report.training_runs import training_curves
+from mbdcnn.evaluation.report.write import write_report
 from mbdcnn.evaluation.results import Method, ModelMethod, Result, score_rows
+from mbdcnn.evaluation.robustness import stress_test
 from mbdcnn.evaluation.scoring import summarise, to_json
-from mbdcnn.evaluation.stress import stress_test
-from mbdcnn.evaluation.subject import Subject
-from mbdcnn.evaluation.training_runs import training_curves
+from mbdcnn.evaluation.target import Subject
 from mbdcnn.inference.protocol import ProtocolName, resize_mask
 from mbdcnn.inference.runtimes import RuntimeName
-from mbdcnn.manifest import Row
-from mbdcnn.progress import Progress, silent
+from mbdcnn.system.progress import Progress, silent
 
 PICTURE_SIDE = 640
 """Longer side of the pictures in the gallery."""
@@ -108,15 +108,15 @@ def evaluate(
     rows = _rows(data, split)
 
     def model(of: Bundle) -> Subject:
-        return subject.of_model(of, data, rows, protocol, device, runtime, allow_training_images)
+        return target.of_model(of, data, rows, protocol, device, runtime, allow_training_images)
 
     scored = model(bundle)
     other = None
     if compare_with is not None:
-        if subject.is_bundle(compare_with):
+        if target.is_bundle(compare_with):
             other = model(Bundle.open(compare_with, verify=True))
         else:
-            other = subject.of_files(compare_with, data, rows)
+            other = target.of_files(compare_with, data, rows)
     samples = bundle.config.evaluation.bootstrap_samples if bootstrap_samples is None else bootstrap_samples
     return _report(_Work(scored, data, split, samples, bundle.config.seed, other, stress), out, overwrite, progress)
 
@@ -147,7 +147,7 @@ def evaluate_predictions(
     Raises:
         UserError: predictions are missing or cannot be read, or another report lies at `out`.
     """
-    scored = subject.of_files(predictions, data, _rows(data, split), allow_missing)
+    scored = target.of_files(predictions, data, _rows(data, split), allow_missing)
     return _report(_Work(scored, data, split, bootstrap_samples, 0), out, overwrite, progress)
 
 
@@ -218,7 +218,7 @@ def _facts(work: _Work) -> dict[str, str]:
     facts |= {
         "data": str(work.data.path),
         "split": f"{work.split}, {len(work.subject.rows)} images",
-        "mbdcnn": mbdcnn.__version__,
+        "mbdcnn": __version__,
     }
     if work.other is not None:
         facts["compared with"] = work.other.name

@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mbdcnn.artifacts import PreparedData
-from mbdcnn.calibration import OperatingPoint
-from mbdcnn.data.images import PICTURE_SUFFIXES, decode, decode_mask
+from mbdcnn.artifacts.calibration import OperatingPoint
+from mbdcnn.artifacts.manifest import Row
+from mbdcnn.artifacts.provenance import file_digest
+from mbdcnn.data.images.decode import PICTURE_SUFFIXES, decode, decode_mask
 from mbdcnn.errors import UserError
 from mbdcnn.evaluation.results import Result
 from mbdcnn.inference.tables import FORMULAS
-from mbdcnn.manifest import Row
-from mbdcnn.provenance import file_digest
 
 MASK_ENDINGS = ("", "_segmentation", "_mask")
 ID_COLUMNS = ("image_id", "id", "name", "image", "isic_id", "file")

@@ -9,13 +9,13 @@ from typing import Any, TypeAlias
 import numpy as np
 from jaxtyping import Bool, Float
 
-from mbdcnn import bootstrap
-from mbdcnn.bootstrap import Counts, Estimate, Resamples, Statistic
 from mbdcnn.evaluation.classification import Decisions, labelled, overall_statistics
 from mbdcnn.evaluation.image_score import ImageScore
 from mbdcnn.evaluation.segmentation import mask_columns
 from mbdcnn.evaluation.skin import CLASSES as SKIN_TONES
 from mbdcnn.evaluation.skin import tone_class
+from mbdcnn.metrics import estimators
+from mbdcnn.metrics.bootstrap import Counts, Estimate, Resamples, Statistic
 
 UNKNOWN = "not known"
 SIZES = ((0.1, "under 10 % of the picture"), (0.3, "10 to 30 %"), (1.01, "30 % and more"))
@@ -80,7 +80,7 @@ def _statistics(
     columns: tuple[Float[np.ndarray, " n"] | None, Decisions | None], classes: Sequence[str], counts: Counts
 ) -> dict[str, Statistic]:
     jaccards, decisions = columns
-    values = {} if jaccards is None else {"jaccard": bootstrap.mean(counts, jaccards)}
+    values = {} if jaccards is None else {"jaccard": estimators.mean(counts, jaccards)}
     if decisions is not None:
         overall = overall_statistics(decisions, classes, counts)
         values |= {name: overall[name] for name in ("mean_auc", "accuracy")}

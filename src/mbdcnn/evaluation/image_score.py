@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mbdcnn.inference.tables import as_cell
-from mbdcnn.metrics import MaskMetrics, official
+from mbdcnn.metrics.masks import MaskMetrics, official
 
 OFFICIAL = ("jaccard", "dice", "sensitivity", "specificity")
 """Scores of masks that have a second column in which 0/0 is 1."""

@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from mbdcnn.artifacts import PreparedData
-from mbdcnn.calibration import Calibration, OperatingPoint
+from mbdcnn.artifacts.calibration import Calibration, OperatingPoint
+from mbdcnn.artifacts.manifest import Row
 from mbdcnn.evaluation.image_score import ImageScore
 from mbdcnn.evaluation.skin import typology_angle
-from mbdcnn.inference.calibration import averaged_softmax
 from mbdcnn.inference.predictor import Predictor, batches
+from mbdcnn.inference.probabilities import averaged_softmax
 from mbdcnn.inference.protocol import Inputs, Outcome, ProtocolName, inputs_of_row, resize_mask, run_protocol
-from mbdcnn.manifest import Row
-from mbdcnn.metrics import MaskMetrics, mask_metrics
-from mbdcnn.progress import Progress
+from mbdcnn.metrics.masks import MaskMetrics, mask_metrics
+from mbdcnn.system.progress import Progress
 
 BoolMask = npt.NDArray[np.bool_]
 

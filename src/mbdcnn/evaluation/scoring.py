@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mbdcnn.bootstrap import Counts, Estimate, Resamples, Statistic
-from mbdcnn.calibration import OperatingPoint
+from mbdcnn.artifacts.calibration import OperatingPoint
 from mbdcnn.errors import UserError
 from mbdcnn.evaluation.classification import class_statistics, curves, labelled, operating_points
 from mbdcnn.evaluation.groups import group_scores
 from mbdcnn.evaluation.image_score import ImageScore
 from mbdcnn.evaluation.segmentation import jaccard_histogram, mask_columns, mask_statistics
+from mbdcnn.metrics.bootstrap import Counts, Estimate, Resamples, Statistic
 
 
 def summarise(

@@ -9,10 +9,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from jaxtyping import Float
 
-from mbdcnn import bootstrap
-from mbdcnn.bootstrap import Counts, Statistic
 from mbdcnn.evaluation.image_score import OFFICIAL, ImageScore
-from mbdcnn.metrics import MaskMetrics, official, thresholded_jaccard
+from mbdcnn.metrics import estimators
+from mbdcnn.metrics.bootstrap import Counts, Statistic
+from mbdcnn.metrics.masks import MaskMetrics, official, thresholded_jaccard
 
 MEANS = (
     "jaccard",
@@ -39,8 +39,8 @@ def mask_columns(scores: Sequence[ImageScore]) -> dict[str, Columns]:
 
 def mask_statistics(columns: Columns, counts: Counts) -> dict[str, Statistic]:
     """Average each score, and divide the sums over the pixels of all images."""
-    means = {name: bootstrap.mean(counts, columns[name]) for name in MEANS}
-    return {**means, "pooled_jaccard": bootstrap.ratio(counts, columns["overlap"], columns["union"])}
+    means = {name: estimators.mean(counts, columns[name]) for name in MEANS}
+    return {**means, "pooled_jaccard": estimators.ratio(counts, columns["overlap"], columns["union"])}
 
 
 def jaccard_histogram(networks: Mapping[str, Columns]) -> dict[str, list[float] | list[int]]:

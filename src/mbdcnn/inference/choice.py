@@ -17,14 +17,14 @@ from typing import NamedTuple
 import numpy as np
 
 from mbdcnn.artifacts import Bundle
+from mbdcnn.artifacts.provenance import fingerprint
 from mbdcnn.data.synthetic import KINDS, draw
-from mbdcnn.disk import replacing
 from mbdcnn.errors import on_one_line
-from mbdcnn.inference.calibration import softmax
 from mbdcnn.inference.graphs import cache_folder, content_key
+from mbdcnn.inference.probabilities import softmax
 from mbdcnn.inference.protocol import Core, Inputs, inputs_of_picture, run_protocol
 from mbdcnn.inference.runtimes import PACKAGES, RuntimeName, load_core
-from mbdcnn.provenance import fingerprint
+from mbdcnn.system.files import replacing
 
 logger = logging.getLogger("mbdcnn")
 EXACT: tuple[RuntimeName, ...] = ("torch", "onnx", "openvino")
@@ -99,7 +99,7 @@ def fastest_runtime(bundle: Bundle, device: str) -> RuntimeName:
 
 
 def _try_out(bundle: Bundle, device: str, installed: Sequence[RuntimeName]) -> Outcome:
-    from mbdcnn.device import choose_device
+    from mbdcnn.system.device import choose_device
 
     if choose_device(device).type != "cpu":
         return Outcome("torch", {}, complete=True)

@@ -17,12 +17,12 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-import mbdcnn
+from mbdcnn._version import __version__
 from mbdcnn.artifacts import Bundle
-from mbdcnn.data.dicom import quiet, read_header
-from mbdcnn.disk import replacing
+from mbdcnn.data.images.dicom import quiet, read_header
 from mbdcnn.errors import UserError
-from mbdcnn.inference.predictor import Prediction
+from mbdcnn.inference.prediction import Prediction
+from mbdcnn.system.files import replacing
 
 SCHEME = "99MBDCNN"
 """Classes and operating points are a model's own, so their codes are this program's."""
@@ -105,7 +105,7 @@ def _segmentation(prediction: Prediction, origin: Origin) -> hd.seg.Segmentation
     algorithm = hd.AlgorithmIdentificationSequence(
         name="mbdcnn",
         family=codes.DCM.ArtificialIntelligence,
-        version=mbdcnn.__version__,
+        version=__version__,
         parameters={"model": origin.model, "protocol": prediction.protocol},
     )
     lesion = hd.seg.SegmentDescription(
@@ -128,7 +128,7 @@ def _segmentation(prediction: Prediction, origin: Origin) -> hd.seg.Segmentation
         instance_number=1,
         manufacturer="mbdcnn",
         manufacturer_model_name="mbdcnn",
-        software_versions=mbdcnn.__version__,
+        software_versions=__version__,
         device_serial_number=origin.model,
         omit_empty_frames=False,
         content_label="SKIN_LESION",
@@ -146,7 +146,7 @@ def _report(prediction: Prediction, origin: Origin, segmentation: Dataset) -> hd
     device = hd.sr.DeviceObserverIdentifyingAttributes(
         uid=uid.generate_uid(entropy_srcs=["mbdcnn", origin.bundle.provenance.fingerprint]),
         name="mbdcnn",
-        model_name=f"mbdcnn {mbdcnn.__version__}",
+        model_name=f"mbdcnn {__version__}",
         serial_number=origin.model,
     )
     observer = hd.sr.ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=device)
@@ -165,7 +165,7 @@ def _report(prediction: Prediction, origin: Origin, segmentation: Dataset) -> hd
         instance_number=1,
         manufacturer="mbdcnn",
         manufacturer_model_name="mbdcnn",
-        software_versions=mbdcnn.__version__,
+        software_versions=__version__,
         device_serial_number=origin.model,
         is_complete=True,
         series_description=_NOTICE,
@@ -196,7 +196,7 @@ def _measurements(
         referenced_segment=segment,
         finding_type=codes.SCT.SkinLesion,
         finding_sites=[hd.sr.FindingSite(codes.SCT.Skin)],
-        algorithm_id=hd.sr.AlgorithmIdentification("mbdcnn", mbdcnn.__version__, [origin.model, prediction.protocol]),
+        algorithm_id=hd.sr.AlgorithmIdentification("mbdcnn", __version__, [origin.model, prediction.protocol]),
         measurements=[
             hd.sr.Measurement(_own(name), round(value, 6), codes.UCUM.NoUnits) for name, value in values.items()
         ],

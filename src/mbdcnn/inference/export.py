@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,17 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from mbdcnn.artifacts import Bundle, Export
+from mbdcnn.artifacts.provenance import fingerprint
 from mbdcnn.data.crops import OVERSAMPLING
-from mbdcnn.errors import UserError
-from mbdcnn.inference.bundle import load_model
 from mbdcnn.inference.graphs import VERSION
+from mbdcnn.inference.networks import load_model
+from mbdcnn.inference.tracing import write_onnx
 from mbdcnn.models import MBDCNN
 from mbdcnn.models.folding import fold_batch_norm
-from mbdcnn.provenance import fingerprint
 
 Format = Literal["onnx", "torch"]
-OPSET = 18
-"""The oldest set with all that is needed; every runtime since 2023 reads it."""
 OUTPUTS = ("coarse_logits", "class_logits", "activation_map", "mask_logits", "embedding")
 MODEL_FILES: dict[Format, str] = {"onnx": "model.onnx", "torch": "model.pt2"}
 MEANING = {
@@ -57,27 +53,11 @@ def export_bundle(bundle: Bundle, out: Path, form: Format) -> Export:
         file = draft.path / MODEL_FILES[form]
         side = bundle.config.data.image_size
         if form == "onnx":
-            _write_onnx(model, (torch.rand(2, 3, side, side),), file, ["image"], OUTPUTS, axes=("batch",))
+            write_onnx(model, (torch.rand(2, 3, side, side),), file, ["image"], OUTPUTS, axes=("batch",))
         else:
             _write_program(model, torch.rand(2, 3, side, side), file)
         draft.facts |= description
     return Export.open(out)
-
-
-def write_graphs(bundle: Bundle, folder: Path) -> None:
-    """Write each network as a graph of its own that takes any number of pictures of any size it can look at."""
-    model = fold_batch_norm(load_model(bundle))
-    # Sides that differ, so that none is taken for the other.
-    images, masks, maps = torch.rand(2, 3, 64, 96), torch.zeros(2, 1, 64, 96), torch.rand(2, 1, 4, 6)
-    _write_onnx(model.coarse, (images,), folder / "coarse.onnx", ["images"], ["logits"])
-    _write_onnx(
-        Guide(model),
-        (images, masks),
-        folder / "guide.onnx",
-        ["images", "masks"],
-        ["logits", "activation_maps", "embedding"],
-    )
-    _write_onnx(model.enhanced, (images, maps), folder / "enhanced.onnx", ["images", "activation_maps"], ["logits"])
 
 
 class Composed(nn.Module):
@@ -89,49 +69,6 @@ class Composed(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         return tuple(self.model(images))
-
-
-class Guide(nn.Module):
-    """The classifier with its activation map."""
-
-    def __init__(self, model: MBDCNN) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor, masks: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.model.guide(images, masks))
-
-
-def _write_onnx(
-    network: nn.Module,
-    examples: tuple[Tensor, ...],
-    file: Path,
-    inputs: Sequence[str],
-    outputs: Sequence[str],
-    axes: Sequence[str] = ("batch", "", "height", "width"),
-) -> None:
-    """Trace a network with the TorchScript exporter.
-
-    The newer one gives the same operators and values but took 20 to 100 s a network where this takes 0.3 s.
-    """
-    if find_spec("onnx") is None:
-        raise UserError("exporting to ONNX: onnx is not installed; pip install 'mbdcnn[export]'")
-    dynamic = {axis: name for axis, name in enumerate(axes) if name}
-    with warnings.catch_warnings():
-        # That exporter is deprecated.
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        # The check that sides are multiples of 16 is rightly left out of the graph.
-        warnings.filterwarnings("ignore", "Converting a tensor to a Python boolean")
-        torch.onnx.export(
-            network.eval(),
-            examples,
-            file,
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=list(inputs),
-            output_names=list(outputs),
-            dynamic_axes={name: dict(dynamic) for name in inputs} | {name: {0: "batch"} for name in outputs},
-        )
 
 
 def _write_program(model: nn.Module, example: Tensor, file: Path) -> None:

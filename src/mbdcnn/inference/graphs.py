@@ -10,9 +10,9 @@ import tempfile
 from pathlib import Path
 
 from mbdcnn.artifacts import Bundle
-from mbdcnn.disk import faults_told
+from mbdcnn.artifacts.provenance import file_digest, fingerprint
 from mbdcnn.errors import UserError
-from mbdcnn.provenance import file_digest, fingerprint
+from mbdcnn.system.files import faults_told
 
 GRAPHS = ("coarse", "guide", "enhanced")
 """coarse-SN; mask-CN with activation map and pooled features; enhanced-SN."""
@@ -37,7 +37,7 @@ def cached_graphs(bundle: Bundle) -> Path:
     if _is_whole(folder):
         return folder
     shutil.rmtree(folder, ignore_errors=True)
-    from mbdcnn.inference.export import write_graphs
+    from mbdcnn.inference.tracing import write_graphs
 
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

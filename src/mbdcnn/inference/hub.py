@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-import mbdcnn
+from mbdcnn._version import __version__
 from mbdcnn.artifacts import EDITABLE, Bundle
 from mbdcnn.errors import UserError
 
@@ -52,7 +52,7 @@ def push_model(bundle: Bundle, name: str, *, private: bool = True) -> str:
     if not NAME.fullmatch(name):
         raise UserError(f"{name}: no name on the hub such as owner/name")
     api = _hub(name).HfApi()
-    message = f"Model {bundle.provenance.fingerprint[:12]}, by mbdcnn {mbdcnn.__version__}"
+    message = f"Model {bundle.provenance.fingerprint[:12]}, by mbdcnn {__version__}"
     files = sorted({*bundle.provenance.files, bundle.filename, *EDITABLE})
     with _told(name):
         api.create_repo(name, private=private, exist_ok=True)

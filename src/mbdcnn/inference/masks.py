@@ -10,13 +10,13 @@ import numpy.typing as npt
 
 from mbdcnn.artifacts import MaskSet, PreparedData, Run, check_same_data, pack
 from mbdcnn.data.folds import fold_of
-from mbdcnn.device import choose_device
 from mbdcnn.errors import UserError
 from mbdcnn.inference.protocol import Logits, Pixels, six_view_masks
 from mbdcnn.inference.runtimes import TorchNetwork, channels_first, ready
 from mbdcnn.models import build_coarse
 from mbdcnn.models.weights import load_weights
-from mbdcnn.progress import Progress, silent
+from mbdcnn.system.device import choose_device
+from mbdcnn.system.progress import Progress, silent
 
 BATCH = 16
 

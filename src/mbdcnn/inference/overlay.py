@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
-from mbdcnn.metrics import border_of
+from mbdcnn.metrics.masks import border_of
 
 Picture: TypeAlias = UInt8[np.ndarray, "h w 3"]
 Colour: TypeAlias = tuple[int, int, int]

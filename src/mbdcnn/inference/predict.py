@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from mbdcnn.data.images import Decoded, decode_at_least
-from mbdcnn.disk import faults_told, make_folder, replacing
+from mbdcnn.data.images.decode import Decoded, decode_at_least
 from mbdcnn.errors import UserError
-from mbdcnn.inference.predictor import Prediction, Predictor, as_picture, cam_overlay, overlay
+from mbdcnn.inference.prediction import Prediction, cam_overlay, overlay
+from mbdcnn.inference.predictor import Predictor, as_picture
 from mbdcnn.inference.protocol import Inputs, ProtocolName, inputs_of_picture
 from mbdcnn.inference.tables import JSON, Entries, Entry, writing_tables
-from mbdcnn.progress import Progress, silent
+from mbdcnn.system.files import faults_told, make_folder, replacing
+from mbdcnn.system.progress import Progress, silent
 
 if TYPE_CHECKING:
     from mbdcnn.inference.dicom_results import Origin

@@ -14,11 +14,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from mbdcnn.artifacts import PreparedData
+from mbdcnn.artifacts.manifest import Row
 from mbdcnn.config import Data, Views
 from mbdcnn.data.crops import squash, unique_boxes, view_boxes, views_of_picture
-from mbdcnn.data.images import Decoded
-from mbdcnn.inference.views import SIX_VIEWS, all_views, enlarge, merge_views
-from mbdcnn.manifest import Row
+from mbdcnn.data.images.decode import Decoded
+from mbdcnn.inference.tta import SIX_VIEWS, all_views, enlarge, merge_views
 
 Pixels = npt.NDArray[Any]
 """n h w 3, uint8 or float in [0, 1]."""

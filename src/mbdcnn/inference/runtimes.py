@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 
 from mbdcnn.artifacts import Bundle
-from mbdcnn.device import choose_device
 from mbdcnn.errors import UserError
 from mbdcnn.inference.graphs import GRAPHS, cached_graphs
 from mbdcnn.inference.protocol import BoolMasks, Core, Guidance, Logits, Pixels
+from mbdcnn.system.device import choose_device
 
 if TYPE_CHECKING:
     import torch
@@ -49,7 +49,7 @@ def load_core(bundle: Bundle, runtime: RuntimeName, device: str) -> Core:
     if runtime not in PACKAGES:
         raise UserError(f"runtime {runtime}: unknown; give {', '.join(PACKAGES)}")
     if runtime == "torch":
-        from mbdcnn.inference.bundle import load_model
+        from mbdcnn.inference.networks import load_model
 
         return TorchCore(load_model(bundle), choose_device(device))
     if find_spec(PACKAGES[runtime]) is None:

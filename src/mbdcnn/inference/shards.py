@@ -19,13 +19,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from mbdcnn.disk import faults_told, make_folder, replacing
 from mbdcnn.errors import UserError
-from mbdcnn.inference.predictor import Prediction, Predictor, as_picture, batches
+from mbdcnn.inference.prediction import Prediction
+from mbdcnn.inference.predictor import Predictor, as_picture, batches
 from mbdcnn.inference.protocol import Inputs, ProtocolName, inputs_of_picture
 from mbdcnn.inference.tables import Entry, flat
-from mbdcnn.processes import Processes
-from mbdcnn.progress import Progress, silent
+from mbdcnn.system.files import faults_told, make_folder, replacing
+from mbdcnn.system.processes import Processes
+from mbdcnn.system.progress import Progress, silent
 
 Job = dict[str, Any]
 """What decides the rows of all tables in a folder."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from mbdcnn.inference.predictor import Prediction
+from mbdcnn.inference.prediction import Prediction
 from mbdcnn.inference.protocol import ProtocolName
 from mbdcnn.serving.limits import RefusedError
 

@@ -17,7 +17,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
 
-import mbdcnn
+from mbdcnn._version import __version__
 from mbdcnn.data.synthetic import KINDS, draw
 from mbdcnn.inference.predictor import Predictor
 from mbdcnn.inference.protocol import ProtocolName
@@ -122,7 +122,7 @@ def create_app(predictor: Predictor, protocol: ProtocolName = "fast", limits: Li
     service = Service(predictor, protocol, limits or Limits())
     app = FastAPI(
         title="mbdcnn",
-        version=mbdcnn.__version__,
+        version=__version__,
         description=f"Outlines the lesion in a dermoscopy picture and classifies it. **{NOTICE}**",
         lifespan=service.running,
         # FastAPI's own pages fetch their code from the internet.

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from mbdcnn.inference.predictor import Prediction, Predictor
+from mbdcnn.inference.prediction import Prediction
+from mbdcnn.inference.predictor import Predictor
 from mbdcnn.inference.protocol import Inputs, ProtocolName
 from mbdcnn.serving.limits import Limits, busy
 from mbdcnn.serving.metrics import Metrics

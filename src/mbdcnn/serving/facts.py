@@ -7,9 +7,9 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, Field
 
-import mbdcnn
-from mbdcnn.calibration import Calibration
-from mbdcnn.data.images import FORMATS
+from mbdcnn._version import __version__
+from mbdcnn.artifacts.calibration import Calibration
+from mbdcnn.data.images.decode import FORMATS
 from mbdcnn.inference.predictor import Predictor
 from mbdcnn.inference.protocol import ProtocolName
 from mbdcnn.serving.answers import LAYERS, NOTICE
@@ -60,7 +60,7 @@ def describe_model(predictor: Predictor, default_protocol: ProtocolName, limits:
     return ModelAnswer(
         fingerprint=bundle.provenance.fingerprint,
         created=str(bundle.provenance.created),
-        version=mbdcnn.__version__,
+        version=__version__,
         intended_use=facts.get("intended_use", "Research and education. Not a medical device."),
         classes=config.classes,
         runtime=predictor.core.runtime,

@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from mbdcnn.config import Data
 from mbdcnn.data.crops import least_side
-from mbdcnn.data.images import FORMATS, TooManyPixelsError, decode_at_least, picture_size
+from mbdcnn.data.images.decode import FORMATS, TooManyPixelsError, decode_at_least, picture_size
 from mbdcnn.errors import UserError
 from mbdcnn.inference.protocol import Inputs, ProtocolName, inputs_of_picture
 from mbdcnn.serving.forms import FormError, parse_form

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mbdcnn.config import Augmentation
-from mbdcnn.data.augment import Augmenter
-from mbdcnn.data.datasets import Batch, ClassificationPatches, as_images, as_masks
-from mbdcnn.metrics import class_metrics, mean_auc
+from mbdcnn.metrics.classes import class_metrics, mean_auc
+from mbdcnn.models.head import class_metadata
+from mbdcnn.training.augment import Augmenter
+from mbdcnn.training.batches import Batch, ClassificationPatches, as_images, as_masks
 from mbdcnn.training.task import Task
 
 
@@ -34,6 +35,7 @@ class ClassificationTask(Task):
         self.augment = Augmenter(augmentation, self.side)
         self.validation = validation
         self.classes = classes
+        self.file_metadata = class_metadata("classifier", classes)
         self.label_smoothing = label_smoothing
         self.probabilities = torch.zeros(len(validation), len(classes))
 

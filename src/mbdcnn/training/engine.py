@@ -23,12 +23,12 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from mbdcnn.artifacts import Draft
-from mbdcnn.device import choose_device
-from mbdcnn.disk import replacing
 from mbdcnn.errors import UserError
 from mbdcnn.models.weights import save_weights
-from mbdcnn.processes import Processes
-from mbdcnn.progress import Progress
+from mbdcnn.system.device import choose_device
+from mbdcnn.system.files import replacing
+from mbdcnn.system.processes import Processes
+from mbdcnn.system.progress import Progress
 from mbdcnn.training.curves import draw_curves
 from mbdcnn.training.group import Group
 from mbdcnn.training.task import REMEDY, NotFiniteError, Task
@@ -158,7 +158,7 @@ def _write_weights(task: Task, checkpoints: Path, draft: Draft, best: ModelCheck
         state = WholeCheckpoints().load_checkpoint(checkpoints / f"{name}.ckpt")
         weights = state["state_dict"].items()
         task.network.load_state_dict({key.removeprefix(prefix): value for key, value in weights})
-        save_weights(draft.path / f"{name}.safetensors", task.network)
+        save_weights(draft.path / f"{name}.safetensors", task.network, task.file_metadata)
         steps[name] = state["global_step"]
     draw_curves(draft.path / "metrics.csv", draft.path / "curves.png")
     assert best.best_model_score is not None

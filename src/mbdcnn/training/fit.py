@@ -16,8 +16,19 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader
 
 from mbdcnn.artifacts import Draft, MaskSet, PreparedData, Run, check_same_data, draft_path
+from mbdcnn.artifacts.manifest import Row
+from mbdcnn.artifacts.provenance import file_digest
+from mbdcnn.artifacts.seen import Seen, write_seen
 from mbdcnn.config import Config, Training, save_config
-from mbdcnn.data.datasets import (
+from mbdcnn.data.folds import Fold
+from mbdcnn.errors import UserError
+from mbdcnn.models import build_classifier, build_network
+from mbdcnn.models.backbones import check_backbones
+from mbdcnn.models.checkpoints import Network
+from mbdcnn.models.weights import load_weights
+from mbdcnn.system.files import exclusive
+from mbdcnn.system.progress import Progress, silent
+from mbdcnn.training.batches import (
     ClassificationPatches,
     SegmentationTraining,
     SegmentationValidation,
@@ -25,17 +36,6 @@ from mbdcnn.data.datasets import (
     as_images,
     balancing_weights,
 )
-from mbdcnn.data.folds import Fold
-from mbdcnn.disk import exclusive
-from mbdcnn.errors import UserError
-from mbdcnn.manifest import Row
-from mbdcnn.models import EnhancedSegmenter, build_classifier, build_network
-from mbdcnn.models.backbones import check_backbones
-from mbdcnn.models.checkpoints import Network
-from mbdcnn.models.weights import load_weights
-from mbdcnn.progress import Progress, silent
-from mbdcnn.provenance import file_digest
-from mbdcnn.seen import Seen, write_seen
 from mbdcnn.training.classification import ClassificationTask
 from mbdcnn.training.engine import fit
 from mbdcnn.training.group import Group, join
@@ -46,8 +46,9 @@ from mbdcnn.training.schedule import (
     validation_steps,
 )
 from mbdcnn.training.segmentation import EnhancedSegmentationTask, SegmentationTask
-from mbdcnn.training.start import Start, continue_from_coarse, find_start, pass_features_on, start_network
+from mbdcnn.training.start import Start, find_start, initialise
 from mbdcnn.training.task import Task
+from mbdcnn.types import Images
 
 Stage = Literal["coarse", "classifier", "enhanced"]
 MARK = Path("checkpoints", "identity")
@@ -192,7 +193,7 @@ def _inputs(
 
 
 def _check_same_fold(run: Run, fold: Fold | None) -> None:
-    if "imported" not in run.provenance.facts and run.fold != fold:
+    if not run.is_import and run.fold != fold:
         wanted = f"leaves out fold {fold.number}/{fold.of}" if fold else "was trained on all folds"
         raise UserError(f"{run.path}: give the {run.stage} run that {wanted}")
 
@@ -226,12 +227,18 @@ def _assemble(
 ) -> Assembly:
     lightning.seed_everything(config.seed, verbose=False)
     network = build_network(stage, config)
-    facts = {} if start is None else start_network(network, start)
+    facts = initialise(network, config, start, sources.coarse, lambda: _some_images(data, fold))
     if stage == "classifier":
         assembly = _classification(network, data, config, sources, fold)
     else:
         assembly = _segmentation(stage, network, data, config, sources, fold)
     return assembly._replace(facts=facts)
+
+
+def _some_images(data: PreparedData, fold: Fold | None) -> Images:
+    rows = segmentation_rows(data, "train", fold)
+    some = [row.views[0] for row in rows[:: max(1, len(rows) // 64)]]
+    return as_images(torch.from_numpy(data.patches[some]))
 
 
 def _segmentation(
@@ -252,14 +259,7 @@ def _segmentation(
     if stage == "coarse":
         task: Task = SegmentationTask(network, section.training, **options)
     else:
-        assert sources.coarse is not None
         assert sources.classifier is not None
-        if config.enhanced.initial_weights is None:
-            continue_from_coarse(network, sources.coarse)
-        if config.enhanced.initial_weights is None and config.enhanced.guidance_start == "identity":
-            assert isinstance(network, EnhancedSegmenter)
-            some = samples.whole[:: max(1, len(samples) // 64)]
-            pass_features_on(network, as_images(torch.from_numpy(data.patches[some])))
         classifier = build_classifier(sources.classifier.config)
         load_weights(sources.classifier.weights, classifier)
         task = EnhancedSegmentationTask(network, section.training, classifier=classifier, cam=config.cam, **options)

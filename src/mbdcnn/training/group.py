@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
-from mbdcnn.device import choose_device
 from mbdcnn.errors import UserError
-from mbdcnn.processes import Processes
+from mbdcnn.system.device import choose_device
+from mbdcnn.system.processes import Processes
 
 
 @dataclass(frozen=True)

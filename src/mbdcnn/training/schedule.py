@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mbdcnn.artifacts import PreparedData
+from mbdcnn.artifacts.manifest import Row
 from mbdcnn.config import Training, in_steps
-from mbdcnn.data.datasets import steps_per_epoch
 from mbdcnn.data.folds import Fold
 from mbdcnn.errors import UserError
-from mbdcnn.manifest import Row
+from mbdcnn.training.batches import steps_per_epoch
 
 
 def segmentation_rows(data: PreparedData, split: str, fold: Fold | None = None) -> list[Row]:

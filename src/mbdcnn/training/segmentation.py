@@ -9,10 +9,10 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from mbdcnn.config import Augmentation, SegmentationLoss
-from mbdcnn.data.augment import Augmenter
-from mbdcnn.data.datasets import Batch, as_images, as_masks
-from mbdcnn.losses import dice_rank_loss
 from mbdcnn.models import MaskGuidedClassifier, guide
+from mbdcnn.training.augment import Augmenter
+from mbdcnn.training.batches import Batch, as_images, as_masks
+from mbdcnn.training.losses import dice_rank_loss
 from mbdcnn.training.task import Task
 from mbdcnn.types import Images, MaskLogits, Masks
 

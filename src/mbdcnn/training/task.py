@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import lightning
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mbdcnn.config import Training
-from mbdcnn.data.datasets import Batch
+from mbdcnn.training.batches import Batch
 from mbdcnn.training.optim import adam, polynomial_schedule
 from mbdcnn.training.schedule import side_at
 
@@ -60,6 +60,8 @@ class Task(lightning.LightningModule, ABC):
 
     score: str
     """Name under which the validation score that chooses the weights is logged."""
+    file_metadata: Mapping[str, str] = {}
+    """What the files of the weights say of themselves."""
 
     def __init__(
         self, network: nn.Module, settings: Training, *, side: int, steps: int, seed: int, ids: Sequence[str]

@@ -1,0 +1,138 @@
+"""Prepared pictures and coarse masks: arrays that are read without decoding."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from mbdcnn.artifacts.base import Artifact
+from mbdcnn.artifacts.manifest import Row, read_manifest
+from mbdcnn.config import Config
+from mbdcnn.errors import UserError
+
+Bytes = npt.NDArray[np.uint8]
+
+
+def pack(masks: npt.NDArray[np.bool_]) -> Bytes:
+    """Store eight mask pixels in a byte; the last axis must be a multiple of 8."""
+    return np.packbits(masks, axis=-1)
+
+
+def unpack(packed: Bytes) -> npt.NDArray[np.bool_]:
+    """Undo `pack`."""
+    return np.unpackbits(packed, axis=-1).view(np.bool_)
+
+
+def prepared_with(config: Config) -> dict[str, Any]:
+    """Give the settings that decide what prepared data hold."""
+    return {"classes": list(config.classes), "data": config.data.model_dump(mode="json")}
+
+
+class PreparedData(Artifact):
+    """Pictures as arrays that training and evaluation read without decoding.
+
+    `manifest.csv` lists the images. `patches.npy` holds the classifier's views, `training_images.npy` and
+    `training_masks.npy` the squashed training pictures and masks of the segmentation networks, `scale_S.npy` the
+    validation and test pictures at S x S pixels, `masks.npy` every mask at the networks' size and `truth/ID.png` at
+    the picture's own.
+    """
+
+    filename = "prepared.json"
+    version = 1
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """Every image, in the order of the manifest."""
+        return read_manifest(self.path / "manifest.csv")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in label order."""
+        return tuple(self.provenance.settings["classes"])
+
+    def check_made_with(self, config: Config, name: str = "the configuration given") -> None:
+        """Raise a UserError unless classes and sizes are those of a configuration, which `name` names."""
+        wanted = prepared_with(config)
+        for section in ("classes", "data"):
+            if self.provenance.settings[section] != wanted[section]:
+                raise UserError(
+                    f"{self.path}: prepared with another `{section}` than that of {name}; prepare again with it, "
+                    "or give the configuration that was prepared with"
+                )
+
+    def split(self, name: str) -> list[Row]:
+        """Give the images of one split.
+
+        Raises:
+            UserError: there are none.
+        """
+        rows = [row for row in self.rows if row.split == name]
+        if not rows:
+            present = ", ".join(sorted({row.split for row in self.rows}))
+            raise UserError(f"{self.path}: no {name} images (it has {present})")
+        return rows
+
+    @cached_property
+    def patches(self) -> Bytes:
+        """Views of the classifier, patches x side x side x 3."""
+        return self._array("patches")
+
+    @cached_property
+    def training_images(self) -> Bytes:
+        """Squashed training pictures, rows x side x side x 3."""
+        return self._array("training_images")
+
+    @cached_property
+    def training_masks(self) -> Bytes:
+        """Their packed masks, rows x side x side / 8."""
+        return self._array("training_masks")
+
+    @cached_property
+    def masks(self) -> Bytes:
+        """Packed masks at the networks' size, one for every line of the manifest (empty where there is none)."""
+        return self._array("masks")
+
+    def scale(self, side: int) -> Bytes:
+        """Pictures of validation and test at `side` x `side`, by `evaluation_row`."""
+        return self._array(f"scale_{side}")
+
+    def truth(self, row: Row) -> npt.NDArray[np.bool_]:
+        """Read a mask at its picture's own size."""
+        file = self.path / "truth" / f"{row.id}.png"
+        try:
+            with Image.open(file) as mask:
+                return np.asarray(mask.convert("L")) > 0
+        except (OSError, SyntaxError):
+            raise UserError(f"{file}: missing or damaged; run prepare again") from None
+
+    def _array(self, name: str) -> Bytes:
+        return _mapped(self.path / f"{name}.npy")
+
+
+class MaskSet(Artifact):
+    """A coarse mask for every patch of a prepared data set: `patches.npy`, packed, patches x side x side / 8."""
+
+    filename = "masks.json"
+    version = 1
+
+    @cached_property
+    def patches(self) -> Bytes:
+        """Packed coarse masks in the order of the data's patches."""
+        return _mapped(self.path / "patches.npy")
+
+
+def _mapped(file: Path) -> Bytes:
+    try:
+        # Not `np.load`, which also opens zip files and pickles.
+        array: Bytes = np.lib.format.open_memmap(file, mode="r")
+        if array.dtype != np.uint8:
+            raise ValueError
+    # A header may also be no Python, be nested too deep, or tell of more than there is.
+    except (OSError, ValueError, EOFError, SyntaxError, RecursionError, OverflowError, MemoryError):
+        raise UserError(f"{file}: missing or damaged; make its folder again") from None
+    return array

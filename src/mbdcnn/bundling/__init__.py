@@ -1,0 +1,1 @@
+"""Make a model out of runs: put together, calibrated, described."""

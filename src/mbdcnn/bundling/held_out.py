@@ -1,0 +1,150 @@
+"""What networks make of pictures that did not train them: the ground that calibration stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from mbdcnn.artifacts import PreparedData, Run, check_same_data
+from mbdcnn.artifacts.manifest import Row
+from mbdcnn.bundling.calibrate import Evidence
+from mbdcnn.config import Config, Data
+from mbdcnn.data.crops import fractions_for
+from mbdcnn.data.folds import Fold
+from mbdcnn.errors import UserError
+from mbdcnn.inference.masks import check_fold
+from mbdcnn.inference.ood import Familiarity, Looks
+from mbdcnn.inference.protocol import Core, Inputs, ProtocolName, classify_pictures, inputs_of_row
+from mbdcnn.inference.runtimes import TorchCore
+from mbdcnn.models import MBDCNN
+from mbdcnn.models.weights import load_weights
+
+PROTOCOLS: tuple[ProtocolName, ...] = ("fast", "paper")
+BATCH = 16
+
+FoldRuns = Sequence[tuple[Run, Run]]
+"""Runs of coarse-SN and mask-CN that each left out one fold of the training images, in order."""
+Advance = Callable[[int], None]
+"""Told how many pictures were looked at."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Pictures of known class with the networks to show them to."""
+
+    source: str
+    """What the pictures are, in words."""
+    shares: Sequence[tuple[Callable[[], Core], list[Row]]]
+    """How to get networks ready, and the pictures that these did not learn from."""
+
+    @property
+    def rows(self) -> list[Row]:
+        """All pictures."""
+        return [row for _, rows in self.shares for row in rows]
+
+    def evidence(self, data: PreparedData, settings: Data, advance: Advance) -> dict[ProtocolName, Evidence]:
+        """Look at every picture by both protocols."""
+        logits: dict[ProtocolName, list[np.ndarray]] = {protocol: [] for protocol in PROTOCOLS}
+        for core, rows in self.shares:
+            ready = core()
+            for batch in _batches(rows):
+                inputs = [_evaluation_views(data, row, settings) for row in batch]
+                for protocol in PROTOCOLS:
+                    logits[protocol] += [each.view_logits for each in classify_pictures(ready, inputs, protocol)]
+                advance(len(batch))
+        labels = np.array([row.label for row in self.rows], np.int64)
+        groups = [row.patient or ("image", row.id) for row in self.rows]
+        return {name: Evidence(np.stack(found).astype(np.float64), labels, groups) for name, found in logits.items()}
+
+
+def left_out_by_folds(data: PreparedData, folds: FoldRuns, device: torch.device, committee: int = 1) -> HeldOut:
+    """Take training images, each for the networks that left out its fold: one mask-CN, be the model's a committee."""
+    training = data.split("train")
+    shares = []
+    for number, (coarse, classifier) in enumerate(folds):
+        rows = [row for row in Fold(number, len(folds)).split(training)[1] if row.label is not None]
+
+        def core(coarse: Run = coarse, classifier: Run = classifier) -> Core:
+            return TorchCore(_joined(coarse, classifier), device)
+
+        shares.append((core, rows))
+    alone = ", by one mask-CN each" if committee > 1 else ""
+    return HeldOut(f"training images, each seen by networks that left out its fold of {len(folds)}{alone}", shares)
+
+
+def validation_images(data: PreparedData, core: Core) -> HeldOut:
+    """Take the validation images, for the final networks."""
+    rows = [row for row in data.split("validation") if row.label is not None]
+    return HeldOut("validation images, which also chose the weights and so flatter", [(lambda: core, rows)])
+
+
+def check_fold_runs(folds: FoldRuns, data: PreparedData, config: Config) -> None:
+    """Raise a UserError unless each run left out its fold of these data, with the networks of this configuration."""
+    for number, pair in enumerate(folds):
+        for run, stage in zip(pair, ("coarse", "classifier"), strict=True):
+            check_same_data(run, data)
+            check_fold(run, number, len(folds))
+            _check_unseen(run, data, Fold(number, len(folds)))
+            if run.provenance.settings[stage]["network"] != getattr(config, stage).network.model_dump(mode="json"):
+                raise UserError(f"{run.path}: another {stage} network than that of the model; train the fold with its")
+    if folds:
+        check_views(config.data, config.classes)
+
+
+def check_views(settings: Data, classes: Sequence[str]) -> None:
+    """Raise a UserError unless training images of every class are kept in all views of a test image."""
+    for name in classes:
+        missing = set(settings.views.fractions) - set(fractions_for(settings.views, name, "train"))
+        if missing:
+            raise UserError(
+                f"calibration by folds looks at training images as at test images, but data.views.rare_fractions lacks "
+                f"{min(missing):g}, which data.views.fractions holds; add it and prepare again"
+            )
+
+
+def _check_unseen(run: Run, data: PreparedData, fold: Fold) -> None:
+    """Raise a UserError if the starting weights of a run knew the images it left out, or may have."""
+    left_out = fold.split(data.split("train"))[1]
+    if run.of_unknown_images or run.seen("training").among(left_out):
+        raise UserError(
+            f"{run.path}: left out fold {fold.number}/{fold.of}, but its starting weights were trained on lesions, "
+            "perhaps these; calibrate by networks that started elsewhere, or with calibration.folds=0"
+        )
+
+
+def fit_familiarity(core: Core, data: PreparedData, settings: Data, advance: Advance) -> Familiarity:
+    """Learn what training images look like to the final networks, with limits from validation images."""
+
+    def looks(rows: list[Row]) -> Iterator[Looks]:
+        for batch in _batches(rows):
+            inputs = [inputs_of_row(data, row, settings) for row in batch]
+            embedding = [each.embedding for each in classify_pictures(core, inputs, "fast")]
+            yield Looks.at(np.stack(embedding), np.stack([picture.patches[0] for picture in inputs]))
+            advance(len(batch))
+
+    training, held_out = (Looks.join(list(looks(data.split(split)))) for split in ("train", "validation"))
+    return Familiarity.fit(training, held_out)
+
+
+def _joined(coarse: Run, classifier: Run) -> MBDCNN:
+    """Build the networks of two runs; enhanced-SN, which is not asked, stays at random."""
+    model = MBDCNN(classifier.config.model_copy(update={"coarse": coarse.config.coarse, "committee": 1}))
+    load_weights(coarse.weights, model.coarse)
+    load_weights(classifier.weights, model.classifier)
+    return model
+
+
+def _evaluation_views(data: PreparedData, row: Row, settings: Data) -> Inputs:
+    """Read a picture with the views it would have outside training, where rare classes have more."""
+    assert row.label is not None
+    stored = fractions_for(settings.views, data.classes[row.label], row.split)
+    wanted = [1 + stored.index(fraction) for fraction in settings.views.fractions]
+    places = [0, *wanted, *(len(stored) + place for place in wanted)]
+    return inputs_of_row(data, replace(row, views=tuple(row.views[place] for place in places)), settings)
+
+
+def _batches(rows: list[Row]) -> Iterator[list[Row]]:
+    return (rows[start : start + BATCH] for start in range(0, len(rows), BATCH))

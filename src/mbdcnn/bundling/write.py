@@ -1,0 +1,197 @@
+"""Three runs put together into the model that is shipped, and the model read back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from operator import or_
+from pathlib import Path
+from typing import Any
+
+from mbdcnn.artifacts import Bundle, Draft, PreparedData, Run, check_same_data
+from mbdcnn.artifacts.manifest import Row
+from mbdcnn.artifacts.seen import Seen, write_seen
+from mbdcnn.bundling.card import model_card, with_results
+from mbdcnn.config import Calibration as Settings
+from mbdcnn.config import Config, save_config
+from mbdcnn.errors import UserError
+from mbdcnn.inference.networks import STAGES, load_networks
+from mbdcnn.system.files import faults_told, replacing
+from mbdcnn.system.progress import Progress, silent
+
+
+def write_bundle(
+    runs: dict[str, Run],
+    out: Path,
+    *,
+    data: PreparedData | None = None,
+    folds: Sequence[tuple[Run, Run]] = (),
+    calibration: Settings | None = None,
+    committee: int | None = None,
+    half: bool = False,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> Bundle:
+    """Put three runs together, or give the bundle at `out` if it was made from just these.
+
+    Args:
+        runs: one for each of `coarse`, `classifier`, `enhanced`.
+        out: folder of the bundle.
+        data: pictures to calibrate on and to learn from what is usual; neither is done without.
+        folds: runs of coarse-SN and mask-CN that each left out one fold of the training images, in order, to calibrate
+            on training images; without them the validation images serve.
+        calibration: operating points; as in the configuration of the runs if None.
+        committee: networks whose mean mask-CN is, the best on validation of the classifier run and those of the folds;
+            if None as in the configuration of the runs, or 1 without folds.
+        half: store weights in half precision.
+        device: where the networks run.
+        progress: told the pictures looked at.
+
+    Raises:
+        UserError: the runs were not trained from one another or from the data, one lacks part of its network or left
+            out another fold.
+    """
+    _check_related(runs)
+    for run in runs.values():
+        run.check_whole()
+    config = _joined_config(runs)
+    size = committee if committee is not None else config.committee if folds else 1
+    members = _committee(runs["classifier"], folds, size)
+    changes = {"calibration": calibration or config.calibration, "committee": len(members)}
+    config = config.model_copy(update=changes)
+    settings, inputs = _made_from(runs, config, data, folds, half)
+    if Bundle.is_current(out, settings, inputs):
+        return Bundle.open(out)
+    with Bundle.writing(out, settings, inputs) as draft:
+        from mbdcnn.models.weights import copy_weights, write_committee
+
+        for stage in STAGES:
+            file = draft.path / f"{stage}.safetensors"
+            if stage == "classifier" and len(members) > 1:
+                write_committee([run.weights for run in members], file, half=half)
+                draft.facts["committee"] = [{"fold": run.fold, **run.provenance.facts} for run in members]
+            else:
+                copy_weights(runs[stage].weights, file, half=half)
+        save_config(config, draft.path / "config.yaml")
+        draft.facts |= {stage: runs[stage].provenance.facts for stage in STAGES}
+        draft.facts |= {"half": half, "intended_use": "Research and education. Not a medical device."}
+        used = [] if data is None else _calibrate(draft, config, data, folds, device, progress)
+        _write_ids([*runs.values(), *members], used, draft)
+        (draft.path / "README.md").write_text(model_card(config, draft.facts), encoding="utf-8")
+    return Bundle.open(out)
+
+
+def describe_results(bundle: Bundle, title: str, metrics: dict[str, Any]) -> None:
+    """Put a report's headline into the bundle's card, unless something stands there already, or it is a link."""
+    file = bundle.path / "README.md"
+    # A hub's cache links to it; in a stranger's bundle it might be any file of the user's.
+    if file.is_symlink():
+        return
+    card = file.read_text(encoding="utf-8", errors="surrogateescape") if file.is_file() else ""
+    told = with_results(card, title, metrics)
+    if told != card:
+        with faults_told(file), replacing(file) as draft:
+            draft.write_text(told, encoding="utf-8", errors="surrogateescape")
+
+
+def _check_related(runs: dict[str, Run]) -> None:
+    enhanced = runs["enhanced"].provenance.inputs
+    for stage in ("coarse", "classifier"):
+        if enhanced.get(stage) != runs[stage].provenance.fingerprint:
+            raise UserError(f"{runs[stage].path}: not the {stage} run that {runs['enhanced'].path} was trained with")
+
+
+def _committee(classifier: Run, folds: Sequence[tuple[Run, Run]], size: int) -> list[Run]:
+    """Choose the networks that are mask-CN together, the best first; a single one is that of the classifier run."""
+    candidates = [classifier, *(run for _, run in folds)]
+    if not 1 <= size <= len(candidates):
+        raise UserError(
+            f"a committee of {size}, but {len(candidates)} run(s) of mask-CN; give those of folds, or a committee of 1"
+        )
+    if size == 1:
+        return [classifier]
+    for run in candidates:
+        if "best" not in run.provenance.facts:
+            raise UserError(f"{run.path}: imported, its score on validation is not known; give a committee of 1")
+    return sorted(candidates, key=lambda run: -float(run.provenance.facts["best"]))[:size]
+
+
+def _made_from(
+    runs: dict[str, Run],
+    config: Config,
+    data: PreparedData | None,
+    folds: Sequence[tuple[Run, Run]],
+    half: bool,
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Give settings and inputs that decide what the bundle holds, after checking that they fit together."""
+    settings: dict[str, Any] = {"half": True} if half else {}
+    settings |= {"committee": config.committee} if config.committee > 1 else {}
+    inputs = {stage: runs[stage].provenance.fingerprint for stage in STAGES}
+    if data is None:
+        if folds:
+            raise UserError("runs of folds calibrate on training images; give the data too")
+        return settings, inputs
+    from mbdcnn.bundling.held_out import check_fold_runs
+
+    data.check_made_with(config, str(runs["enhanced"].path))
+    for run in runs.values():
+        check_same_data(run, data)
+    check_fold_runs(folds, data, config)
+    # Not the number of folds: the runs themselves are inputs.
+    settings["calibration"] = config.calibration.model_dump(mode="json", exclude={"folds"})
+    inputs["data"] = data.provenance.fingerprint
+    for number, pair in enumerate(folds):
+        for stage, run in zip(STAGES, pair, strict=False):
+            inputs[f"{stage} fold {number}"] = run.provenance.fingerprint
+    return settings, inputs
+
+
+def _calibrate(
+    draft: Draft,
+    config: Config,
+    data: PreparedData,
+    folds: Sequence[tuple[Run, Run]],
+    device: str,
+    progress: Progress,
+) -> list[Row]:
+    """Add calibration and familiarity to a draft with weights; give the images calibrated on."""
+    from mbdcnn.bundling.calibrate import calibrate
+    from mbdcnn.bundling.held_out import fit_familiarity, left_out_by_folds, validation_images
+    from mbdcnn.inference.ood import FILE
+    from mbdcnn.inference.runtimes import TorchCore
+    from mbdcnn.system.device import choose_device
+
+    place = choose_device(device)
+    core = TorchCore(load_networks(config, draft.path), place)
+    held_out = left_out_by_folds(data, folds, place, config.committee) if folds else validation_images(data, core)
+    counts = {split: len(data.split(split)) for split in ("train", "validation")}
+    total, done = sum(counts.values()) + len(held_out.rows), 0
+
+    def advance(pictures: int) -> None:
+        nonlocal done
+        done += pictures
+        progress(done, total)
+
+    fit_familiarity(core, data, config.data, advance).save(draft.path / FILE)
+    draft.facts["familiarity"] = {"training_images": counts["train"], "held_out_images": counts["validation"]}
+    if held_out.rows:
+        draft.facts["calibration"] = {
+            protocol: calibrate(evidence, config.classes, config.calibration, held_out.source, config.seed).model_dump(
+                mode="json"
+            )
+            for protocol, evidence in held_out.evidence(data, config.data, advance).items()
+        }
+    return held_out.rows
+
+
+def _joined_config(runs: dict[str, Run]) -> Config:
+    """Take each network's section from its own run, the rest from the last; leave out paths of this machine."""
+    sections = {
+        stage: getattr(run.config, stage).model_copy(update={"initial_weights": None}) for stage, run in runs.items()
+    }
+    return runs["enhanced"].config.model_copy(update=sections)
+
+
+def _write_ids(runs: Sequence[Run], calibration: list[Row], draft: Draft) -> None:
+    uses = {use: reduce(or_, (run.seen(use) for run in runs)) for use in ("training", "selection")}
+    write_seen(draft.path, uses | {"calibration": Seen.of(calibration)})

@@ -1,0 +1,1 @@
+"""One safe decoder for every picture."""

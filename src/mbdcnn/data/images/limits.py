@@ -1,0 +1,60 @@
+"""How large and how laborious a picture may be, and decoding within that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
+
+PIXEL_LIMIT = 200_000_000
+"""Larger pictures are refused: the largest of the ISIC archive has 30 million pixels, and a few kilobytes can claim
+to hold billions."""
+
+SIDE_LIMIT = 65_535
+"""What JPEG and DICOM can hold. A picture of one row and a hundred million columns would take gigabytes to resample."""
+
+SCAN_LIMIT = 100
+"""Times a JPEG may go over its pixels: encoders write 1 to 20, and a small file can ask for a hundred thousand."""
+
+TILE_LIMIT = 1 << 24
+"""Pixels of a TIFF's tile beyond those of the picture: a tile is decoded whole, whatever part of it is used."""
+
+# Pillow warns from here on; `_open` refuses. Its own default would already warn at 89 million.
+Image.MAX_IMAGE_PIXELS = PIXEL_LIMIT
+
+Source = str | Path | bytes
+
+
+def load(picture: Image.Image) -> None:
+    """Decode the pixels of an opened picture, unless it asks for far more work than its size does.
+
+    Raises:
+        ValueError: it does.
+    """
+    pixels = picture.width * picture.height
+    if isinstance(picture, JpegImagePlugin.JpegImageFile) and _scans(picture) > SCAN_LIMIT:
+        raise ValueError(f"a JPEG of more than {SCAN_LIMIT} scans")
+    if isinstance(picture, TiffImagePlugin.TiffImageFile) and _tile(picture) > pixels + TILE_LIMIT:
+        raise ValueError("a TIFF of tiles far larger than the picture")
+    picture.load()
+
+
+def _scans(picture: JpegImagePlugin.JpegImageFile) -> int:
+    """Count the markers that begin a scan, before decoding has begun; in coded pixels they cannot stand."""
+    return file_content(picture).count(b"\xff\xda")
+
+
+def file_content(picture: ImageFile.ImageFile) -> bytes:
+    """Read a file that was opened once more, and leave it where it was."""
+    if (stream := picture.fp) is None:
+        return b""
+    place = stream.tell()
+    stream.seek(0)
+    content = stream.read()
+    stream.seek(place)
+    return content
+
+
+def _tile(picture: TiffImagePlugin.TiffImageFile) -> int:
+    tags = picture.tag_v2
+    return int(tags.get(TiffImagePlugin.TILEWIDTH, 0)) * int(tags.get(TiffImagePlugin.TILELENGTH, 0))

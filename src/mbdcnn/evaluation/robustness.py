@@ -1,0 +1,133 @@
+"""How far scores fall when pictures are spoilt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from mbdcnn.artifacts import PreparedData
+from mbdcnn.artifacts.manifest import Row
+from mbdcnn.config import Data
+from mbdcnn.evaluation.classification import Decisions, labelled, overall_statistics
+from mbdcnn.evaluation.corruptions import CORRUPTIONS, corrupt
+from mbdcnn.evaluation.image_score import ImageScore
+from mbdcnn.evaluation.results import ModelMethod
+from mbdcnn.evaluation.scoring import resamples_of
+from mbdcnn.evaluation.segmentation import Columns, mask_columns
+from mbdcnn.inference.predictor import batches
+from mbdcnn.inference.protocol import inputs_of_picture, inputs_of_row, resize_mask
+from mbdcnn.metrics import estimators
+from mbdcnn.metrics.bootstrap import Counts, Statistic
+from mbdcnn.metrics.masks import mask_metrics
+from mbdcnn.system.progress import Progress
+
+CLEAN = "clean"
+LEVELS = (1, 2, 3)
+SCORES = ("jaccard", "mean_auc", "calibration_error")
+
+
+def conditions() -> list[tuple[str, int]]:
+    """List clean pictures (level 0) and every corruption at each strength."""
+    return [(CLEAN, 0), *((name, level) for name in CORRUPTIONS for level in LEVELS)]
+
+
+def stress_test(
+    method: ModelMethod, data: PreparedData, rows: Sequence[Row], samples: int, seed: int, progress: Progress
+) -> dict[str, Any]:
+    """Score one view of each picture, clean and spoilt in every way.
+
+    The picture is the largest square that the data keep of it, given its own aspect again. Masks are scored at that
+    size, so the clean scores differ a little from those of the report.
+
+    Returns:
+        `{images, clean: {score: estimate}, corruptions: [{name, unit, levels: [{strength, score: estimate,
+        difference: {score: estimate}}]}]}`, scores being those of `SCORES`; a difference is spoilt less clean.
+    """
+    # Each spoilt picture is looked at once, whatever the protocol of the report.
+    method = replace(method, protocol="fast")
+    scores: dict[tuple[str, int], list[ImageScore]] = {condition: [] for condition in conditions()}
+    settings = method.predictor.bundle.config.data
+    for number, row in enumerate(rows, 1):
+        for condition, score in _scores_of_row(method, data, row, settings):
+            scores[condition].append(score)
+        progress(number, len(rows))
+    return {"images": len(rows), **_summary(scores, data.classes, samples, seed)}
+
+
+def prepared_picture(data: PreparedData, row: Row, settings: Data) -> npt.NDArray[np.uint8]:
+    """Give the largest square kept of a picture, with the picture's aspect and as many pixels."""
+    scales = inputs_of_row(data, row, settings).scales
+    side = max(scales)
+    stretch = math.sqrt(row.width / row.height)
+    size = (max(1, round(side * stretch)), max(1, round(side / stretch)))
+    return np.asarray(Image.fromarray(np.asarray(scales[side])).resize(size, Image.Resampling.BICUBIC))
+
+
+def _scores_of_row(
+    method: ModelMethod, data: PreparedData, row: Row, settings: Data
+) -> Iterator[tuple[tuple[str, int], ImageScore]]:
+    picture = prepared_picture(data, row, settings)
+    height, width = picture.shape[:2]
+    truth = resize_mask(data.truth(row), width, height) if row.has_mask else None
+    for batch in batches(conditions()):
+        spoilt = [
+            (picture, truth) if name == CLEAN else corrupt(picture, truth, name, level, row.id) for name, level in batch
+        ]
+        inputs = [inputs_of_picture(Image.fromarray(pixels), settings, "fast") for pixels, _ in spoilt]
+        for condition, (_, moved), result in zip(batch, spoilt, method.results_of(inputs), strict=True):
+            mask = None if moved is None or result.mask is None else mask_metrics(result.mask, moved)
+            yield (
+                condition,
+                ImageScore(row.id, width, height, row.label, result.probabilities, mask, patient=row.patient),
+            )
+
+
+def _summary(
+    scores: dict[tuple[str, int], list[ImageScore]], classes: Sequence[str], samples: int, seed: int
+) -> dict[str, Any]:
+    columns = {condition: (mask_columns(each), labelled(each)) for condition, each in scores.items()}
+
+    def statistics(counts: Counts) -> dict[tuple[str, ...], Statistic]:
+        clean = _statistics(*columns[CLEAN, 0], classes, counts)
+        values: dict[tuple[str, ...], Statistic] = {(CLEAN, name): value for name, value in clean.items()}
+        for (name, level), of_condition in columns.items():
+            for score, value in _statistics(*of_condition, classes, counts).items():
+                values[name, str(level), score] = value
+                values[name, str(level), "difference", score] = value - clean[score]
+        return values
+
+    estimates = resamples_of(scores[CLEAN, 0], samples, seed).estimates(statistics)
+
+    def level_of(name: str, level: int) -> dict[str, Any]:
+        place = (name, str(level))
+        return {
+            "strength": CORRUPTIONS[name].strengths[level - 1],
+            **{score: estimates.get((*place, score)) for score in SCORES},
+            "difference": {score: estimates.get((*place, "difference", score)) for score in SCORES},
+        }
+
+    return {
+        CLEAN: {score: estimates.get((CLEAN, score)) for score in SCORES},
+        "corruptions": [
+            {"name": name, "unit": corruption.unit, "levels": [level_of(name, level) for level in LEVELS]}
+            for name, corruption in CORRUPTIONS.items()
+        ],
+    }
+
+
+def _statistics(
+    networks: Mapping[str, Columns], decisions: Decisions | None, classes: Sequence[str], counts: Counts
+) -> dict[str, Statistic]:
+    values: dict[str, Statistic] = {}
+    if "enhanced" in networks:
+        values["jaccard"] = estimators.mean(counts, networks["enhanced"]["jaccard"])
+    if decisions is not None:
+        overall = overall_statistics(decisions, classes, counts)
+        values |= {name: overall[name] for name in ("mean_auc", "calibration_error")}
+    return values

@@ -1,0 +1,1 @@
+"""Files, YAML, progress, threads, processes and devices: the machine, and nothing of lesions."""

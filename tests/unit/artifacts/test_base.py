@@ -1,0 +1,315 @@
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from mbdcnn.artifacts import Artifact, Bundle, MaskSet, PreparedData, Run, check_same_data, draft_path, pack, unpack
+from mbdcnn.artifacts.manifest import Row, hashed_id, read_manifest, write_manifest
+from mbdcnn.errors import UserError
+
+SETTINGS = {"width": 1}
+INPUTS = {"data": "abc"}
+
+
+def write(path: Path, text: str = "content", settings: dict[str, int] = SETTINGS, **options: bool) -> Run:
+    with Run.writing(path, settings, INPUTS, **options) as draft:
+        (draft.path / "weights.bin").write_text(text)
+        (draft.path / "notes").mkdir(exist_ok=True)
+        draft.facts["images"] = 3
+    return Run.open(path)
+
+
+def write_half(path: Path, **options: bool) -> None:
+    with Run.writing(path, {}, {}, **options) as draft:
+        (draft.path / "weights.bin").write_text("half")
+        raise KeyboardInterrupt
+
+
+def edit(path: Path, change: Callable[[dict], object]) -> None:
+    file = path / Run.filename
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content))
+
+
+def message(path: Path, kind: type[Artifact] = Run, **options: bool) -> str:
+    with pytest.raises(UserError) as caught:
+        kind.open(path, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def leftovers(folder: Path) -> set[str]:
+    return {file.name for file in folder.iterdir()}
+
+
+def test_what_is_written_opens_again_and_nothing_else_is_left(tmp_path: Path) -> None:
+    run = write(tmp_path / "run")
+    assert (run.provenance.settings, run.provenance.inputs, run.provenance.facts) == (SETTINGS, INPUTS, {"images": 3})
+    assert run.provenance.files.keys() == {"weights.bin"}
+    assert leftovers(tmp_path) == {"run"}
+
+
+def test_an_error_while_writing_leaves_the_earlier_one_whole(tmp_path: Path) -> None:
+    before = write(tmp_path / "run", "earlier")
+    with pytest.raises(KeyboardInterrupt):
+        write_half(tmp_path / "run")
+    after = Run.open(tmp_path / "run", verify=True)
+    assert after.provenance == before.provenance
+    assert leftovers(tmp_path) == {"run"}
+
+
+def test_a_draft_is_no_artefact(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        write_half(tmp_path / "run", keep=True)
+    assert leftovers(tmp_path) == {draft_path(tmp_path / "run").name}
+    assert "no such Run folder" in message(tmp_path / "run")
+    assert "run.json is missing" in message(draft_path(tmp_path / "run"))
+    assert not Run.is_current(draft_path(tmp_path / "run"), {}, {})
+
+
+def test_a_draft_goes_on_only_where_asked_to(tmp_path: Path) -> None:
+    for keep, expected in ((True, True), (False, False)):
+        draft_path(tmp_path / "run").mkdir()
+        (draft_path(tmp_path / "run") / "earlier.txt").write_text("work")
+        run = write(tmp_path / "run", keep=keep)
+        assert (run.path / "earlier.txt").exists() is expected
+
+
+def test_replacing_leaves_no_file_of_the_old_one(tmp_path: Path) -> None:
+    run = write(tmp_path / "run")
+    (run.path / "stray.txt").write_text("old")
+    assert write(tmp_path / "run", "new").provenance.fingerprint != run.provenance.fingerprint
+    assert not (tmp_path / "run" / "stray.txt").exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "other artefact"])
+def test_a_foreign_thing_is_never_replaced(tmp_path: Path, kind: str) -> None:
+    target = tmp_path / "mine"
+    if kind == "file":
+        target.write_text("dear diary")
+    elif kind == "folder":
+        target.mkdir()
+        (target / "thesis.tex").write_text("dear diary")
+    else:
+        with MaskSet.writing(target, {}, {}):
+            pass
+    with pytest.raises(UserError, match="is not a Run folder; choose another place"):
+        write(target)
+    assert target.exists()
+    assert leftovers(tmp_path) == {"mine"}
+
+
+def test_an_empty_folder_and_a_missing_parent_are_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    write(tmp_path / "empty")
+    write(tmp_path / "new" / "run")
+
+
+def test_the_folder_one_is_in_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="the folder you are in"):
+        write(Path("."))
+
+
+def test_a_link_keeps_pointing_to_what_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "disk" / "run")
+    for text in ("first", "second"):
+        write(tmp_path / "run", text)
+        assert (tmp_path / "run").is_symlink()
+        assert (tmp_path / "disk" / "run" / "weights.bin").read_text() == text
+        assert leftovers(tmp_path / "disk") == {"run"}
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    run = write(tmp_path / "run")
+    (run.path / "weights.bin").unlink()
+    assert "weights.bin is missing" in message(run.path)
+
+
+def test_a_changed_file_is_found_by_its_checksum(tmp_path: Path) -> None:
+    run = write(tmp_path / "run")
+    (run.path / "weights.bin").write_text("CONTENT")
+    Run.open(run.path)
+    assert "checksum" in message(run.path, verify=True)
+
+
+def test_a_model_card_may_be_edited(tmp_path: Path) -> None:
+    with Bundle.writing(tmp_path / "bundle", {}, {}) as draft:
+        (draft.path / "README.md").write_text("card")
+    (tmp_path / "bundle" / "README.md").write_text("a better card")
+    Bundle.open(tmp_path / "bundle", verify=True)
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "notes/../weights.bin", "..", ".", "", "notes"])
+def test_names_that_leave_the_folder_are_refused(tmp_path: Path, name: str) -> None:
+    run = write(tmp_path / "run")
+    (tmp_path / "secret").write_text("x")
+    edit(run.path, lambda content: content["files"].update({name: "0"}))
+    assert "damaged Run" in message(run.path)
+
+
+@pytest.mark.parametrize("content", ["", "{", "nonsense", "[" * 100_000, b"\xff\xff"])
+def test_what_is_not_json_is_told(tmp_path: Path, content: str | bytes) -> None:
+    run = write(tmp_path / "run")
+    (run.path / Run.filename).write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert "not JSON" in message(run.path)
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "null", "{}", '{"model_type": "bert"}', '{"version": 1}'])
+def test_json_of_something_else_is_told(tmp_path: Path, content: str) -> None:
+    (tmp_path / Run.filename).write_text(content)
+    assert "not written by mbdcnn" in message(tmp_path)
+
+
+def test_the_wrong_kind_and_version_are_told_before_unknown_keys(tmp_path: Path) -> None:
+    run = write(tmp_path / "run")
+    edit(run.path, lambda content: content.update(version=99, news="yes"))
+    assert "Run format 99, this is mbdcnn" in message(run.path)
+    edit(run.path, lambda content: content.update(kind="MaskSet"))
+    assert "a MaskSet folder where a Run is needed" in message(run.path)
+
+
+def test_unknown_and_missing_keys_are_told(tmp_path: Path) -> None:
+    run = write(tmp_path / "run")
+    edit(run.path, lambda content: content.update(news="yes"))
+    assert "unknown key 'news'" in message(run.path)
+    edit(run.path, lambda content: (content.pop("news"), content.pop("identity")))
+    assert "identity: Field required" in message(run.path)
+
+
+def test_only_the_same_settings_inputs_and_version_are_current(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "run").path
+    assert Run.is_current(path, SETTINGS, INPUTS)
+    assert not Run.is_current(path, {"width": 2}, INPUTS)
+    assert not Run.is_current(path, SETTINGS, {"data": "abd"})
+    assert not Run.is_current(path, SETTINGS, {})
+    assert not MaskSet.is_current(path, SETTINGS, INPUTS)
+    monkeypatch.setattr(Run, "version", 2)
+    assert not Run.is_current(path, SETTINGS, INPUTS)
+
+
+def test_the_fingerprint_is_of_content_and_the_identity_of_what_it_was_made_from(tmp_path: Path) -> None:
+    first, again = write(tmp_path / "a").provenance, write(tmp_path / "b").provenance
+    other = write(tmp_path / "c", "other").provenance
+    assert first.fingerprint == again.fingerprint
+    assert first.identity == other.identity
+    assert first.fingerprint != other.fingerprint
+
+
+def test_a_run_of_another_stage_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "run", settings={"stage": "coarse"})  # type: ignore[dict-item]
+    assert Run.open_stage(tmp_path / "run", "coarse").stage == "coarse"
+    with pytest.raises(UserError, match="a run of the coarse network where one of the enhanced"):
+        Run.open_stage(tmp_path / "run", "enhanced")
+
+
+def prepared(path: Path, text: str) -> PreparedData:
+    with PreparedData.writing(path, {}, {"raw": text}) as draft:
+        for name, shape in (("patches", (2, 16, 16, 3)), ("masks", (2, 16, 2))):
+            np.save(draft.path / f"{name}.npy", np.zeros(shape, np.uint8))
+        write_manifest(draft.path / "manifest.csv", [])
+    return PreparedData.open(path)
+
+
+def test_an_artefact_of_other_data_is_refused(tmp_path: Path) -> None:
+    mine, other = prepared(tmp_path / "mine", "1"), prepared(tmp_path / "other", "2")
+    with MaskSet.writing(tmp_path / "masks", {}, {"data": mine.provenance.fingerprint}):
+        pass
+    masks = MaskSet.open(tmp_path / "masks")
+    check_same_data(masks, mine)
+    with pytest.raises(UserError, match="made from other data than"):
+        check_same_data(masks, other)
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", None, "cut"])
+def test_a_damaged_array_is_named(tmp_path: Path, content: bytes | str | None) -> None:
+    data = prepared(tmp_path / "data", "1")
+    file = data.path / "patches.npy"
+    if content is None:
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-9] if isinstance(content, str) else content)
+    for folder in (data, MaskSet(data.path, data.provenance)):
+        with pytest.raises(UserError, match=r"patches\.npy: missing or damaged"):
+            _ = folder.patches
+
+
+def test_a_missing_or_damaged_truth_is_named(data: PreparedData, tmp_path: Path) -> None:
+    row = data.rows[0]
+    copy = PreparedData(tmp_path, data.provenance)
+    (tmp_path / "truth").mkdir()
+    for content in (None, b"no picture"):
+        if content:
+            (tmp_path / "truth" / f"{row.id}.png").write_bytes(content)
+        with pytest.raises(UserError, match=f"{row.id}.png: missing or damaged"):
+            copy.truth(row)
+
+
+optional = st.one_of(st.none(), st.integers(0, 10**6))
+text = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=20)
+rows = st.builds(
+    Row,
+    id=text.map(lambda name: "x" + name.replace("/", "").replace("\\", "")),
+    split=st.sampled_from(["train", "validation", "test"]),
+    label=optional,
+    source=text,
+    width=st.integers(1, 10**5),
+    height=st.integers(1, 10**5),
+    patient=st.one_of(st.none(), text),
+    has_mask=st.booleans(),
+    pixels=text,
+    views=st.lists(st.integers(0, 10**6), max_size=15).map(tuple),
+    training_row=optional,
+    evaluation_row=optional,
+)
+
+
+@given(st.lists(rows, max_size=4))
+def test_manifests_round_trip(tmp_path_factory: pytest.TempPathFactory, written: list[Row]) -> None:
+    file = tmp_path_factory.getbasetemp() / "manifest.csv"
+    write_manifest(file, written)
+    assert read_manifest(file) == written
+
+
+def test_a_file_name_that_is_not_utf8_survives_the_manifest(tmp_path: Path, data: PreparedData) -> None:
+    from dataclasses import replace
+
+    row = replace(data.rows[0], source=os.fsdecode(b"caf\xe9.jpg"))
+    write_manifest(tmp_path / "manifest.csv", [row])
+    assert read_manifest(tmp_path / "manifest.csv") == [row]
+
+
+@pytest.mark.parametrize("damage", [("id,", "name,"), (",train,", ","), ("60", "wide")])
+def test_a_damaged_manifest_is_named(tmp_path: Path, data: PreparedData, damage: tuple[str, str]) -> None:
+    from dataclasses import replace
+
+    file = tmp_path / "manifest.csv"
+    write_manifest(file, [replace(data.rows[0], width=60)])
+    file.write_text(file.read_text().replace(*damage))
+    with pytest.raises(UserError, match=r"manifest\.csv: missing or damaged"):
+        read_manifest(file)
+
+
+@given(arrays.arrays(bool, st.tuples(st.integers(0, 3), st.integers(1, 5), st.integers(1, 4).map(lambda n: 8 * n))))
+def test_masks_round_trip(masks: np.ndarray) -> None:
+    packed = pack(masks)
+    assert packed.nbytes * 8 == masks.size
+    assert np.array_equal(unpack(packed), masks)
+    assert unpack(packed).dtype == bool
+
+
+def test_hashed_ids_are_fixed_and_tell_nothing() -> None:
+    # Bundles carry these: another rule would no longer recognise the training images of older ones.
+    assert hashed_id("ISIC_0000000") == "c13f1d45840d889ecbfc82b4b0fe097f"
+    assert hashed_id("ISIC_0000000") != hashed_id("ISIC_0000001")
+    assert "ISIC" not in hashed_id("ISIC_0000000")

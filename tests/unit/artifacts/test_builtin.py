@@ -1,0 +1,65 @@
+"""The model that comes with the package: whole, small, of no machine, and of use."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mbdcnn.artifacts import Bundle
+from mbdcnn.artifacts.builtin import bundled_model
+from mbdcnn.bundling.card import UNMEASURED
+from mbdcnn.data.synthetic import draw
+from mbdcnn.inference.predictor import Predictor
+from mbdcnn.inference.protocol import ProtocolName
+
+MEGABYTE = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return Predictor.load(device="cpu")
+
+
+def test_it_is_whole_and_small() -> None:
+    bundle = Bundle.open(bundled_model(), verify=True)
+    assert sum(file.stat().st_size for file in bundle.path.rglob("*")) <= 20 * MEGABYTE
+    assert bundle.provenance.facts["half"]
+
+
+def test_it_names_no_file_of_the_machine_that_made_it() -> None:
+    config = Bundle.open(bundled_model()).config
+    assert {config.coarse.initial_weights, config.classifier.initial_weights, config.enhanced.initial_weights} == {None}
+    folder = bundled_model()
+    for name in (Bundle.filename, "config.yaml", "README.md"):
+        assert "/home" not in (folder / name).read_text()
+        assert "/tmp" not in (folder / name).read_text()
+
+
+def test_its_card_says_how_well_it_does_and_for_what() -> None:
+    card = (bundled_model() / "README.md").read_text()
+    assert UNMEASURED not in card
+    for said in ("Not a medical", "ISIC-2017", "mbdcnn evaluate", "Apache", "CC-0", "dark skin"):
+        assert said in card
+
+
+@pytest.mark.parametrize("protocol", ["fast", "paper"])
+def test_it_is_calibrated(predictor: Predictor, protocol: ProtocolName) -> None:
+    calibration = predictor.bundle.calibration(protocol)
+    assert calibration is not None
+    assert {point.target for point in calibration.operating_points} == {0.8, 0.95}
+
+
+def test_it_outlines_drawn_lesions(predictor: Predictor) -> None:
+    """They are no real ones, but round, dark and in the middle: whoever misses them is broken."""
+    random = np.random.default_rng(0)
+    scores = []
+    for kind in ("nevus", "melanoma", "seborrheic_keratosis"):
+        picture, truth = draw(random, kind, (300, 220))
+        lesion, mask = np.asarray(truth) > 0, predictor.predict(picture).mask
+        scores.append((mask & lesion).sum() / (mask | lesion).sum())
+    assert min(scores) > 0.5
+
+
+def test_it_says_that_noise_is_no_dermoscopy(predictor: Predictor) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (220, 300, 3), np.uint8)
+    assert predictor.predict(noise).looks_like_dermoscopy is False

@@ -1,0 +1,307 @@
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mbdcnn.evaluation.image_score import ImageScore
+from mbdcnn.evaluation.report import charts
+from mbdcnn.evaluation.report.gallery import GalleryCase
+from mbdcnn.evaluation.report.scores import MASK_METRICS, PIXELS
+from mbdcnn.evaluation.report.write import write_report
+from mbdcnn.evaluation.scoring import summarise, to_json
+from mbdcnn.inference import overlay
+from mbdcnn.metrics.masks import mask_metrics
+
+CLASSES = ("nevus", "melanoma", "seborrheic_keratosis")
+VOID = {"meta", "img", "line", "polyline", "rect", "circle"}
+NASTY = '<script>alert("x")</script> & $title ${style}'
+
+
+class Page(HTMLParser):
+    """Collects a page's text and addresses, and checks that tags close in order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.addresses: list[str] = []
+        self.text = ""
+        self.feed(html)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.addresses += [value or "" for name, value in attrs if name in {"src", "href", "srcset", "action"}]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data + " "
+
+
+def made_up_scores(images: int = 30) -> list[ImageScore]:
+    rng = np.random.default_rng(7)
+    truths = rng.uniform(size=(images, 12, 17)) < 0.5
+    coarse, enhanced = (truths ^ (rng.uniform(size=truths.shape) < flips) for flips in (0.2, 0.1))
+    return [
+        ImageScore(
+            f"image {number}",
+            17,
+            12,
+            number % 3,
+            tuple(rng.dirichlet(np.ones(3) + 2 * np.eye(3)[number % 3]).tolist()),
+            mask_metrics(enhanced[number], truths[number]),
+            mask_metrics(coarse[number], truths[number]),
+        )
+        for number in range(images)
+    ]
+
+
+def case(name: str = "ISIC_1", group: str = "Best") -> GalleryCase:
+    mask = np.zeros((60, 80), bool)
+    mask[10:50, 20:60] = True
+    return GalleryCase(
+        id=name,
+        picture=np.full((60, 80, 3), 200, np.uint8),
+        truth=mask,
+        coarse=np.roll(mask, 6, axis=1),
+        enhanced=np.roll(mask, -6, axis=1),
+        activation_map=np.ones((4, 4), np.float32),
+        jaccard=0.756,
+        label="melanoma",
+        probabilities={"nevus": 0.25, "melanoma": 0.75},
+        group=group,
+    )
+
+
+def write(path: Path, scores: list[ImageScore], *gallery: GalleryCase, samples: int = 50, **more: object) -> Page:
+    summary = summarise(scores, CLASSES, samples=samples)
+    settings = {"title": "Test set", "facts": {"Model": "compact"}, **more}
+    write_report(path, summary, gallery, **settings)
+    return Page(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "report.html"
+
+
+def test_the_headline_comes_first_with_its_intervals(path: Path) -> None:
+    page = write(path, made_up_scores(), case())
+    summary = summarise(made_up_scores(), CLASSES, samples=50)
+    for estimate in (summary["segmentation"]["enhanced"]["jaccard"], summary["classification"]["mean_auc"]):
+        value, low, high = (f"{100 * estimate[key]:.1f}" for key in ("value", "low", "high"))
+        headline = page.text.index(value)
+        assert headline < page.text.index(f"95 % interval {low} to {high}") < page.text.index("Segmentation")
+    gain = summary["segmentation"]["difference"]["jaccard"]["value"]
+    assert f"Final less coarse mask: +{100 * gain:.1f} points" in page.text
+    assert page.text.index("not a medical device") < page.text.index("Jaccard")
+
+
+def test_the_page_needs_nothing_but_itself(path: Path) -> None:
+    page = write(path, made_up_scores(), case(), curves={"loss": {"training": [(0, 1.0), (10, 0.5)]}})
+    assert all(address.startswith("data:image/") for address in page.addresses)
+    assert page.addresses
+    assert page.tags.isdisjoint({"script", "link", "iframe", "object"})
+    html = path.read_text(encoding="utf-8")
+    assert not re.search(r"https?:|url\(|@import", html)
+    assert "default-src 'none'" in html
+
+
+def test_text_of_the_user_is_escaped_everywhere(path: Path) -> None:
+    nasty_classes = (NASTY + "0", NASTY + "1")
+    scores = [
+        score._replace(id=NASTY, label=n % 2, probabilities=(0.1 + n / 40, 0.9 - n / 40))
+        for n, score in enumerate(made_up_scores())
+    ]
+    shown = GalleryCase(
+        NASTY, np.zeros((8, 8, 3), np.uint8), label=NASTY + "1", probabilities={NASTY + "1": 1.0}, group=NASTY
+    )
+    write_report(
+        path,
+        summarise(scores, nasty_classes, samples=5),
+        [shown],
+        title=NASTY,
+        facts={NASTY: NASTY},
+        curves={NASTY: {NASTY: [(0, 1.0), (1, 2.0)]}},
+    )
+    page = Page(path.read_text(encoding="utf-8"))
+    assert "script" not in page.tags
+    assert page.text.count(NASTY) > 15
+
+
+def test_every_number_of_the_tables_is_shown(path: Path) -> None:
+    text = write(path, made_up_scores(), samples=0).text
+    summary = summarise(made_up_scores(), CLASSES, samples=0)
+    networks = [summary["segmentation"][name] for name in ("coarse", "enhanced")]
+    # Pixels are no share of a hundred, and the official rule's column is shown where it differs.
+    estimates = [
+        network[name] for network in networks for name in network if name in MASK_METRICS and name not in PIXELS
+    ]
+    for of_class in summary["classification"]["classes"].values():
+        estimates += [estimate for name, estimate in of_class.items() if name != "cases"]
+    assert len(estimates) == 2 * 8 + 2 * 10
+    for estimate in estimates:
+        assert f" {100 * estimate['value']:.1f} " in f" {text} "
+    assert "No intervals were computed" in text
+    assert "95 % interval" not in text
+
+
+def test_the_confusion_matrix_keeps_truth_in_rows(path: Path) -> None:
+    certain = (0.0, 1.0, 0.0)
+    scores = [ImageScore(str(n), 5, 5, label, certain) for n, label in enumerate([0, 0, 0, 1])]
+    html = path.read_text(encoding="utf-8") if write(path, scores) else ""
+    rows = re.search(r'<table class="confusion">.*?</table>', html, re.DOTALL)[0].split("<tr>")[2:]
+    assert [re.findall(r"<b>(\d+)</b>", row) for row in rows] == [["0", "3", "0"], ["0", "1", "0"], ["0"] * 3]
+
+
+def test_parts_without_truth_are_left_out(path: Path) -> None:
+    scores = made_up_scores()
+    no_masks = write(path, [score._replace(enhanced=None, coarse=None) for score in scores]).text
+    assert "Segmentation" not in no_masks
+    assert "Mean AUC" in no_masks
+    no_labels = write(path, [score._replace(label=None) for score in scores]).text
+    assert "Classification" not in no_labels
+    final_only = write(path, [score._replace(coarse=None) for score in scores]).text
+    assert "Difference" not in final_only
+    assert "Coarse mask" not in final_only
+
+
+def test_a_class_without_cases_is_not_applicable(path: Path) -> None:
+    text = write(path, [score for score in made_up_scores() if score.label != 2]).text
+    assert "left out of the mean: seborrheic keratosis" in text
+    table = text[text.index("Classification") : text.index("Confusion matrix")]
+    # Accuracy, specificity and calibration error need no cases.
+    assert table.count("not applicable") == 7
+
+
+def test_empty_masks_are_shown_by_both_rules_where_they_differ(path: Path) -> None:
+    assert "No mask is empty" in write(path, made_up_scores(6)).text
+    nothing = np.zeros((4, 4), bool)
+    empty = ImageScore("a", 4, 4, 0, (1.0, 0.0, 0.0), enhanced=mask_metrics(nothing, nothing))
+    text = write(path, [*made_up_scores(6), empty]).text
+    assert "0/0 left out (authors)" in text
+    assert "0/0 counts as 100 (official scorer)" in text
+
+
+def test_every_group_is_shown(path: Path) -> None:
+    scores = [
+        score._replace(lesion_fraction=0.05 + 0.3 * (n % 2), skin_tone=60.0 - n, source=f"folder {n % 2}")
+        for n, score in enumerate(made_up_scores(31))
+    ]
+    page = write(path, [*scores[:30], scores[30]._replace(skin_tone=-50.0, source="elsewhere")])
+    names = (
+        "seborrheic keratosis",
+        "under 10 % of the picture",
+        "30 % and more",
+        "folder 1",
+        "elsewhere",
+        "very light",
+    )
+    assert all(name in page.text for name in (*names, "dark, under", "methods to measure it disagree"))
+    summary = summarise(scores, CLASSES, samples=5)
+    for grouping in summary["groups"]:
+        assert sum(group["images"] for group in grouping["groups"]) == 31
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_a_handful_of_images_makes_a_page(path: Path, images: int) -> None:
+    assert f"{images} image" in write(path, made_up_scores(images), case()).text
+
+
+def test_nothing_but_undefined_scores_makes_a_page(path: Path) -> None:
+    nothing = np.zeros((4, 4), bool)
+    only = ImageScore("a", 4, 4, 0, (1.0, 0.0, 0.0), enhanced=mask_metrics(nothing, nothing))
+    assert "not applicable" in write(path, [only]).text
+
+
+def test_a_summary_read_from_json_gives_the_same_page(path: Path) -> None:
+    summary = summarise(made_up_scores(), CLASSES, samples=20)
+    pages = []
+    for given in (summary, json.loads(to_json(summary))):
+        write_report(path, given, [case()], "Test set", {})
+        pages.append(path.read_text(encoding="utf-8"))
+    assert pages[0] == pages[1]
+
+
+def test_cases_stand_under_their_headings_with_both_pictures(path: Path) -> None:
+    page = write(path, made_up_scores(), case("case 1"), case("case 2", "Worst"), case("case 3"))
+    positions = [page.text.index(word) for word in ("Best", "case 1", "case 3", "Worst", "case 2")]
+    assert positions == sorted(positions)
+    assert "Jaccard 75.6 %" in page.text
+    assert len(page.addresses) == 6
+    outlined, heated = (
+        np.array(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))).astype(int)
+        for address in page.addresses[:2]
+    )
+    assert outlined.shape == heated.shape == (60, 80, 3)
+    for colour, column in ((overlay.TRUTH, 20), (overlay.COARSE, 26), (overlay.FINAL, 14)):
+        assert np.abs(outlined[30, column - 1 : column + 2] - colour).sum(axis=1).min() < 60
+    hottest = overlay.HEAT_OPACITY * overlay.HEAT_TABLE[255] + (1 - overlay.HEAT_OPACITY) * 200
+    assert np.abs(heated - hottest).max() < 12
+
+
+def test_a_large_picture_is_reduced_and_its_mask_with_it(path: Path) -> None:
+    mask = np.zeros((1501, 1999), bool)
+    mask[300:900, 400:1500] = True
+    large = GalleryCase("large", np.full((1501, 1999, 3), 90, np.uint8), truth=mask, enhanced=mask)
+    page = write(path, made_up_scores(3), large)
+    assert Image.open(io.BytesIO(base64.b64decode(page.addresses[0].partition(",")[2]))).size == (640, 481)
+
+
+def test_curves_leave_out_what_is_not_a_number(path: Path) -> None:
+    curves = {
+        "loss": {"training": [(0, 1.0), (5, math.nan), (10, 0.5)], "validation": [(0, math.inf)]},
+        "no points": {"training": []},
+        "one point": {"training": [(3, 0.5)]},
+    }
+    page = write(path, made_up_scores(3), curves=curves)
+    assert "training" in page.text
+    assert "validation" not in page.text
+    assert "no points" not in page.text
+    assert "nan" not in path.read_text(encoding="utf-8").lower().replace("nano", "")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1]),
+        (0.772, 0.815, [0.78, 0.79, 0.8, 0.81]),
+        (0, 62500, [0, 20000, 40000, 60000]),
+        (-0.02, 0.02, [-0.02, -0.01, 0, 0.01, 0.02]),
+    ],
+)
+def test_ticks_are_round_and_inside(low: float, high: float, expected: list[float]) -> None:
+    assert charts.ticks(low, high) == expected
+
+
+def test_charts_put_values_where_they_belong() -> None:
+    bars = re.findall(r'height="([\d.]+)"', charts.histogram([0, 0.5, 1], {"enhanced": [2, 4]}, "x"))
+    assert float(bars[1]) == 2 * float(bars[0]) == charts.HEIGHT - charts.TOP - charts.BOTTOM
+    curve = re.findall(r'class="curve series-0" points="([^"]*)"', charts.roc_chart({"a": [(0, 0), (0, 1), (1, 1)]}))
+    left, right = float(charts.LEFT), float(charts.WIDTH - charts.RIGHT)
+    top, bottom = float(charts.TOP), float(charts.HEIGHT - charts.BOTTOM)
+    assert curve == [f"{left},{bottom} {left},{top} {right},{top}"]
+
+
+def test_an_interval_is_drawn_round_its_value() -> None:
+    rows = [charts.IntervalRow("a", "final", 0.8, 0.7, 0.85), charts.IntervalRow("b", "coarse", 0.6, None, None)]
+    chart = charts.interval_chart(rows, "title")
+    low, high = (float(value) for value in re.search(r'"whisker" x1="([\d.]+)" x2="([\d.]+)"', chart).groups())
+    first, second = (float(value) for value in re.findall(r'cx="([\d.]+)"', chart))
+    assert second < low < first < high
+    assert (first - low) / (high - first) == pytest.approx(2, abs=0.01)
+    assert chart.count("whisker") == 1

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mbdcnn.inference.ood import SHADES, Familiarity, Gaussian, Looks, _blocks, _colours
+
+random = np.random.default_rng(0)
+SIDE = 32
+
+
+def spots(count: int, random: np.random.Generator) -> np.ndarray:
+    """Dark spots on something like skin."""
+    down, across = np.mgrid[:SIDE, :SIDE] / SIDE - 0.5
+    radius, tone = random.uniform(0.15, 0.4, (count, 1, 1)), random.uniform(0.7, 1, (count, 1, 1, 1))
+    lesion = (np.hypot(down, across) < radius)[..., None]
+    colour = tone * np.where(lesion, [110, 70, 60], [220, 170, 150])
+    return (colour + random.normal(0, 4, (count, SIDE, SIDE, 3))).clip(0, 255).astype(np.uint8)
+
+
+def looks(pixels: np.ndarray, shift: float = 0.0, seed: int = 0) -> Looks:
+    """Features that vary in a few of their directions."""
+    random = np.random.default_rng(seed)
+    embedding = random.normal(size=(len(pixels), 5)) @ np.eye(5, 40) * 3 + random.normal(0, 0.1, (len(pixels), 40))
+    return Looks.at((embedding + shift).astype(np.float32), pixels)
+
+
+@pytest.fixture(scope="module")
+def familiarity() -> Familiarity:
+    training, held_out = (looks(spots(count, random), seed=count) for count in (300, 100))
+    return Familiarity.fit(training, held_out)
+
+
+def test_one_in_a_hundred_usual_pictures_is_strange() -> None:
+    training, held_out = (looks(spots(count, np.random.default_rng(count)), seed=count) for count in (300, 200))
+    scores = Familiarity.fit(training, held_out).scores(Looks.join([training, held_out]))
+    assert np.mean(scores > 1) == pytest.approx(0.01, abs=0.003)
+    assert np.quantile(scores, 0.99) == pytest.approx(1)
+
+
+def test_features_that_held_out_pictures_reach_set_the_limit() -> None:
+    """Those of the pictures the networks learnt from are closer than any new picture's."""
+    training, held_out = looks(spots(300, random)), looks(spots(100, random), seed=1)
+    further = held_out._replace(embedding=held_out.embedding * 3)
+    first, second = (Familiarity.fit(training, each).limits for each in (held_out, further))
+    assert second[0] > 2 * first[0]
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        random.integers(0, 256, (SIDE, SIDE, 3)),
+        np.full((SIDE, SIDE, 3), 255),
+        np.zeros((SIDE, SIDE, 3)),
+        255 - spots(1, random)[0],
+        np.repeat(spots(1, random)[0].mean(axis=2, keepdims=True), 3, axis=2),
+        np.indices((SIDE, SIDE)).sum(axis=0)[..., None] // 4 % 2 * [200, 60, 20],
+    ],
+    ids=["noise", "white", "black", "negative", "grey", "stripes"],
+)
+def test_strange_pictures_with_usual_features_are_noticed(familiarity: Familiarity, picture: np.ndarray) -> None:
+    assert familiarity.scores(looks(picture[None].astype(np.uint8)))[0] > 1
+
+
+def test_strange_features_of_usual_pictures_are_noticed(familiarity: Familiarity) -> None:
+    assert familiarity.scores(looks(spots(1, random)))[0] < 1
+    assert familiarity.scores(looks(spots(1, random), shift=2))[0] > 1
+
+
+def test_distances_are_those_of_the_covariance() -> None:
+    values = random.normal(size=(500, 6)) @ random.normal(size=(6, 6))
+    spread, rest = Gaussian.fit(values, 6).distances(values)
+    centred = values - values.mean(axis=0)
+    squared = np.einsum("ni,ij,nj->n", centred, np.linalg.inv(np.cov(values.T, bias=True)), centred)
+    assert spread == pytest.approx(np.sqrt(squared / 6))
+    assert rest == pytest.approx(0, abs=1e-6)
+    _, rest = Gaussian.fit(values, 2).distances(values)
+    kept = Gaussian.fit(values, 2).directions
+    assert rest == pytest.approx(np.linalg.norm(centred - centred @ kept.T @ kept, axis=1))
+
+
+def test_directions_without_variation_are_left_out() -> None:
+    values = np.zeros((20, 3))
+    values[:, 1] = random.normal(size=20)
+    gaussian = Gaussian.fit(values, 3)
+    assert len(gaussian.deviations) == 1
+    assert np.isfinite(gaussian.distances(values + 1)[0]).all()
+
+
+def test_statistics_and_colours_equal_a_plain_loop() -> None:
+    pixels = spots(3, random)
+    for picture, statistics, share in zip(pixels, *looks(pixels)[1:], strict=True):
+        colours = picture.reshape(-1, 3) / 255
+        contrast = colours[:, :2] - colours[:, 1:]
+        assert statistics[:3] == pytest.approx(colours.mean(axis=0), abs=1e-5)
+        assert statistics[3:5] == pytest.approx(contrast.mean(axis=0), abs=1e-5)
+        deviations = [*colours.std(axis=0), *contrast.std(axis=0)]
+        assert np.exp(statistics[5:10]) - 0.5 / 255 == pytest.approx(deviations, rel=1e-3)
+        expected = np.zeros(SHADES**3)
+        for row in range(0, SIDE, 8):
+            for column in range(0, SIDE, 8):
+                red, green, blue = picture[row : row + 8, column : column + 8].mean(axis=(0, 1)) / 255 * SHADES
+                expected[(int(red) * SHADES + int(green)) * SHADES + int(blue)] += 1 / 16
+        assert share == pytest.approx(expected, abs=1e-6)
+
+
+def test_white_is_a_colour() -> None:
+    assert _colours(_blocks(np.full((1, 16, 16, 3), 255, np.uint8)))[0, -1] == 1
+
+
+def test_a_file_gives_the_same_scores_and_is_small(familiarity: Familiarity, tmp_path: Path) -> None:
+    file = tmp_path / "familiarity.safetensors"
+    familiarity.save(file)
+    pictures = looks(spots(20, random), seed=3)
+    assert Familiarity.load(file).scores(pictures) == pytest.approx(familiarity.scores(pictures), rel=1e-2)
+    assert file.stat().st_size < 20_000
+
+
+def test_pictures_are_measured_alike_alone_and_together(familiarity: Familiarity) -> None:
+    pixels = spots(4, random)
+    together = looks(pixels)
+    alone = [Looks.at(together.embedding[index : index + 1], pixels[index : index + 1]) for index in range(4)]
+    assert familiarity.scores(Looks.join(alone)) == pytest.approx(familiarity.scores(together))
+    assert np.concatenate([familiarity.scores(each) for each in alone]) == pytest.approx(familiarity.scores(together))

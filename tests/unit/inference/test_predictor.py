@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mbdcnn.errors import UserError
+from mbdcnn.inference.networks import load_model
+from mbdcnn.inference.prediction import _uncertainty
+from mbdcnn.inference.predictor import Predictor, batches
+from mbdcnn.inference.probabilities import softmax
+
+random = np.random.default_rng(0)
+ARRAY = random.integers(0, 256, (44, 60, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def predictor(bundle) -> Predictor:
+    return Predictor.load(bundle.path, device="cpu")
+
+
+@pytest.mark.parametrize("protocol", ["fast", "paper"])
+def test_a_prediction_is_of_the_pictures_size_and_adds_up(predictor: Predictor, protocol) -> None:
+    prediction = predictor.predict(ARRAY, protocol)
+    assert prediction.mask.shape == prediction.coarse_mask.shape == prediction.mask_probability.shape == (44, 60)
+    assert np.array_equal(prediction.mask, prediction.mask_probability > 0.5)
+    assert prediction.cam.shape == (2, 2)
+    assert prediction.cam.max() <= 1 + 1e-6
+    assert sum(prediction.probabilities.values()) == pytest.approx(1)
+    assert list(prediction.probabilities) == ["nevus", "melanoma", "seborrheic_keratosis"]
+    assert prediction.probabilities[prediction.decision] == max(prediction.probabilities.values())
+    assert json.loads(json.dumps(prediction.to_dict()))["protocol"] == protocol
+    assert 0 <= prediction.uncertainty.entropy <= 1
+    assert (prediction.uncertainty.disagreement is None) == (protocol == "fast")
+
+
+def test_fast_is_what_the_composed_networks_say(predictor: Predictor, bundle) -> None:
+    square = random.integers(0, 256, (32, 32, 3), np.uint8)
+    with torch.inference_mode():
+        outputs = load_model(bundle)(torch.from_numpy(square).permute(2, 0, 1)[None].float() / 255)
+    prediction = predictor.predict(square)
+    temperature = bundle.calibration("fast").temperature
+    assert abs(temperature - 1) > 0.05
+    probabilities = (outputs.class_logits / temperature).softmax(1)[0]
+    assert list(prediction.probabilities.values()) == pytest.approx(probabilities.tolist(), abs=1e-4)
+    lesion = outputs.mask_logits.softmax(1)[0, 1].numpy()
+    assert np.allclose(prediction.mask_probability, lesion, atol=1e-4)
+    assert np.array_equal(prediction.coarse_mask, outputs.coarse_logits[0].argmax(0).numpy() == 1)
+
+
+@pytest.mark.parametrize("protocol", ["fast", "paper"])
+def test_decisions_are_those_of_the_protocols_thresholds(predictor: Predictor, bundle, protocol) -> None:
+    prediction = predictor.predict(ARRAY, protocol)
+    points = bundle.calibration(protocol).operating_points
+    assert list(prediction.decisions) == ["melanoma at 80% sensitivity", "melanoma at 95% sensitivity"]
+    for point in points:
+        assert prediction.decisions[point.name] == (prediction.probabilities["melanoma"] >= point.threshold)
+    assert json.loads(json.dumps(prediction.to_dict()))["decisions"] == prediction.decisions
+
+
+def test_noise_is_stranger_than_what_the_model_learnt_from(predictor: Predictor, data) -> None:
+    usual = [predictor.predict(np.asarray(data.patches[row.views[0]])) for row in data.split("validation")]
+    assert np.mean([bool(each.looks_like_dermoscopy) for each in usual]) >= 0.75
+    noise = predictor.predict(ARRAY)
+    assert noise.unfamiliarity > max(each.unfamiliarity for each in usual)
+    assert noise.looks_like_dermoscopy is False
+    assert noise.to_dict()["looks_like_dermoscopy"] is False
+
+
+def test_every_way_to_give_a_picture_gives_the_same(predictor: Predictor, tmp_path) -> None:
+    file = tmp_path / "lesion.png"
+    Image.fromarray(ARRAY).save(file)
+    expected = predictor.predict(ARRAY)
+    transparent = Image.fromarray(ARRAY).convert("RGBA")
+    for picture in (file, str(file), file.read_bytes(), Image.fromarray(ARRAY), transparent):
+        assert np.array_equal(predictor.predict(picture).mask_probability, expected.mask_probability)
+
+
+def test_an_image_is_taken_as_a_file_of_it_would_be(predictor: Predictor, tmp_path) -> None:
+    """Transparency, 16 bit, palettes and EXIF must not depend on who opened the file."""
+    deep = Image.fromarray((random.random((44, 60)) * 65535).astype(np.uint16))
+    layer = Image.fromarray(np.dstack([ARRAY, np.full((44, 60), 100, np.uint8)]))
+    for number, picture in enumerate((deep, layer)):
+        picture.save(tmp_path / f"{number}.png")
+        with Image.open(tmp_path / f"{number}.png") as opened:
+            given = predictor.predict(opened)
+        read = predictor.predict(tmp_path / f"{number}.png")
+        assert np.array_equal(given.mask_probability, read.mask_probability)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.fromarray(ARRAY).save(tmp_path / "turned.jpg", exif=turned)
+    with Image.open(tmp_path / "turned.jpg") as opened:
+        assert predictor.predict(opened).mask.shape == predictor.predict(tmp_path / "turned.jpg").mask.shape == (60, 44)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 2), (17, 16)])
+def test_any_size_works(predictor: Predictor, size: tuple[int, int]) -> None:
+    picture = Image.new("RGB", size, (200, 120, 90))
+    for protocol in ("fast", "paper"):
+        prediction = predictor.predict(picture, protocol)  # type: ignore[arg-type]
+        assert prediction.mask.shape == size[::-1]
+        assert np.isfinite(prediction.mask_probability).all()
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((4, 4, 4), np.uint8), np.zeros((3, 0, 3), np.uint8)],
+)
+def test_other_arrays_are_refused(predictor: Predictor, array: np.ndarray) -> None:
+    with pytest.raises(UserError, match="expected uint8, height x width x 3"):
+        predictor.predict(array)
+
+
+def test_what_is_no_picture_is_refused(predictor: Predictor, tmp_path) -> None:
+    for picture in (b"nothing", tmp_path / "absent.jpg"):
+        with pytest.raises(UserError):
+            predictor.predict(picture)
+
+
+def test_a_box_round_the_lesion(predictor: Predictor) -> None:
+    from dataclasses import replace
+
+    mask = np.zeros((44, 60), bool)
+    empty = replace(predictor.predict(ARRAY), mask=mask)
+    assert empty.bounding_box is None
+    assert (empty.area_fraction, empty.to_dict()["bounding_box"]) == (0, None)
+    mask = mask.copy()
+    mask[10:30, 5:6] = True
+    mask[12, 40] = True
+    boxed = replace(empty, mask=mask)
+    assert boxed.bounding_box == (5, 10, 41, 30)
+    assert boxed.area_fraction == 21 / (44 * 60)
+
+
+def test_a_changed_weight_file_is_not_loaded(bundle, tmp_path) -> None:
+    import shutil
+
+    copy = tmp_path / "bundle"
+    shutil.copytree(bundle.path, copy)
+    weights = bytearray((copy / "coarse.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copy / "coarse.safetensors").write_bytes(weights)
+    with pytest.raises(UserError, match=r"coarse\.safetensors: damaged"):
+        Predictor.load(copy)
+
+
+def test_uncertainty_in_known_cases() -> None:
+    sure, torn = np.array([[1.0, 0.0, 0.0]]), np.full((2, 3), 1 / 3)
+    lesion = np.array([[0.01, 0.1, 0.5, 0.9]], np.float32)
+    assert _uncertainty(sure, sure[0], lesion) == (0, 0.5, None)
+    assert _uncertainty(torn, torn[0], np.zeros((2, 2), np.float32)) == (1, 0, 0)
+    apart = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    assert _uncertainty(apart, apart.mean(axis=0), lesion).disagreement == pytest.approx(0.5)
+
+
+def test_softmax_of_large_logits_is_finite() -> None:
+    assert softmax(np.array([[1000.0, 1000.0, -1000.0]], np.float32)).tolist() == [[0.5, 0.5, 0.0]]
+
+
+def test_batches_keep_everything_in_order() -> None:
+    assert list(batches(range(7), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert list(batches(iter(()))) == []

@@ -1,0 +1,365 @@
+"""The HTTP interface: what it answers, and what it keeps to itself."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+from pydicom import uid
+from starlette.testclient import TestClient
+
+import mbdcnn
+from dicom_files import BORN, NAME, PATIENT, lesion, photograph, run_lengths, saved
+from mbdcnn.data.images.decode import FORMATS
+from mbdcnn.inference.prediction import Prediction
+from mbdcnn.inference.predictor import Predictor
+from mbdcnn.serving.answers import NOTICE, Answer, encode_mask
+from mbdcnn.serving.app import PAGES, create_app
+from mbdcnn.serving.limits import Limits
+from serving_clients import form, mask_of, picture
+
+PAGE = Path(mbdcnn.__file__).parent / "serving" / "page"
+PNG = {"Content-Type": "image/png"}
+LIMITS = Limits(upload_megabytes=0.1, megapixels=0.01, queue=4)
+
+
+@pytest.fixture(scope="module")
+def predictor(bundle) -> Predictor:
+    return Predictor.load(bundle.path, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def client(predictor: Predictor) -> Iterator[TestClient]:
+    with TestClient(create_app(predictor, limits=LIMITS)) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def expected(predictor: Predictor) -> Prediction:
+    return predictor.predict(picture())
+
+
+def ask(client: TestClient, content: bytes, query: str = "", **headers: str) -> Any:
+    response = client.post(f"/v1/predictions{query}", content=content, headers=PNG | headers)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+@pytest.mark.parametrize("encoding", ["png", "rle"])
+def test_the_answer_is_the_prediction(client: TestClient, expected: Prediction, encoding: str) -> None:
+    answer = ask(client, picture(), f"?encoding={encoding}")
+    known = expected.to_dict()
+    assert {name: answer[name] for name in known} == known
+    assert mask_of(answer["mask"]).tolist() == expected.mask.tolist()
+    assert mask_of(answer["coarse_mask"]).tolist() == expected.coarse_mask.tolist()
+    cam = answer["cam"]
+    assert (cam["height"], cam["width"]) == expected.cam.shape
+    np.testing.assert_allclose(cam["values"], expected.cam, atol=1e-4)
+    assert answer["notice"] == NOTICE
+    assert answer["model"] == client.get("/v1/model").json()["fingerprint"]
+
+
+def test_a_form_a_body_and_a_body_without_type_are_the_same(client: TestClient) -> None:
+    body, headers = form(picture())
+    answers = [
+        client.post("/v1/predictions", content=body, headers=headers),
+        client.post("/v1/predictions", content=picture(), headers=PNG),
+        client.post("/v1/predictions", content=picture()),
+        client.post("/v1/predictions", files={"image": picture()}),
+    ]
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.text for answer in answers}) == 1
+
+
+def test_options_of_query_and_form(client: TestClient, predictor: Predictor) -> None:
+    small = ask(client, picture(), "?layers=")
+    assert (small["mask"], small["coarse_mask"], small["cam"]) == (None, None, None)
+    fields = {"layers": "cam,mask", "encoding": "rle", "protocol": "paper"}
+    answer = client.post("/v1/predictions?protocol=fast", files={"image": picture()}, data=fields).json()
+    assert answer["coarse_mask"] is None
+    assert answer["mask"]["encoding"] == "rle"
+    assert answer["protocol"] == "paper"
+    assert answer["probabilities"] == pytest.approx(predictor.predict(picture(), "paper").to_dict()["probabilities"])
+
+
+def test_the_schema_holds_all_that_a_prediction_tells(expected: Prediction) -> None:
+    assert expected.to_dict().keys() <= Answer.model_fields.keys()
+
+
+def damaged() -> bytes:
+    content = picture(90, 90)
+    return content[:60] + b"\xff" * 40 + content[100:]
+
+
+def truncated_jpeg() -> bytes:
+    stream = io.BytesIO()
+    Image.effect_noise((64, 64), 90).convert("RGB").save(stream, "JPEG")
+    return stream.getvalue()[:900]
+
+
+MULTIPART_TYPE = "multipart/form-data"
+NO_END, MULTIPART = form(picture())[0][:-12], form(b"")[1]
+REFUSED = {
+    "nothing": (b"", PNG, "", 400, "no picture"),
+    "another field": (*form(picture(), "photo"), "", 400, "form's file 'image'"),
+    "a form cut off": (NO_END, MULTIPART, "", 400, "cut off"),
+    "a form without boundary": (b"x", {"Content-Type": MULTIPART_TYPE}, "", 400, "boundary"),
+    "a form with a long boundary": (
+        b"x",
+        {"Content-Type": f"{MULTIPART_TYPE}; boundary={'x' * 257}"},
+        "",
+        400,
+        "damaged",
+    ),
+    "a form of noise": (b"x" * 99, MULTIPART, "", 400, "cannot be read"),
+    "too many fields": (form(b"")[0][:-9] * 9, MULTIPART, "", 400, "more than 8 fields"),
+    "two pictures": (form(picture())[0][:-9] + form(picture())[0], MULTIPART, "", 400, "two of its fields"),
+    "JSON": (b"{}", {"Content-Type": "application/json"}, "", 415, "image/..."),
+    "no picture": (b"hello", PNG, "", 415, "not a picture"),
+    "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", PNG, "", 415, "not a picture"),
+    "damaged": (damaged(), PNG, "", 422, "cannot be decoded"),
+    "truncated": (truncated_jpeg(), {"Content-Type": "image/jpeg"}, "", 422, "cannot be decoded"),
+    "many bytes": (b"x" * 100_001, PNG, "", 413, "larger than 0.1 MB"),
+    "many pixels": (picture(101, 100), PNG, "", 413, "more than 0.01 million pixels"),
+    "many pixels in DICOM": (photograph(lesion(101, 100)), PNG, "", 413, "more than 0.01 million pixels"),
+    "a bomb in DICOM": (photograph(lesion(), Rows=20_000, Columns=10_001), PNG, "", 413, "more than 0.01 million"),
+    "unknown option": (picture(), PNG, "?format=png", 422, "format: unknown; known are protocol, layers, encoding"),
+    "unknown layer": (picture(), PNG, "?layers=mask,heat", 422, "unknown layer 'heat'"),
+    "unknown protocol": (picture(), PNG, "?protocol=quick", 422, "protocol: "),
+}
+
+
+@pytest.mark.parametrize(("body", "headers", "query", "status", "saying"), REFUSED.values(), ids=REFUSED)
+def test_refusals_are_one_line(client, body: bytes, headers, query: str, status: int, saying: str) -> None:
+    response = client.post(f"/v1/predictions{query}", content=body, headers=headers)
+    assert response.status_code == status
+    assert saying in response.json()["error"]
+    assert response.json().keys() == {"error"}
+    assert "\n" not in response.json()["error"]
+
+
+def test_a_body_that_does_not_say_how_long_it_is(client: TestClient) -> None:
+    def chunks() -> Iterator[bytes]:
+        for _ in range(11):
+            yield b"x" * 10_000
+
+    assert client.post("/v1/predictions", content=chunks(), headers=PNG).status_code == 413
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 9000), (9000, 1), (100, 100)])
+def test_pictures_of_every_shape(client: TestClient, width: int, height: int) -> None:
+    answer = ask(client, picture(width, height))
+    assert (answer["width"], answer["height"]) == (width, height)
+    assert mask_of(answer["mask"]).shape == (height, width)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_format_that_is_promised(client: TestClient, kind: str) -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", (40, 30), (90, 60, 50)).save(stream, kind)
+    assert ask(client, stream.getvalue())["width"] == 40
+
+
+LESION = lesion()
+DICOM = {
+    "uncompressed": photograph(LESION),
+    "run lengths": photograph(LESION, syntax=uid.RLELossless, frame=run_lengths(LESION)),
+    "JPEG 2000": photograph(LESION, "YBR_RCT", uid.JPEG2000Lossless, frame=saved(LESION, "JPEG2000", mct=1)),
+}
+
+
+@pytest.mark.parametrize("content", DICOM.values(), ids=DICOM)
+@pytest.mark.parametrize("way", ["form", "application/dicom", "application/octet-stream"])
+def test_a_dicom_photograph(client: TestClient, predictor: Predictor, content: bytes, way: str) -> None:
+    if way == "form":
+        response = client.post("/v1/predictions", files={"image": ("scan.dcm", content, "application/dicom")})
+    else:
+        response = client.post("/v1/predictions", content=content, headers={"Content-Type": way})
+    assert response.status_code == 200, response.text
+    expected = predictor.predict(LESION)
+    known = expected.to_dict()
+    answer = response.json()
+    assert {name: answer[name] for name in known} == known
+    assert mask_of(answer["mask"]).tolist() == expected.mask.tolist()
+    for private in (NAME, *NAME.split("^"), PATIENT, BORN, "Arzt", "A99"):
+        assert private not in response.text
+        assert private not in str(response.headers)
+
+
+@pytest.mark.parametrize(
+    ("content", "saying"),
+    [
+        (photograph(LESION, NumberOfFrames=2), "several frames"),
+        (photograph(LESION, kind=uid.CTImageStorage), "photograph"),
+        (photograph(LESION)[:-500], "DICOM file"),
+        (photograph(LESION, syntax=uid.JPEGLSLossless, frame=b"x" * 40), "DICOM file"),
+    ],
+    ids=["frames", "another kind", "truncated", "another syntax"],
+)
+def test_a_dicom_file_that_is_not_read(client: TestClient, content: bytes, saying: str) -> None:
+    response = client.post("/v1/predictions", content=content, headers={"Content-Type": "application/dicom"})
+    assert response.status_code == 422
+    assert response.json().keys() == {"error"}
+    assert saying in response.json()["error"]
+    assert "\n" not in response.json()["error"]
+    for private in (*NAME.split("^"), PATIENT, BORN):
+        assert private not in response.text
+
+
+def test_a_dicom_file_where_the_extra_is_missing(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mbdcnn.data
+
+    monkeypatch.setitem(sys.modules, "mbdcnn.data.images.dicom", None)
+    monkeypatch.delattr(mbdcnn.data, "dicom", raising=False)
+    response = client.post("/v1/predictions", content=DICOM["uncompressed"])
+    assert response.status_code == 422
+    assert "mbdcnn[dicom]" in response.json()["error"]
+
+
+def test_other_addresses(client: TestClient) -> None:
+    assert client.get("/nothing").json() == {"error": "no such page; see /docs"}
+    assert client.get("/v1/predictions").status_code == 405
+    assert client.get("/page.js/../../app.py").status_code == 404
+
+
+def test_the_model_is_described(client: TestClient, bundle) -> None:
+    model = client.get("/v1/model").json()
+    assert model["classes"] == list(bundle.config.classes)
+    assert model["version"] == mbdcnn.__version__
+    assert model["networks"]["coarse"]["encoder"] == "mobilenet_v2"
+    assert model["runtime"] == "torch"
+    formats = model["limits"].pop("formats")
+    assert formats[: len(FORMATS)] == list(FORMATS)
+    assert model["limits"] == {"upload_bytes": 100_000, "pixels": 10_000}
+    for protocol in ("fast", "paper"):
+        known = bundle.calibration(protocol)
+        assert model["calibration"][protocol] == (known and known.model_dump(mode="json"))
+    assert model["default_protocol"] == "fast"
+
+
+def test_state_and_counts(client: TestClient) -> None:
+    assert client.get("/healthz").json() == {"status": "alive"}
+    assert client.get("/readyz").json() == {"status": "ready"}
+    before = counts(client)
+    ask(client, picture())
+    client.get("/a/path/nobody/has/?patient=Miller")
+    batches = before["mbdcnn_batch_pictures_sum"] + 1
+    deadline = time.monotonic() + 10
+    # A batch is counted after its last answer is given.
+    while (after := counts(client))["mbdcnn_batch_pictures_sum"] != batches:
+        assert time.monotonic() < deadline
+    predicted = 'mbdcnn_requests_total{route="/v1/predictions",status="200"}'
+    assert after[predicted] == before.get(predicted, 0) + 1
+    assert after["mbdcnn_admitted"] == after["mbdcnn_waiting"] == 0
+    assert after['mbdcnn_requests_total{route="other",status="404"}'] >= 1
+    assert "Miller" not in str(after)
+
+
+def counts(client: TestClient) -> dict[str, float]:
+    text = client.get("/metrics").text
+    return {
+        name: float(value) for name, _, value in (line.rpartition(" ") for line in text.splitlines() if line[0] != "#")
+    }
+
+
+def test_the_schema_for_machines(client: TestClient) -> None:
+    api = client.get("/openapi.json").json()
+    assert api["paths"].keys() == {"/v1/predictions", "/v1/model", "/healthz", "/readyz", "/metrics"}
+    operation = api["paths"]["/v1/predictions"]["post"]
+    assert {each["name"] for each in operation["parameters"]} == {"protocol", "layers", "encoding"}
+    assert operation["requestBody"]["content"]["multipart/form-data"]["schema"]["required"] == ["image"]
+    assert operation["responses"].keys() == {"200", "400", "408", "413", "415", "422", "503", "504"}
+    references = set(re.findall(r"#/components/schemas/(\w+)", str(api)))
+    assert references <= api["components"]["schemas"].keys()
+    assert "HTTPValidationError" not in references
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/examples/1.jpg", "/examples/2.jpg", "/examples/3.jpg"])
+def test_pages(client: TestClient, path: str) -> None:
+    response = client.get(path)
+    assert response.status_code == 200
+    assert response.headers["content-type"].split(";")[0] in ("image/jpeg", *(kind for _, kind in PAGES.values()))
+    assert len(response.content) > 200
+
+
+def test_every_answer_keeps_browsers_safe(client: TestClient) -> None:
+    answers = [client.get("/"), client.get("/nothing"), client.post("/v1/predictions", content=picture())]
+    for answer in answers:
+        policy = dict(rule.split(" ", 1) for rule in answer.headers["content-security-policy"].split("; "))
+        assert policy["default-src"] == "'none'"
+        assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["cache-control"] == "no-store"
+        assert "server" not in answer.headers
+
+
+def test_pages_need_nothing_from_elsewhere() -> None:
+    assert {file.name for file in PAGE.iterdir()} == {name for name, _ in PAGES.values()}
+    for file in PAGE.iterdir():
+        text = file.read_text().replace("http://www.w3.org/2000/svg", "")
+        assert not re.findall(r"https?://|//cdn|@import|url\(", text), file.name
+        if file.suffix == ".html":
+            assert not re.findall(r"<style|\sstyle=|\son\w+=|<script(?![^>]*src=)", text), file.name
+            assert NOTICE in re.sub(r"<[^>]+>", "", text)
+
+
+def test_nothing_of_an_upload_is_written_or_logged(predictor: Predictor, caplog: pytest.LogCaptureFixture) -> None:
+    """A form far larger than what the parser would keep in memory of its own accord."""
+    written: list[Any] = []
+    watching = True
+
+    def note(event: str, arguments: tuple[Any, ...]) -> None:
+        if watching and event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wxa+"):
+            written.append(arguments)
+
+    sys.addaudithook(note)
+    caplog.set_level(logging.DEBUG)
+    noise = np.random.default_rng(0).integers(0, 256, (900, 1000, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(noise).save(stream, "PNG")
+    assert len(stream.getvalue()) > 2_000_000
+    body, headers = form(stream.getvalue(), filename="Erika-Miller-1957.png")
+    with TestClient(create_app(predictor)) as client:
+        statuses = [
+            client.post("/v1/predictions", content=body, headers=headers).status_code,
+            client.post("/v1/predictions?Erika-Miller=1", content=body, headers=headers).status_code,
+            client.post("/v1/predictions", content=body[:-9000], headers=headers).status_code,
+        ]
+    watching = False
+    assert statuses == [200, 422, 400]
+    assert written == []
+    # The test's own client logs what it asks.
+    assert not [record for record in caplog.records if "httpx" not in record.name and "Miller" in record.getMessage()]
+
+
+def test_a_damaged_form_is_not_quoted_in_the_log(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    body = form(picture())[0].replace(b"Content-Type", b"Content\0Type")
+    assert client.post("/v1/predictions", content=body, headers=MULTIPART).status_code == 400
+    # The test's own client logs what it asks.
+    assert not [record for record in caplog.records if not record.name.startswith(("httpx", "asyncio"))]
+
+
+@given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))))
+def test_masks_survive_both_encodings(mask: np.ndarray) -> None:
+    for encoding in ("png", "rle"):
+        assert mask_of(encode_mask(mask, encoding).model_dump()).tolist() == mask.tolist()  # type: ignore[arg-type]
+
+
+def test_run_lengths_are_those_of_coco() -> None:
+    mask = np.array([[0, 1, 1], [0, 1, 0]], bool)
+    assert encode_mask(mask, "rle").model_dump() == {"encoding": "rle", "size": (2, 3), "counts": [2, 3, 1]}
+    assert encode_mask(~mask, "rle").model_dump()["counts"] == [0, 2, 3, 1]
