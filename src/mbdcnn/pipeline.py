@@ -17,11 +17,12 @@ from mbdcnn.data.prepare import prepare
 from mbdcnn.errors import UserError
 from mbdcnn.evaluation.evaluate import evaluate
 from mbdcnn.inference.masks import generate_masks
+from mbdcnn.inference.networks import STAGES
 from mbdcnn.models.backbones import check_backbones
 from mbdcnn.system.progress import Progress
 from mbdcnn.training.fit import Sources, Stage, train
 from mbdcnn.training.schedule import classification_rows, segmentation_rows
-from mbdcnn.training.start import find_start
+from mbdcnn.training.start import check_start
 
 Bar = Callable[[str], AbstractContextManager[Progress]]
 """Opens a progress bar with a title."""
@@ -72,9 +73,7 @@ def run(
     # One set of folds for coarse masks and calibration: the configuration sees to it that their numbers agree.
     count = config.coarse.folds or config.calibration.folds
     _check_trainable(data, count)
-    _check_starts(data, config, allow_overlap)
-    if not allow_overlap:
-        check_apart(data.rows, str(data.path))
+    _check_overlap(data, config, allow_overlap)
     coarse = _train("coarse", data, out / "runs" / "coarse", config, Sources(), bar)
     coarse_folds = _train_folds("coarse", count, data, out, config, Sources(), bar)
     unseen = coarse_folds if config.coarse.folds else ()
@@ -96,20 +95,7 @@ def run(
             device=device,
             progress=progress,
         )
-    split = split or ("test" if any(row.split == "test" for row in data.rows) else "validation")
-    with bar(f"evaluate {split}") as progress:
-        samples = config.evaluation.bootstrap_samples
-        report = evaluate(
-            bundle,
-            data,
-            split,
-            out / "report",
-            device=device,
-            bootstrap_samples=samples,
-            allow_training_images=allow_overlap,
-            progress=progress,
-        )
-    describe_results(bundle, f"the {split} images", report.metrics)
+    report = _score(bundle, data, split, out / "report", config, allow_overlap, bar)
     return Results(data, masks, bundle, report)
 
 
@@ -124,25 +110,31 @@ def _check_trainable(data: PreparedData, folds: int) -> None:
             classification_rows(data, split, fold)
 
 
-def _check_starts(data: PreparedData, config: Config, allow_overlap: bool) -> None:
-    """Refuse now, rather than after days of training, starting weights that know images they will be judged on."""
-    training = data.split("train")
-    for stage in ("coarse", "classifier", "enhanced"):
-        start = find_start(stage, config)
-        if start is None:
-            continue
-        known = start.training.among(row for row in data.rows if row.split != "train")
-        if known and not allow_overlap:
-            raise UserError(
-                f"{stage}.initial_weights: {start.weights}: trained on {len(known)} of the validation and test images, "
-                f"such as {known[0].id}, so scores would say little about new images; start from other weights, or run "
-                "with --allow-overlap to go on all the same"
-            )
-        if config.calibration.folds and stage != "enhanced" and (start.unknown or start.training.among(training)):
-            raise UserError(
-                f"{stage}.initial_weights: {start.weights}: trained on lesions, perhaps these, so no network would be "
-                "without the images of a fold; give --set calibration.folds=0 --set committee=1, or other weights"
-            )
+def _check_overlap(data: PreparedData, config: Config, allowed: bool) -> None:
+    """Refuse now, rather than after days of training, what would make the scores say little about new patients."""
+    if not allowed:
+        check_apart(data.rows, str(data.path))
+    for stage in STAGES:
+        check_start(stage, data, config, allow_overlap=allowed)
+
+
+def _score(
+    bundle: Bundle, data: PreparedData, split: str | None, out: Path, config: Config, allow_overlap: bool, bar: Bar
+) -> Report:
+    split = split or ("test" if any(row.split == "test" for row in data.rows) else "validation")
+    with bar(f"evaluate {split}") as progress:
+        report = evaluate(
+            bundle,
+            data,
+            split,
+            out,
+            device=config.runtime.device,
+            bootstrap_samples=config.evaluation.bootstrap_samples,
+            allow_training_images=allow_overlap,
+            progress=progress,
+        )
+    describe_results(bundle, f"the {split} images", report.metrics)
+    return report
 
 
 def _train_folds(

@@ -11,6 +11,9 @@ from mbdcnn.artifacts.manifest import Row, hashed_id
 from mbdcnn.artifacts.provenance import json_object
 from mbdcnn.errors import UserError
 
+OFFICIAL_TWINS = frozenset({"ISIC_0012970", "ISIC_0012127"})
+"""Equal pictures that ISIC-2017 itself has in training and validation: `prepare` tells, nobody refuses its splits."""
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -31,7 +34,10 @@ class Seen:
 
     def among(self, rows: Iterable[Row]) -> list[Row]:
         """Give the images that are among these, be it under another name."""
-        return [row for row in rows if hashed_id(row.id) in self.ids or hashed_id(row.pixels) in self.pixels]
+        return [row for row in rows if hashed_id(row.id) in self.ids or self._renamed(row)]
+
+    def _renamed(self, row: Row) -> bool:
+        return hashed_id(row.pixels) in self.pixels and row.id not in OFFICIAL_TWINS
 
 
 NOTHING = Seen()

@@ -140,12 +140,12 @@ def identify(state: State) -> Source:
     if "cam_conv.0.weight" in state:
         return Source("authors' enhanced-SN", "enhanced", "xception65", AUTHORS_DEEPLAB, trained_on_lesions=True)
     if "backbone.conv1.weight" in state:
-        lesion = "cls_conv.weight" in state and state["cls_conv.weight"].shape[:1] == (2,)
+        lesion = "cls_conv.weight" in state and _rows(state, "cls_conv.weight") == 2
         name = "authors' coarse-SN" if lesion else "DeepLabV3+ Xception-65"
         return Source(name, "coarse", "xception65", AUTHORS_DEEPLAB, lesion or _retrained(state, "cls_conv.weight"))
     if "block11.rep.1.conv1.weight" in state:
         if "cls.weight" in state:
-            classes = METHOD_CLASSES if len(state["cls.weight"]) == len(METHOD_CLASSES) else None
+            classes = METHOD_CLASSES if _rows(state, "cls.weight") == len(METHOD_CLASSES) else None
             return Source("authors' mask-CN", "classifier", "xception", XCEPTION, True, classes)
         lesion = _retrained(state, "fc.weight", "last_linear.weight")
         return Source("ImageNet Xception", "classifier", "xception", XCEPTION, lesion)
@@ -163,7 +163,11 @@ def identify(state: State) -> Source:
 
 def _retrained(state: State, *heads: str) -> bool:
     """Say whether the last layer has other classes than the public weights: trained on, no one knows on what."""
-    return any(name in state and len(state[name]) not in PUBLIC_CLASSES for name in heads)
+    return any(name in state and _rows(state, name) not in PUBLIC_CLASSES for name in heads)
+
+
+def _rows(state: State, name: str) -> int:
+    return state[name].shape[0] if state[name].ndim else 0
 
 
 def import_state_dict(

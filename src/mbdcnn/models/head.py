@@ -77,8 +77,8 @@ class Placement:
         rows, names = len(tensor) if tensor.ndim else 0, len(self.named.classes)
         if rows != names:
             raise UserError(
-                f"{name} with {rows} rows in the last layer, but {names} classes by {self.named.where}; give the weights "
-                "that these classes are of"
+                f"{name} with {rows} rows in the last layer, but {names} classes by {self.named.where}; give the "
+                "weights that these classes are of"
             )
 
     def taken(self, tensor: Tensor) -> Tensor:

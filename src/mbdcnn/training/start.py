@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mbdcnn.artifacts import Bundle, Run
+from mbdcnn.artifacts import Bundle, PreparedData, Run
 from mbdcnn.artifacts.builtin import bundled_model
 from mbdcnn.artifacts.seen import NOTHING, Seen
 from mbdcnn.config import Config
@@ -56,6 +56,26 @@ def find_start(stage: str, config: Config) -> Start | None:
     return Start(path, unknown=source.name if source.trained_on_lesions else None)
 
 
+def check_start(stage: str, data: PreparedData, config: Config, *, allow_overlap: bool) -> None:
+    """Raise a UserError if starting weights know images that their network is to be judged on."""
+    start = find_start(stage, config)
+    if start is None:
+        return
+    known = start.training.among(row for row in data.rows if row.split != "train")
+    if known and not allow_overlap:
+        raise UserError(
+            f"{stage}.initial_weights: {start.weights}: trained on {len(known)} of the validation and test images, "
+            f"such as {known[0].id}, so scores would say little about new images; start from other weights, or run "
+            "with --allow-overlap to go on all the same"
+        )
+    folds = config.calibration.folds if stage != "enhanced" else 0
+    if folds and (start.unknown or start.training.among(data.split("train"))):
+        raise UserError(
+            f"{stage}.initial_weights: {start.weights}: trained on lesions, perhaps these, so no network would be "
+            "without the images of a fold; give --set calibration.folds=0 --set committee=1, or other weights"
+        )
+
+
 def initialise(
     network: Network, config: Config, start: Start | None, coarse: Run | None, images: Callable[[], Images]
 ) -> dict[str, Any]:
@@ -81,14 +101,17 @@ def initialise(
         assert coarse is not None
         continue_from_coarse(network, coarse)
     if config.enhanced.guidance_start == "identity":
-        initial = None if start is None else facts["starting_weights"]["initial"]
-        if start is not None and not any(name.startswith("guidance.") for name in initial):
+        if start is not None and not _lacks_guidance(facts["starting_weights"]["initial"]):
             raise UserError(
                 f"{start.weights}: holds the layer that mixes in the activation map, which enhanced.guidance_start="
                 "identity would undo; give --set enhanced.guidance_start=random to begin with the file's"
             )
         pass_features_on(network, images())
     return facts
+
+
+def _lacks_guidance(initial: Sequence[str]) -> bool:
+    return any(name.startswith("guidance.") for name in initial)
 
 
 def _fill(network: Network, classes: Sequence[str], start: Start) -> dict[str, Any]:

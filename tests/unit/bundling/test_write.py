@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from mbdcnn.artifacts import Bundle, Run
 from mbdcnn.artifacts.manifest import hashed_id
+from mbdcnn.artifacts.seen import NOTHING, Seen
 from mbdcnn.bundling.calibrate import fit_temperature
 from mbdcnn.bundling.held_out import check_fold_runs
 from mbdcnn.bundling.write import _made_from, describe_results, write_bundle
@@ -292,12 +293,12 @@ def test_a_committee_with_an_imported_network_is_refused(made_from, tmp_path: Pa
 def test_the_pictures_of_all_members_are_known(made_from, tmp_path: Path, monkeypatch) -> None:
     runs = [made_from["runs"]["classifier"], *(run for _, run in made_from["folds"])]
     member = max(runs[1:], key=lambda run: run.provenance.facts["best"])
-    own = type(member).ids
+    own = type(member).seen
 
-    def ids(run, use: str) -> set[str]:
-        return own(run, use) | ({"elsewhere"} if run.path == member.path else set())
+    def seen(run, use: str) -> Seen:
+        return own(run, use) | (Seen(frozenset({"elsewhere"})) if run.path == member.path else NOTHING)
 
-    monkeypatch.setattr(type(member), "ids", ids)
+    monkeypatch.setattr(type(member), "seen", seen)
     for size, known in ((3, True), (1, False)):
         bundle = write_bundle(out=tmp_path / str(size), **made_from, committee=size)
         assert ("elsewhere" in json.loads((bundle.path / "ids.json").read_text())["training"]) is known

@@ -135,7 +135,7 @@ def test_prepared_pictures_look_as_the_pictures_they_were_prepared_from(data) ->
 
     settings = Data.model_validate(data.provenance.settings["data"])
     for row in [row for row in data.rows if row.split == "test"]:
-        fresh = inputs_of_picture(decode(row.source), settings, "paper")
+        fresh = inputs_of_picture(decode(raw / row.source), settings, "paper")
         stored = inputs_of_row(data, row, settings)
         assert np.array_equal(stored.patches, fresh.patches)
         assert stored.views == fresh.views
