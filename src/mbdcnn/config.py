@@ -21,6 +21,7 @@ Model = TypeVar("Model", bound=BaseModel)
 Probability = Annotated[float, Field(ge=0, le=1)]
 Fifths = Annotated[float, Field(gt=0, le=5)]
 Positive = Annotated[int, Field(ge=1)]
+Shares = dict[str, Annotated[float, Field(gt=0, le=1)]]
 # What a model from a stranger may ask of the machine that loads it.
 Width = Annotated[float, Field(gt=0, le=8)]
 Depth = Annotated[int, Field(ge=1, le=256)]
@@ -81,11 +82,11 @@ class SegmentationNetwork(Section):
     """A DeepLabV3+ network at output stride 16."""
 
     backbone: str = "xception65"
-    """Encoder: `xception65`, the paper's, `mobilenet_v2`, or one that was registered."""
+    """Encoder: `xception65`, the paper's, `mobilenet_v2`, `efficientnet_lite0` to `2`, or one that was registered."""
     width: Width = 1.0
     """Factor on the encoder's channel counts."""
     depth: Depth = 16
-    """Middle-flow blocks of Xception-65, or at most so many blocks in each stage of MobileNetV2."""
+    """Middle-flow blocks of Xception-65, or at most so many blocks in each stage of the others."""
     decoder_channels: Positive = 256
     """Channels of the atrous pyramid and the decoder."""
     low_level_channels: Positive = 48
@@ -106,11 +107,11 @@ class ClassificationNetwork(Section):
     """The mask-guided classifier at output stride 16."""
 
     backbone: str = "xception"
-    """Trunk: `xception`, the paper's, `mobilenet_v2`, or one that was registered."""
+    """Trunk: `xception`, the paper's, `mobilenet_v2`, `efficientnet_lite0` to `2`, or one that was registered."""
     width: Width = 1.0
     """Factor on the channel counts."""
     depth: Depth = 8
-    """Middle-flow blocks of Xception, or at most so many blocks in each stage of MobileNetV2."""
+    """Middle-flow blocks of Xception, or at most so many blocks in each stage of the others."""
     dropout: Probability = 0.0
     """On the pooled features, before the linear layer."""
     pixel_mean: float = 0.0
@@ -136,6 +137,9 @@ class Augmentation(Section):
     """Range of the scale factor."""
     aspect: Annotated[float, Field(ge=1)] = 1.0
     """Largest factor by which width over height is stretched either way."""
+    frame: tuple[float, float] | None = None
+    """Range of width over height of the frames that images are squashed from: each is stretched as if it came from such
+    a one, so that squashed images and square ones reach the network alike. As they are if not given."""
     shear: Annotated[float, Field(ge=0, lt=90)] = 5.73
     """Largest shear along x either way, in degrees."""
     vertical_flip: Probability = 0.5
@@ -162,11 +166,18 @@ class Augmentation(Section):
     """Chance of dark corners, as at the rim of a round lens."""
     hairs: Probability = 0.0
     """Chance of drawn hairs."""
+    noise: Probability = 0.0
+    """Chance of pixel noise."""
+    stickers: Probability = 0.0
+    """Chance of a coloured sticker at the edge, as colour charts are laid beside a lesion."""
+    background: Probability = 0.0
+    """Chance that what lies round the lesion is exchanged for that of another image (mask-CN, images with a mask)."""
 
     @model_validator(mode="after")
-    def _range_of_scale(self) -> Self:
-        if not 0 < self.scale[0] <= self.scale[1]:
-            raise ValueError(f"scale: {list(self.scale)} is not a range of positive factors, smallest first")
+    def _ranges(self) -> Self:
+        for name, limits in (("scale", self.scale), ("frame", self.frame)):
+            if limits is not None and not 0 < limits[0] <= limits[1]:
+                raise ValueError(f"{name}: {list(limits)} is not a range of positive factors, smallest first")
         return self
 
 
@@ -227,6 +238,8 @@ class Coarse(Section):
     training: Training = Training(precision="bf16")
     loss: SegmentationLoss = SegmentationLoss()
     augmentation: Augmentation = Augmentation()
+    source_shares: Shares = {}
+    """Share of the training images that comes from each named source; those not named share the rest by size."""
     initial_weights: str | None = None
     """Starting weights: a weight file, a run or bundle, or `bundled` for the model that comes with the package;
     random if not given."""
@@ -253,7 +266,18 @@ class Classifier(Section):
     label_smoothing: Probability = 0.0
     """Share of each label that is spread evenly over all classes."""
     balance: Probability = 0.0
-    """Sampling of training patches: 0 as they come, 1 all classes equally often."""
+    """Sampling of training patches: 0 as they come, 1 all classes of a source equally often, up to ten times as often
+    as they come."""
+    distillation: Probability = 0.0
+    """Share of each label that is what networks which did not see the image make of it, one for each of
+    `calibration.folds`: labels are at times wrong, and always more certain than the image allows."""
+    source_shares: Shares = {}
+    """Share of the training patches that comes from each named source; those not named share the rest by size."""
+    crops: bool = True
+    """Train on the crops of an image too, not on the whole of it alone."""
+    evidence_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of a second loss, the share of the class evidence (absolute activation maps of all classes) that lies
+    outside the true lesion, on images that have a mask. 0 for the paper's training."""
 
 
 class Enhanced(Section):
@@ -263,6 +287,8 @@ class Enhanced(Section):
     training: Training = Training(learning_rate=5e-5, precision="bf16")
     loss: SegmentationLoss = SegmentationLoss()
     augmentation: Augmentation = Augmentation()
+    source_shares: Shares = {}
+    """Share of the training images that comes from each named source; those not named share the rest by size."""
     initial_weights: str | None = None
     """Starting weights as for coarse-SN; coarse-SN's own if not given."""
     guidance_start: Literal["random", "identity"] = "random"

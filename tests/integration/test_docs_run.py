@@ -34,6 +34,7 @@ pytestmark = pytest.mark.slow
 
 NOT_RUN = {
     r"make (demo|test|bench)|source \.venv": "sets up what these tests run in, or takes minutes to hours",
+    r"pip download|python -m zipfile": "fetches from the internet, and unpacks what came",
     r"pip install": "fetches from the internet; that the extras exist is tested in unit/test_docs.py",
     r"mbdcnn download": "fetches from the internet; unit/test_download.py runs it against a server of its own",
     r"docker": "there is no registry; unit/test_serving_docs.py holds the Dockerfile to the files and the command",

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from lite_weights import published_shapes
 from mbdcnn.config import Config
 from mbdcnn.models import (
     CoarseSegmenter,
@@ -50,6 +51,12 @@ def formula_state(network: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="session")
+def lite_state():
+    """Return a function giving a whole checkpoint of EfficientNet-Lite0, 1 or 2 in its published names."""
+    return lambda lite: {name: formula_tensor(name, shape) for name, shape in published_shapes(lite).items()}
+
+
+@pytest.fixture(scope="session")
 def coarse() -> CoarseSegmenter:
     return _imported(build_coarse(Config()), "coarse")
 
@@ -72,8 +79,8 @@ def random_input():
 
 @pytest.fixture(scope="session")
 def golden():
-    """Return a function reading one array of `networks.npz` or `losses.npz`."""
-    archives = [np.load(FOLDER / f"{name}.npz") for name in ("networks", "losses")]
+    """Return a function reading one array of `networks.npz`, `losses.npz` or `efficientnet_lite.npz`."""
+    archives = [np.load(FOLDER / f"{name}.npz") for name in ("networks", "losses", "efficientnet_lite")]
 
     def read(name: str) -> torch.Tensor:
         return torch.from_numpy(next(archive[name] for archive in archives if name in archive))

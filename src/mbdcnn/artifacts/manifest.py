@@ -35,6 +35,14 @@ class Row:
     """Row of the training arrays of the segmentation networks."""
     evaluation_row: int | None
     """Row of the arrays of larger scales."""
+    origin: str = ""
+    """The collection it comes from, a raw data set's `source`."""
+    weight: float = 1.0
+    """How often it is drawn in training beside an image of weight 1."""
+    shares: tuple[float, ...] | None = None
+    """How likely each class is, where the label, the likeliest, is not certain."""
+    aspect: float = 1.0
+    """Width over height of what the image shows, also where its file had been squashed before."""
 
 
 def write_manifest(path: Path, rows: list[Row]) -> None:
@@ -91,4 +99,8 @@ def _row(cells: dict[str, str]) -> Row:
         views=tuple(int(view) for view in cells["views"].split()),
         training_row=optional("training_row"),
         evaluation_row=optional("evaluation_row"),
+        origin=cells["origin"],
+        weight=float(cells["weight"]),
+        shares=tuple(float(share) for share in cells["shares"].split()) or None,
+        aspect=float(cells["aspect"]),
     )

@@ -1,4 +1,4 @@
-"""Three runs put together into the model that is shipped, and the model read back."""
+"""Three runs put together into a bundle."""
 
 from __future__ import annotations
 

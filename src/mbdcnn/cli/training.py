@@ -182,8 +182,8 @@ class BundleRuns(Verb):
 class ImportWeights(Configured):
     """Turn foreign checkpoints into a run to start training from, or all three networks into a model.
 
-    Known are the MB-DCNN authors' files, Xception (ImageNet), DeepLabV3+ Xception-65 (VOC), MobileNetV2 and this
-    package's own, told apart by their tensors.
+    Known are the MB-DCNN authors' files, Xception (ImageNet), DeepLabV3+ Xception-65 (VOC), MobileNetV2,
+    EfficientNet-Lite0, 1 and 2 (ImageNet) and this package's own, told apart by their tensors.
     """
 
     files: Positional[tuple[Path, ...]]

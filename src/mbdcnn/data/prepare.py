@@ -25,7 +25,7 @@ from mbdcnn.config import Config
 from mbdcnn.data import crops, read_raw
 from mbdcnn.data.contents import LOOKS, content, looks, name_in, renewed, untouched
 from mbdcnn.data.images.decode import decode_at_least, mask_image, picture_size
-from mbdcnn.data.readers.records import RawData, Record, join
+from mbdcnn.data.readers.records import RawData, Record, join, named
 from mbdcnn.errors import UserError
 
 LARGE = 50_000_000
@@ -77,7 +77,7 @@ def prepare(
     Raises:
         UserError: something is wrong with a file; nothing is then written.
     """
-    sources = [read_raw(path, config.classes) for path in (raw, *extra)]
+    sources = named([read_raw(path, config.classes) for path in (raw, *extra)])
     found = join(sources)
     settings = prepared_with(config)
     names = ["raw", *(f"extra {number}" for number in range(1, len(sources)))]
@@ -267,6 +267,10 @@ def _row(plan: Plan, finished: Finished, source: str, root: Path) -> Row:
         views=plan.views,
         training_row=plan.training_row,
         evaluation_row=plan.evaluation_row,
+        origin=record.source,
+        weight=record.weight,
+        shares=record.shares,
+        aspect=record.aspect or plan.width / plan.height,
     )
 
 

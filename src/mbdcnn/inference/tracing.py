@@ -118,6 +118,8 @@ def write_onnx(
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         # The check that sides are multiples of 16 is rightly left out of the graph.
         warnings.filterwarnings("ignore", "Converting a tensor to a Python boolean")
+        # Margins of a padding are turned round by a slice, which the runtimes fold instead.
+        warnings.filterwarnings("ignore", "Constant folding - Only steps=1 can be constant folded")
         torch.onnx.export(
             network.eval(),
             examples,

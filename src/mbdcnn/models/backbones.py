@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from mbdcnn.config import Config
 from mbdcnn.errors import UserError
+from mbdcnn.models.efficientnet import SCALES, EfficientNetLite, EfficientNetLiteTrunk
 from mbdcnn.models.mobilenet import MobileNetV2, MobileNetV2Trunk
 from mbdcnn.models.xception import Xception, Xception65
 
 Encoder = Callable[[float, int], Any]
 """Builds an encoder from `width` and `depth` of the configuration."""
 
-SEGMENTATION: dict[str, Encoder] = {"xception65": Xception65, "mobilenet_v2": MobileNetV2}
-CLASSIFICATION: dict[str, Encoder] = {"xception": Xception, "mobilenet_v2": MobileNetV2Trunk}
+SEGMENTATION: dict[str, Encoder] = {
+    "xception65": Xception65,
+    "mobilenet_v2": MobileNetV2,
+    **{name: partial(EfficientNetLite, scale) for name, scale in SCALES.items()},
+}
+CLASSIFICATION: dict[str, Encoder] = {
+    "xception": Xception,
+    "mobilenet_v2": MobileNetV2Trunk,
+    **{name: partial(EfficientNetLiteTrunk, scale) for name, scale in SCALES.items()},
+}
 
 
 def register_backbone(name: str, *, segmentation: Encoder | None = None, classification: Encoder | None = None) -> None:

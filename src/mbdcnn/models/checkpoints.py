@@ -70,6 +70,23 @@ MOBILENET: tuple[Rule, ...] = (
     (r"^image_pooling\.", "pyramid.pooling."),
     (r"^concat_projection\.", "pyramid.projection."),
 )
+EFFICIENTNET_LITE: tuple[Rule, ...] = (
+    (r"^_conv_stem\.", "encoder.stem.0."),
+    (r"^_bn0\.", "encoder.stem.1."),
+    (r"^_conv_head\.", "encoder.last.0."),
+    (r"^_bn1\.", "encoder.last.1."),
+    (r"^_blocks\.", "encoder.blocks."),
+    (r"\._expand_conv\.", ".expand.0."),
+    (r"\._bn0\.", ".expand.1."),
+    (r"\._depthwise_conv\.", ".depthwise.0."),
+    (r"\._bn1\.", ".depthwise.1."),
+    (r"\._project_conv\.", ".project.0."),
+    (r"\._bn2\.", ".project.1."),
+)
+LITE_SCALES = {(16, 320): 0, (21, 320): 1, (21, 352): 2}
+"""EfficientNet-Lites by the number of their blocks and the channels of the last."""
+STEMS = {"encoder.stem.0.0.weight", "encoder.features.0.0.weight", "encoder.stem.0.weight"}
+"""First convolutions, which see the image and for the classifier the mask."""
 
 
 COMMITTEE: tuple[Rule, ...] = ((r"^encoder\.members\.0\.", "encoder."),)
@@ -93,8 +110,8 @@ class Source:
 
     name: str
     network: str
-    backbone: str | None
-    """None for one that was registered: its tensors tell nothing."""
+    backbones: tuple[str, ...]
+    """What it fits; empty for one that was registered, whose tensors tell nothing."""
     rules: tuple[Rule, ...] = ()
     trained_on_lesions: bool = False
     """Perhaps on the very images of an evaluation."""
@@ -138,26 +155,33 @@ def identify(state: State) -> Source:
     if {"decoder.head.weight", "head.weight"} & state.keys():
         return _own(state)
     if "cam_conv.0.weight" in state:
-        return Source("authors' enhanced-SN", "enhanced", "xception65", AUTHORS_DEEPLAB, trained_on_lesions=True)
+        return Source("authors' enhanced-SN", "enhanced", ("xception65",), AUTHORS_DEEPLAB, trained_on_lesions=True)
     if "backbone.conv1.weight" in state:
         lesion = "cls_conv.weight" in state and _rows(state, "cls_conv.weight") == 2
         name = "authors' coarse-SN" if lesion else "DeepLabV3+ Xception-65"
-        return Source(name, "coarse", "xception65", AUTHORS_DEEPLAB, lesion or _retrained(state, "cls_conv.weight"))
+        return Source(name, "coarse", ("xception65",), AUTHORS_DEEPLAB, lesion or _retrained(state, "cls_conv.weight"))
     if "block11.rep.1.conv1.weight" in state:
         if "cls.weight" in state:
             classes = METHOD_CLASSES if _rows(state, "cls.weight") == len(METHOD_CLASSES) else None
-            return Source("authors' mask-CN", "classifier", "xception", XCEPTION, True, classes)
+            return Source("authors' mask-CN", "classifier", ("xception",), XCEPTION, True, classes)
         lesion = _retrained(state, "fc.weight", "last_linear.weight")
-        return Source("ImageNet Xception", "classifier", "xception", XCEPTION, lesion)
+        return Source("ImageNet Xception", "classifier", ("xception",), XCEPTION, lesion)
     if "features.1.conv.0.0.weight" in state:
         if "concat_projection.0.weight" in state:
             lesion = _retrained(state, "logits.weight")
-            return Source("DeepLabV3 MobileNetV2", "coarse", "mobilenet_v2", MOBILENET, lesion)
+            return Source("DeepLabV3 MobileNetV2", "coarse", ("mobilenet_v2",), MOBILENET, lesion)
         lesion = _retrained(state, "classifier.1.weight")
-        return Source("MobileNetV2", "classifier", "mobilenet_v2", MOBILENET, lesion)
+        return Source("MobileNetV2", "classifier", ("mobilenet_v2",), MOBILENET, lesion)
+    # EfficientNets that are not Lite have squeeze-excite.
+    if "_conv_head.weight" in state and "_blocks.0._se_reduce.weight" not in state:
+        blocks = {name.split(".")[1] for name in state if name.startswith("_blocks.")}
+        scale = LITE_SCALES.get((len(blocks), *state["_conv_head.weight"].shape[1:2]))
+        if scale is not None:
+            name, fits = f"EfficientNet-Lite{scale}", (f"efficientnet_lite{scale}",)
+            return Source(name, "classifier", fits, EFFICIENTNET_LITE, _retrained(state, "_fc.weight"))
     raise UserError(
         f"weights of an unknown kind (first of {len(state)} tensors: {next(iter(state), 'none')}); known are this "
-        "package's, the MB-DCNN authors', Xception, DeepLabV3+ Xception-65 and MobileNetV2"
+        "package's, the MB-DCNN authors', Xception, DeepLabV3+ Xception-65, MobileNetV2 and EfficientNet-Lite0, 1 and 2"
     )
 
 
@@ -192,7 +216,7 @@ def import_state_dict(
     if named is None and source.classes is not None:
         named = Named(source.classes, "the order of the MB-DCNN authors' code")
     placement = Placement(tuple(classes), named) if named is not None and classes else None
-    if source.backbone not in {None, network.backbone}:
+    if source.backbones and network.backbone not in source.backbones:
         raise UserError(
             f"{source.name} weights do not fit a {type(network).__name__} with {network.backbone}; choose theirs"
         )
@@ -223,17 +247,20 @@ def sides(shape: torch.Size) -> str:
 
 def _own(state: State) -> Source:
     marks = {
-        "encoder.features.0.0.weight": "mobilenet_v2",
-        "encoder.entry1.conv1.norm.weight": "xception65",
-        "encoder.tail.conv1.norm.weight": "xception",
+        "encoder.features.0.0.weight": ("mobilenet_v2",),
+        "encoder.entry1.conv1.norm.weight": ("xception65",),
+        "encoder.tail.conv1.norm.weight": ("xception",),
+        # Lite1 and Lite2 differ in their channels, which depend on the width as well.
+        "encoder.blocks.20.project.0.weight": ("efficientnet_lite1", "efficientnet_lite2"),
+        "encoder.blocks.15.project.0.weight": ("efficientnet_lite0",),
     }
     rules = COMMITTEE if any(name.startswith("encoder.members.0.") for name in state) else ()
     names = {_our_name(name, rules) for name in state}
-    backbone = next((backbone for name, backbone in marks.items() if name in names), None)
+    backbones = next((backbones for name, backbones in marks.items() if name in names), ())
     segmenter = "enhanced" if "guidance.0.weight" in state else "coarse"
     network = "classifier" if "head.weight" in state else segmenter
-    name = f"mbdcnn's {network} ({backbone or 'own backbone'})"
-    return Source(name, network, backbone, rules, trained_on_lesions=True)
+    name = f"mbdcnn's {network} ({' or '.join(backbones) or 'own backbone'})"
+    return Source(name, network, backbones, rules, trained_on_lesions=True)
 
 
 def _head(
@@ -291,7 +318,7 @@ def _our_name(name: str, rules: tuple[Rule, ...]) -> str:
 def _adapted(target: str, tensor: Tensor, source: Source, own: State, placement: Placement | None) -> Tensor:
     if target.endswith("pointwise.weight") and tensor.ndim == 2:
         return tensor[:, :, None, None]
-    stem = target in {"encoder.stem.0.0.weight", "encoder.features.0.0.weight"}
+    stem = target in STEMS
     # Only what then fits: a file of a few bytes may hold a tensor that repeats one number a billion times.
     if stem and target in own and _with_channels(tensor.shape, 3) == _with_channels(own[target].shape, 3):
         given, wanted = tensor.shape[1], own[target].shape[1]

@@ -45,10 +45,11 @@ class Normalize(nn.Module):
 
 
 class DepthwiseConv(nn.Conv2d):
-    """Filter each channel by itself, 3x3, keeping the size but for the stride."""
+    """Filter each channel by itself, keeping the size but for the stride. The kernel's side is odd."""
 
-    def __init__(self, channels: int, *, stride: int = 1, dilation: int = 1) -> None:
-        super().__init__(channels, channels, 3, stride, dilation, dilation, channels, bias=False)
+    def __init__(self, channels: int, kernel: int = 3, *, stride: int = 1, dilation: int = 1) -> None:
+        padding = dilation * (kernel // 2)
+        super().__init__(channels, channels, kernel, stride, padding, dilation, channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training and self.dilation == (2, 2) and self.stride == (1, 1) and x.device.type == "cpu":
@@ -65,8 +66,9 @@ class DepthwiseConv(nn.Conv2d):
         odd = height % 2 or width % 2
         even = (F.pad(x, (0, width % 2, 0, height % 2)) if odd else x).permute(0, 2, 3, 1)
         quarters = even.reshape(count, rows, 2, columns, 2, channels).permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
-        filtered = F.conv2d(quarters.permute(0, 3, 1, 2), self.weight, padding=1, groups=channels).permute(0, 2, 3, 1)
-        whole = filtered.reshape(count, 2, 2, rows, columns, channels).permute(0, 3, 1, 4, 2, 5)
+        padding = self.kernel_size[0] // 2
+        filtered = F.conv2d(quarters.permute(0, 3, 1, 2), self.weight, padding=padding, groups=channels)
+        whole = filtered.permute(0, 2, 3, 1).reshape(count, 2, 2, rows, columns, channels).permute(0, 3, 1, 4, 2, 5)
         return whole.reshape(even.shape).permute(0, 3, 1, 2)[..., :height, :width]
 
 

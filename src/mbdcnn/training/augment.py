@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mbdcnn.config import Augmentation
-from mbdcnn.training.occlusions import blur, darken_corners, lay_hairs
+from mbdcnn.training.occlusions import add_noise, blur, darken_corners, lay_hairs, paste_stickers
 from mbdcnn.types import Images
 
 Maps = Float[Tensor, "b 3 3"]
@@ -37,7 +37,11 @@ class Augmenter:
         self.side = side
 
     def __call__(
-        self, images: AnyImages, masks: list[AnyMasks], frames: Float[Tensor, "b 2"] | None = None
+        self,
+        images: AnyImages,
+        masks: list[AnyMasks],
+        frames: Float[Tensor, "b 2"] | None = None,
+        aspects: Float[Tensor, " b"] | None = None,
     ) -> tuple[AnyImages, list[AnyMasks]]:
         """Change a batch. Draws from torch's global CPU generator.
 
@@ -45,18 +49,26 @@ class Augmenter:
             images: pictures squashed to a square of any side.
             masks: masks of the same pictures, each squashed to a square of any side.
             frames: width and height in pixels that crop margins are measured in; None for no crops.
+            aspects: width over height of what each image shows, for the setting `frame`.
 
         Returns:
             Images and masks at `side` x `side`.
         """
         # bfloat16 has 8 bits: positions would be half a pixel off, and differently for image and mask.
         with torch.autocast(images.device.type, enabled=False):
-            return self._change(images, masks, frames)
+            return self._change(images, masks, frames, aspects)
 
     def _change(
-        self, images: AnyImages, masks: list[AnyMasks], frames: Float[Tensor, "b 2"] | None
+        self,
+        images: AnyImages,
+        masks: list[AnyMasks],
+        frames: Float[Tensor, "b 2"] | None,
+        aspects: Float[Tensor, " b"] | None,
     ) -> tuple[AnyImages, list[AnyMasks]]:
-        moves = self.draw_moves(len(images)).to(images.device)
+        moves = self.draw_moves(len(images)).to(images.device, non_blocking=True)
+        if self.settings.frame is not None and aspects is not None:
+            # From the output's frame to the scene, where the image turns, and on to the frame of the input.
+            moves = _unsquash(1 / aspects) @ moves @ _unsquash(self._draw_frames(len(aspects)).to(moves))
         crops = torch.eye(3).to(moves).expand_as(moves) if frames is None else self.draw_crops(frames)
         outside = self.settings.outside
         if self.settings.interpolation == "nearest":
@@ -73,7 +85,7 @@ class Augmenter:
     def draw_crops(self, frames: Float[Tensor, "b 2"]) -> Maps:
         """Draw an equal margin in pixels for all four sides; none where a frame is too small for one."""
         step = self.settings.crop_margin_step
-        size, chance = torch.rand(2, len(frames)).to(frames.device)
+        size, chance = torch.rand(2, len(frames)).to(frames.device, non_blocking=True)
         # A strip three times as long as it is high would have nothing left between its margins.
         limit = torch.minimum(frames.mean(dim=1) / 4, frames.amin(dim=1) / 2)
         largest = (limit / step).ceil().sub(1).clamp(min=0)
@@ -101,16 +113,24 @@ class Augmenter:
         moves: Tensor = torch.linalg.inv(shifted @ rotated @ sheared @ scaled) @ flipped
         return moves
 
+    def _draw_frames(self, count: int) -> Float[Tensor, " b"]:
+        """Draw the width over height of the frames that images are to look as if squashed from."""
+        assert self.settings.frame is not None
+        low, high = (math.log(limit) for limit in self.settings.frame)
+        return torch.empty(count).uniform_(low, high).exp()
+
     def _shift(self, count: int, fraction: float) -> Float[Tensor, " b"]:
         shift: Tensor = (_uniform(count, fraction) * self.side).round() * 2 / self.side
         return shift
 
     def cover(self, images: Images) -> Images:
-        """Draw hairs and dark corners, and blur, each on some pictures."""
+        """Draw stickers, hairs and dark corners, blur and add noise, each on some images."""
         for change, chance in (
+            (paste_stickers, self.settings.stickers),
             (lay_hairs, self.settings.hairs),
             (blur, self.settings.blur),
             (darken_corners, self.settings.dark_corners),
+            (add_noise, self.settings.noise),
         ):
             if chance:
                 images = change(images, chance)
@@ -121,7 +141,7 @@ class Augmenter:
         settings, count = self.settings, len(images)
 
         def around(centre: float, spread: float, number: int = count) -> Tensor:
-            return (centre + _uniform(number, spread)).to(images.device)
+            return (centre + _uniform(number, spread)).to(images.device, non_blocking=True)
 
         if settings.colour_cast:
             images = images * around(1.0, settings.colour_cast, 3 * count).view(count, 3, 1, 1)
@@ -149,6 +169,12 @@ def sample(
     padding = "reflection" if outside == "mirrored" else "zeros"
     read = F.grid_sample(pictures, grid, mode=mode, padding_mode=padding, align_corners=False)
     return F.avg_pool2d(read, finer) if finer > 1 else read
+
+
+def _unsquash(aspects: Float[Tensor, " b"]) -> Maps:
+    """Map a square to a frame of the same area and of a width over height as given."""
+    zero = torch.zeros_like(aspects)
+    return _matrix([aspects.sqrt(), zero, zero], [zero, aspects.rsqrt(), zero])
 
 
 def change_tones(images: Images, saturation: Float[Tensor, " b"], turn: Float[Tensor, " b"]) -> Images:

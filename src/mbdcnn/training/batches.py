@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +15,14 @@ from torch.utils.data import Dataset, Sampler
 from mbdcnn.artifacts import MaskSet, PreparedData
 from mbdcnn.artifacts.manifest import Row
 from mbdcnn.data.crops import limited_size
+from mbdcnn.errors import UserError
 
+Array = npt.NDArray[np.uint8] | Tensor
 Batch = dict[str, Tensor]
-"""Tensors by name: `images` uint8 b h w 3, `truth` and `coarse` packed masks, `frames`, `labels`, `rows`."""
+"""Tensors by name: `images` uint8 b h w 3, `truth` and `coarse` packed masks b h bytes, `positions` b in the data set;
+for segmentation `frames` b 2, for classification `targets` b k (class shares) and `has_truth` b; `aspects` b."""
+LARGEST_REPEAT = 10.0
+"""How many times as often as its source's images on average an image of a rare class is drawn at most."""
 
 
 def as_images(pixels: UInt8[Tensor, "b h w 3"]) -> Float[Tensor, "b 3 h w"]:
@@ -30,76 +36,115 @@ def as_masks(packed: UInt8[Tensor, "b h bytes"]) -> Float[Tensor, "b 1 h w"]:
     return ((packed[..., None] >> bits) & 1).flatten(-2)[:, None].float()
 
 
-class SegmentationTraining(Dataset[Batch]):
-    """Training pictures with their masks, and coarse masks where a mask set is given.
+class Samples(Dataset[Batch]):
+    """Samples indexed by a list of positions, so that a batch is one read."""
 
-    Indexed by a list of positions, so that a batch is one read.
+    ids: list[str]
+    """Name of each sample's image."""
+
+    def __init__(self) -> None:
+        self.arrays: dict[str, tuple[Array, npt.NDArray[np.int64]]] = {}
+        self.labels: dict[str, Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, positions: list[int]) -> Batch:
+        """Read the arrays' rows of these samples, and what else is known of them, by name."""
+        batch = {name: _read(array, rows[positions]) for name, (array, rows) in self.arrays.items()}
+        chosen = torch.tensor(positions)
+        return batch | {name: values[chosen] for name, values in self.labels.items()} | {"positions": chosen}
+
+    def keep_on(self, device: torch.device) -> None:
+        """Move the arrays into a GPU's memory, if they take less than half of what is free there."""
+        needed = {id(array): (int(rows.max()) + 1) * math.prod(array.shape[1:]) for array, rows in self.arrays.values()}
+        if device.type == "cuda" and 2 * sum(needed.values()) < torch.cuda.mem_get_info(device)[0]:
+            moved: dict[int, Tensor] = {}
+            for name, (array, rows) in self.arrays.items():
+                if id(array) not in moved:
+                    moved[id(array)] = torch.from_numpy(np.array(array)).to(device)
+                self.arrays[name] = (moved[id(array)], rows)
+
+
+class SegmentationTraining(Samples):
+    """Training images with their masks, and coarse masks where a mask set is given."""
+
+    def __init__(self, data: PreparedData, rows: Sequence[Row], masks: MaskSet | None = None) -> None:
+        super().__init__()
+        self.ids = [row.id for row in rows]
+        self.whole = np.array([row.views[0] for row in rows])
+        training = np.array([row.training_row for row in rows])
+        longest = data.provenance.settings["data"]["longest_side"]
+        self.arrays = {"images": (data.training_images, training), "truth": (data.training_masks, training)}
+        if masks is not None:
+            self.arrays["coarse"] = (masks.patches, self.whole)
+        frames = [limited_size(row.width, row.height, longest) for row in rows]
+        self.labels = {
+            "frames": torch.tensor(frames, dtype=torch.float32),
+            "aspects": torch.tensor([row.aspect for row in rows]),
+        }
+
+
+class SegmentationValidation(Samples):
+    """Whole images with their masks at the networks' size."""
+
+    def __init__(self, data: PreparedData, rows: Sequence[Row], masks: MaskSet | None = None) -> None:
+        super().__init__()
+        self.ids = [row.id for row in rows]
+        whole = np.array([row.views[0] for row in rows])
+        self.arrays = {"images": (data.patches, whole), "truth": (data.masks, _lines(data, rows))}
+        if masks is not None:
+            self.arrays["coarse"] = (masks.patches, whole)
+
+
+class ClassificationPatches(Samples):
+    """Views of every image with its coarse mask and label; `owners` says which image a view is of.
+
+    Args:
+        data: prepared images.
+        rows: those with a label.
+        masks: their coarse masks.
+        crops: all views of an image, or the whole of it alone.
+        truth: give the true masks too, empty where there is none or the view is a crop: `has_truth` says so.
+        soft: class probabilities by id, which make up a share of the labels.
+        soft_share: that share.
     """
 
-    def __init__(self, data: PreparedData, rows: Sequence[Row], masks: MaskSet | None = None) -> None:
-        self.data = data
-        self.masks = masks
-        self.ids = [row.id for row in rows]
-        self.rows = np.array([row.training_row for row in rows])
-        self.whole = np.array([row.views[0] for row in rows])
-        longest = data.provenance.settings["data"]["longest_side"]
-        self.frames = np.array([limited_size(row.width, row.height, longest) for row in rows], np.float32)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, positions: list[int]) -> Batch:
-        batch = {
-            "images": _read(self.data.training_images, self.rows[positions]),
-            "truth": _read(self.data.training_masks, self.rows[positions]),
-            "frames": torch.from_numpy(self.frames[positions]),
-            "positions": torch.tensor(positions),
+    def __init__(
+        self,
+        data: PreparedData,
+        rows: Sequence[Row],
+        masks: MaskSet,
+        *,
+        crops: bool = True,
+        truth: bool = False,
+        soft: Mapping[str, Sequence[float]] | None = None,
+        soft_share: float = 0.0,
+    ) -> None:
+        super().__init__()
+        views = [row.views if crops else row.views[:1] for row in rows]
+        self.owners = np.repeat(np.arange(len(rows)), [len(each) for each in views])
+        self.image_labels = np.array([row.label for row in rows])
+        self.ids = [rows[owner].id for owner in self.owners]
+        patches = np.concatenate(views)
+        self.arrays = {"images": (data.patches, patches), "coarse": (masks.patches, patches)}
+        targets = np.array([row.shares or np.eye(len(data.classes))[row.label] for row in rows], np.float32)
+        if soft is not None:
+            targets = (1 - soft_share) * targets + soft_share * np.array([soft[row.id] for row in rows], np.float32)
+        self.labels = {
+            "targets": torch.from_numpy(targets[self.owners]),
+            "aspects": torch.tensor([rows[owner].aspect for owner in self.owners]),
         }
-        if self.masks is not None:
-            batch["coarse"] = _read(self.masks.patches, self.whole[positions])
-        return batch
+        if truth:
+            lines, first = _lines(data, rows), np.array([row.views[0] for row in rows])
+            self.arrays["truth"] = (data.masks, lines[self.owners])
+            has_mask = np.array([row.has_mask for row in rows])
+            self.labels["has_truth"] = torch.from_numpy(has_mask[self.owners] & (patches == first[self.owners]))
 
 
-class SegmentationValidation(SegmentationTraining):
-    """Whole pictures with their masks at the networks' size."""
-
-    def __init__(self, data: PreparedData, rows: Sequence[Row], masks: MaskSet | None = None) -> None:
-        super().__init__(data, rows, masks)
-        place = {row.id: index for index, row in enumerate(data.rows)}
-        self.places = np.array([place[row.id] for row in rows])
-
-    def __getitem__(self, positions: list[int]) -> Batch:
-        batch = {
-            "images": _read(self.data.patches, self.whole[positions]),
-            "truth": _read(self.data.masks, self.places[positions]),
-        }
-        if self.masks is not None:
-            batch["coarse"] = _read(self.masks.patches, self.whole[positions])
-        return batch
-
-
-class ClassificationPatches(Dataset[Batch]):
-    """Every view of every picture with its coarse mask and label; `owners` says which picture a view is of."""
-
-    def __init__(self, data: PreparedData, rows: Sequence[Row], masks: MaskSet) -> None:
-        self.data = data
-        self.masks = masks
-        self.ids = [row.id for row in rows]
-        self.owners = np.repeat(np.arange(len(rows)), [len(row.views) for row in rows])
-        self.patches = np.concatenate([row.views for row in rows])
-        self.picture_labels = np.array([row.label for row in rows])
-        self.labels = self.picture_labels[self.owners]
-
-    def __len__(self) -> int:
-        return len(self.patches)
-
-    def __getitem__(self, positions: list[int]) -> Batch:
-        return {
-            "images": _read(self.data.patches, self.patches[positions]),
-            "coarse": _read(self.masks.patches, self.patches[positions]),
-            "labels": torch.from_numpy(self.labels[positions]),
-            "positions": torch.tensor(positions),
-        }
+def _lines(data: PreparedData, rows: Sequence[Row]) -> npt.NDArray[np.int64]:
+    line = {row.id: index for index, row in enumerate(data.rows)}
+    return np.array([line[row.id] for row in rows])
 
 
 class TrainingOrder(Sampler[list[int]]):
@@ -168,13 +213,51 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
     return max(1, count // batch_size)
 
 
-def balancing_weights(labels: npt.NDArray[np.int64], balance: float) -> npt.NDArray[np.float64]:
-    """Chances of samples, between as they come (0) and all classes equally often (1)."""
-    _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    balanced = 1 / (counts[inverse] * len(counts))
-    mixed: npt.NDArray[np.float64] = (1 - balance) / len(labels) + balance * balanced
-    return mixed
+def sampling_weights(
+    rows: Sequence[Row], balance: float, source_shares: Mapping[str, float]
+) -> npt.NDArray[np.float64] | None:
+    """Give the chance of each image to be drawn; None if all are equal.
+
+    Classes are balanced within each source, so that a class cannot be told by its source.
+
+    Args:
+        rows: images; those without a label count as a class of their own.
+        balance: between as they come (0) and all classes of a source equally often (1), though no image more than
+            `LARGEST_REPEAT` times as often as the source's images are on average.
+        source_shares: share of all draws for sources by name; the others share the rest by size.
+
+    Raises:
+        UserError: no image is of a source that is named, or the shares leave nothing for those not named.
+    """
+    labels = np.array([-1 if row.label is None else row.label for row in rows])
+    origins = np.array([row.origin for row in rows])
+    chances = np.array([row.weight for row in rows])
+    if len(set(chances)) == 1 and not balance and not source_shares:
+        return None
+    shares = _all_shares(origins, source_shares)
+    for origin, share in shares.items():
+        inside = origins == origin
+        _, inverse, counts = np.unique(labels[inside], return_inverse=True, return_counts=True)
+        repeats = np.minimum(len(inverse) / (counts * len(counts)), LARGEST_REPEAT)
+        chances[inside] *= 1 - balance + balance * repeats[inverse]
+        chances[inside] *= share / chances[inside].sum()
+    return chances
 
 
-def _read(array: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -> Tensor:
+def _all_shares(origins: npt.NDArray[np.str_], given: Mapping[str, float]) -> dict[str, float]:
+    names, counts = np.unique(origins, return_counts=True)
+    unknown = [name for name in given if name not in names]
+    if unknown:
+        raise UserError(f"source_shares: no training image is of the source {unknown[0]}; there are {', '.join(names)}")
+    rest = {name: count for name, count in zip(names, counts, strict=True) if name not in given}
+    left = 1 - sum(given.values())
+    if (left <= 1e-6) if rest else abs(left) > 1e-6:
+        raise UserError(f"source_shares: they sum to {1 - left:g}; expected {'less than 1' if rest else '1'}")
+    total = sum(rest.values())
+    return dict(given) | {str(name): left * count / total for name, count in rest.items()}
+
+
+def _read(array: Array, rows: npt.NDArray[np.int64]) -> Tensor:
+    if isinstance(array, Tensor):
+        return array[torch.from_numpy(rows).to(array.device, non_blocking=True)]
     return torch.from_numpy(array[rows])

@@ -14,6 +14,8 @@ from mbdcnn.metrics.classes import class_metrics, mean_auc
 from mbdcnn.models.head import class_metadata
 from mbdcnn.training.augment import Augmenter
 from mbdcnn.training.batches import Batch, ClassificationPatches, as_images, as_masks
+from mbdcnn.training.losses import evidence_outside
+from mbdcnn.training.occlusions import exchange_background
 from mbdcnn.training.task import Task
 
 
@@ -29,10 +31,12 @@ class ClassificationTask(Task):
         validation: ClassificationPatches,
         classes: tuple[str, ...],
         label_smoothing: float,
+        evidence_weight: float,
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
         self.augment = Augmenter(augmentation, self.side)
+        self.evidence_weight = evidence_weight
         self.validation = validation
         self.classes = classes
         self.file_metadata = class_metadata("classifier", classes)
@@ -40,11 +44,22 @@ class ClassificationTask(Task):
         self.probabilities = torch.zeros(len(validation), len(classes))
 
     def loss(self, batch: Batch) -> Tensor:
-        """Compute the cross-entropy on the augmented patches and their coarse masks."""
+        """Compute the cross-entropy on the augmented patches and their coarse masks, and where the evidence lies."""
         self.augment.side = self.side_now()
-        images, (coarse,) = self.augment(as_images(batch["images"]), [as_masks(batch["coarse"])], None)
-        logits = self.network(images, coarse).logits
-        return F.cross_entropy(logits, batch["labels"], label_smoothing=self.label_smoothing)
+        images = as_images(batch["images"])
+        masks = [as_masks(batch[name]) for name in ("coarse", "truth") if name in batch]
+        if chance := self.augment.settings.background:
+            images = exchange_background(images, masks[1], batch["has_truth"], chance)
+        images, masks = self.augment(images, masks, None, batch["aspects"])
+        logits, features = self.network(images, masks[0])
+        loss = F.cross_entropy(logits, batch["targets"], label_smoothing=self.label_smoothing)
+        if self.evidence_weight:
+            outside = evidence_outside(features, self.network.head.weight, masks[1])
+            known = (batch["has_truth"] & (masks[1].amax((1, 2, 3)) > 0)).float()
+            stray = (outside * known).sum() / known.sum().clamp(min=1)
+            self.log("train_evidence_outside", stray.detach(), on_step=False, on_epoch=True, batch_size=len(images))
+            loss = loss + self.evidence_weight * stray
+        return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Keep the probabilities of each view."""
@@ -58,7 +73,7 @@ class ClassificationTask(Task):
         assert isinstance(gathered, Tensor)
         probabilities = gathered.sum(dim=0) if gathered.dim() == 3 else gathered
         averaged = _average_by_owner(probabilities.double().cpu().numpy(), self.validation.owners)
-        per_class = class_metrics(averaged, self.validation.picture_labels, self.classes)
+        per_class = class_metrics(averaged, self.validation.image_labels, self.classes)
         score = mean_auc(per_class)
         assert score is not None, "validation holds at least two classes"
         self.log(self.score, score)

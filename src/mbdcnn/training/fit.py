@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import BatchSampler, DataLoader
 
-from mbdcnn.artifacts import Draft, MaskSet, PreparedData, Run, check_same_data, draft_path
+from mbdcnn.artifacts import Draft, MaskSet, PreparedData, Run, SoftLabels, check_same_data, draft_path
 from mbdcnn.artifacts.manifest import Row
 from mbdcnn.artifacts.provenance import file_digest
 from mbdcnn.artifacts.seen import Seen, write_seen
@@ -34,7 +34,7 @@ from mbdcnn.training.batches import (
     SegmentationValidation,
     TrainingOrder,
     as_images,
-    balancing_weights,
+    sampling_weights,
 )
 from mbdcnn.training.classification import ClassificationTask
 from mbdcnn.training.engine import fit
@@ -69,6 +69,8 @@ class Sources:
     """Starting weights of enhanced."""
     classifier: Run | None = None
     """Frozen giver of activation maps, for enhanced."""
+    soft_labels: SoftLabels | None = None
+    """What networks that did not see the images make of them, for a classifier with `distillation`."""
 
 
 class Assembly(NamedTuple):
@@ -177,10 +179,12 @@ def _settings(stage: Stage, config: Config, fold: Fold | None) -> dict[str, Any]
 def _inputs(
     stage: Stage, data: PreparedData, sources: Sources, start: Start | None, fold: Fold | None
 ) -> dict[str, str]:
-    needed = {"coarse": (), "classifier": ("masks",), "enhanced": ("masks", "coarse", "classifier")}[stage]
+    needed = {"coarse": [], "classifier": ["masks"], "enhanced": ["masks", "coarse", "classifier"]}[stage]
+    if stage == "classifier" and sources.soft_labels is not None:
+        needed.append("soft_labels")
     inputs = {"data": data.provenance.fingerprint}
     for name in needed:
-        source: MaskSet | Run | None = getattr(sources, name)
+        source: MaskSet | SoftLabels | Run | None = getattr(sources, name)
         if source is None:
             raise UserError(f"train {stage}: give --{name}, made from {data.path}")
         check_same_data(source, data)
@@ -263,7 +267,8 @@ def _segmentation(
         classifier = build_classifier(sources.classifier.config)
         load_weights(sources.classifier.weights, classifier)
         task = EnhancedSegmentationTask(network, section.training, classifier=classifier, cam=config.cam, **options)
-    return Assembly(task, samples, validation, rows)
+    weights = sampling_weights(rows["train"], 0.0, section.source_shares)
+    return Assembly(task, samples, validation, rows, weights)
 
 
 def _classification(
@@ -272,20 +277,31 @@ def _classification(
     section = config.classifier
     assert sources.masks is not None
     rows = {split: classification_rows(data, split, fold) for split in ("train", "validation")}
-    samples = ClassificationPatches(data, rows["train"], sources.masks)
+    truth = bool(section.evidence_weight or section.augmentation.background)
+    samples = ClassificationPatches(
+        data,
+        rows["train"],
+        sources.masks,
+        crops=section.crops,
+        truth=truth,
+        soft=None if sources.soft_labels is None else sources.soft_labels.by_id,
+        soft_share=section.distillation,
+    )
     validation = ClassificationPatches(data, rows["validation"], sources.masks)
-    weights = balancing_weights(samples.labels, section.balance) if section.balance else None
+    patches = [rows["train"][owner] for owner in samples.owners]
+    weights = sampling_weights(patches, section.balance, section.source_shares)
     task = ClassificationTask(
         network,
         section.training,
         steps=total_steps(section.training, len(samples)),
         seed=config.seed,
-        ids=[samples.ids[owner] for owner in samples.owners],
+        ids=samples.ids,
         augmentation=section.augmentation,
         side=data.provenance.settings["data"]["image_size"],
         validation=validation,
         classes=config.classes,
         label_smoothing=section.label_smoothing,
+        evidence_weight=section.evidence_weight,
     )
     return Assembly(task, samples, validation, rows, weights)
 

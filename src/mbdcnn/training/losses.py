@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple, TypeAlias
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from mbdcnn.config import SegmentationLoss
-from mbdcnn.types import MaskLogits, Masks
+from mbdcnn.types import Features, MaskLogits, Masks
 
 Scalar: TypeAlias = Float[Tensor, ""]
 PerImage: TypeAlias = Float[Tensor, " b"]
@@ -46,6 +47,19 @@ def rank_loss(logits: MaskLogits, truth: Masks, pixels: int = 30, margin: float 
     background = _largest(lesion * (1 - truth), pixels)
     foreground = 1 - _largest((1 - lesion) * truth, pixels)
     return (background.unsqueeze(2) - foreground.unsqueeze(1) + margin).relu().mean()
+
+
+def evidence_outside(features: Features, weight: Float[Tensor, "k c"], lesions: Masks) -> PerImage:
+    """Give the share of the class evidence that lies outside the lesion: of the absolute values of all classes' maps.
+
+    Args:
+        features: mask-CN's, at stride 16.
+        weight: of its linear layer.
+        lesions: true masks at the size of its input.
+    """
+    maps = F.conv2d(features, weight.to(features.dtype)[:, :, None, None]).float().abs().sum(1)
+    inside = F.adaptive_avg_pool2d(lesions, maps.shape[-2:])[:, 0]
+    return 1 - (maps * inside).sum((1, 2)) / maps.sum((1, 2)).clamp(min=1e-6)
 
 
 def lesion_probability(logits: MaskLogits) -> Masks:

@@ -1,4 +1,4 @@
-"""What lies over a lesion in some pictures, drawn on a whole batch, on its own device: hairs, dark corners, blur.
+"""What lies over or round a lesion in some images, drawn on a whole batch, on its own device.
 
 Each is drawn on a random part of the batch. Positions are in [-1, 1] from edge to edge.
 """
@@ -11,18 +11,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mbdcnn.types import Images
+from mbdcnn.types import Images, Masks
 
 HAIRS = 12
 """The most on one picture."""
 
 
 def blur(images: Images, chance: float) -> Images:
-    """Blur by up to two pixels."""
+    """Blur by up to two pixels, as by too few pixels or a lens out of focus."""
     chosen = _choose(images, chance)
     soft = images[chosen]
     for _ in range(2):
-        soft = F.avg_pool2d(F.pad(soft, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+        soft = _box_blur(soft, 3)
     share = _uniform(len(soft), 0, 1, images)[:, None, None, None]
     return images.index_copy(0, chosen, torch.lerp(images[chosen], soft, share))
 
@@ -64,9 +64,61 @@ def lay_hairs(images: Images, chance: float) -> Images:
     return images.index_copy(0, chosen, torch.lerp(images[chosen], colour.expand_as(images[chosen]), cover))
 
 
+def add_noise(images: Images, chance: float) -> Images:
+    """Add pixel noise with a standard deviation of up to a tenth of the range."""
+    chosen = _choose(images, chance)
+    strength = _uniform(len(chosen), 0, 0.1, images)[:, None, None, None]
+    noisy = images[chosen] + strength * torch.randn_like(images[chosen])
+    return images.index_copy(0, chosen, noisy.clamp(0, 1))
+
+
+def paste_stickers(images: Images, chance: float) -> Images:
+    """Paste a disc of one strong colour near the edge, as the colour charts that lie beside some lesions."""
+    chosen = _choose(images, chance)
+    count = len(chosen)
+    x, y = _positions(images)
+    angle, off = _uniform(count, -math.pi, math.pi, images), _uniform(count, 0.8, 1.3, images)
+    radius = _uniform(count, 0.15, 0.5, images)[:, None, None]
+    distance = torch.hypot(x - (off * angle.cos())[:, None, None], y - (off * angle.sin())[:, None, None])
+    cover = ((radius - distance) * images.shape[-1] / 4).clamp(0, 1)[:, None]
+    colour = _uniform(3 * count, 0, 1, images).view(count, 3, 1, 1)
+    return images.index_copy(0, chosen, torch.lerp(images[chosen], colour.expand_as(images[chosen]), cover))
+
+
+def exchange_background(images: Images, lesions: Masks, known: Tensor, chance: float) -> Images:
+    """Put lesions on the skin of the next image of the batch, blurred so that no other lesion shows.
+
+    Args:
+        images: b 3 h w.
+        lesions: their true masks.
+        known: which images have a true mask, b.
+        chance: share of those that are changed.
+    """
+    side = images.shape[-1]
+    wide = 2 * (side // 8) + 1
+    # What the donor's lesion covered takes the mean colour of its skin.
+    skin = 1 - lesions * known.view(-1, 1, 1, 1)
+    mean = (images * skin).sum((2, 3), keepdim=True) / skin.sum((2, 3), keepdim=True).clamp(min=1)
+    donors = torch.lerp(mean.expand_as(images), images, skin).roll(1, 0)
+    for _ in range(2):
+        donors = _box_blur(donors, wide)
+    border = 2 * (side // 32) + 1
+    cover = _box_blur(F.max_pool2d(lesions, border, stride=1, padding=border // 2), border)
+    changed = known & (torch.rand(len(images)) < chance).to(images.device, non_blocking=True)
+    changed = changed & (lesions.amax((1, 2, 3)) > 0)
+    return torch.where(changed.view(-1, 1, 1, 1), torch.lerp(donors, images, cover), images)
+
+
+def _box_blur(images: Tensor, width: int) -> Tensor:
+    """Average over squares of an odd width, with the border's values beyond it."""
+    around = width // 2
+    across = F.avg_pool2d(F.pad(images, (around, around, 0, 0), mode="replicate"), (1, width), stride=1)
+    return F.avg_pool2d(F.pad(across, (0, 0, around, around), mode="replicate"), (width, 1), stride=1)
+
+
 def _choose(images: Images, chance: float) -> Tensor:
-    """Draw which pictures of the batch, by torch's global CPU generator."""
-    return (torch.rand(len(images)) < chance).nonzero()[:, 0].to(images.device)
+    """Draw which images of the batch, by torch's global CPU generator."""
+    return (torch.rand(len(images)) < chance).nonzero()[:, 0].to(images.device, non_blocking=True)
 
 
 def _positions(images: Images) -> tuple[Tensor, Tensor]:
@@ -77,4 +129,4 @@ def _positions(images: Images) -> tuple[Tensor, Tensor]:
 
 
 def _uniform(count: int, low: float, high: float, like: Tensor) -> Tensor:
-    return torch.empty(count).uniform_(low, high).to(like)
+    return torch.empty(count).uniform_(low, high).to(like, non_blocking=True)

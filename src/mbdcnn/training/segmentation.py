@@ -37,7 +37,7 @@ class SegmentationTask(Task):
         """Compute the hybrid loss on the augmented batch."""
         self.augment.side = self.side_now()
         masks = [as_masks(batch[name]) for name in ("truth", "coarse") if name in batch]
-        images, masks = self.augment(as_images(batch["images"]), masks, batch["frames"])
+        images, masks = self.augment(as_images(batch["images"]), masks, batch["frames"], batch["aspects"])
         coarse = masks[1] if len(masks) > 1 else None
         loss = dice_rank_loss(self.logits(images, coarse), masks[0], self.loss_settings)
         parts = {"train_dice": loss.dice.detach(), "train_rank": loss.rank.detach()}

@@ -75,6 +75,11 @@ class Task(lightning.LightningModule, ABC):
         self.ids = ids
         self._seen: list[Step] = []
 
+    def on_train_start(self) -> None:
+        """Keep the training images where they are used, if there is room."""
+        assert self.trainer.train_dataloader is not None
+        self.trainer.train_dataloader.dataset.keep_on(self.device)
+
     @abstractmethod
     def loss(self, batch: Batch) -> Tensor:
         """Compute the training loss of a batch."""

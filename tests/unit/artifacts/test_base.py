@@ -1,18 +1,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 
-from mbdcnn.artifacts import Artifact, Bundle, MaskSet, PreparedData, Run, check_same_data, draft_path, pack, unpack
-from mbdcnn.artifacts.manifest import Row, hashed_id, read_manifest, write_manifest
+from mbdcnn.artifacts import Artifact, Bundle, MaskSet, Run, draft_path
 from mbdcnn.errors import UserError
 
 SETTINGS = {"width": 1}
@@ -206,110 +201,4 @@ def test_the_fingerprint_is_of_content_and_the_identity_of_what_it_was_made_from
     assert first.fingerprint != other.fingerprint
 
 
-def test_a_run_of_another_stage_is_refused(tmp_path: Path) -> None:
-    write(tmp_path / "run", settings={"stage": "coarse"})  # type: ignore[dict-item]
-    assert Run.open_stage(tmp_path / "run", "coarse").stage == "coarse"
-    with pytest.raises(UserError, match="a run of the coarse network where one of the enhanced"):
-        Run.open_stage(tmp_path / "run", "enhanced")
-
-
-def prepared(path: Path, text: str) -> PreparedData:
-    with PreparedData.writing(path, {}, {"raw": text}) as draft:
-        for name, shape in (("patches", (2, 16, 16, 3)), ("masks", (2, 16, 2))):
-            np.save(draft.path / f"{name}.npy", np.zeros(shape, np.uint8))
-        write_manifest(draft.path / "manifest.csv", [])
-    return PreparedData.open(path)
-
-
-def test_an_artefact_of_other_data_is_refused(tmp_path: Path) -> None:
-    mine, other = prepared(tmp_path / "mine", "1"), prepared(tmp_path / "other", "2")
-    with MaskSet.writing(tmp_path / "masks", {}, {"data": mine.provenance.fingerprint}):
-        pass
-    masks = MaskSet.open(tmp_path / "masks")
-    check_same_data(masks, mine)
-    with pytest.raises(UserError, match="made from other data than"):
-        check_same_data(masks, other)
-
-
-@pytest.mark.parametrize("content", [b"", b"nonsense", None, "cut"])
-def test_a_damaged_array_is_named(tmp_path: Path, content: bytes | str | None) -> None:
-    data = prepared(tmp_path / "data", "1")
-    file = data.path / "patches.npy"
-    if content is None:
-        file.unlink()
-    else:
-        file.write_bytes(file.read_bytes()[:-9] if isinstance(content, str) else content)
-    for folder in (data, MaskSet(data.path, data.provenance)):
-        with pytest.raises(UserError, match=r"patches\.npy: missing or damaged"):
-            _ = folder.patches
-
-
-def test_a_missing_or_damaged_truth_is_named(data: PreparedData, tmp_path: Path) -> None:
-    row = data.rows[0]
-    copy = PreparedData(tmp_path, data.provenance)
-    (tmp_path / "truth").mkdir()
-    for content in (None, b"no picture"):
-        if content:
-            (tmp_path / "truth" / f"{row.id}.png").write_bytes(content)
-        with pytest.raises(UserError, match=f"{row.id}.png: missing or damaged"):
-            copy.truth(row)
-
-
-optional = st.one_of(st.none(), st.integers(0, 10**6))
 text = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=20)
-rows = st.builds(
-    Row,
-    id=text.map(lambda name: "x" + name.replace("/", "").replace("\\", "")),
-    split=st.sampled_from(["train", "validation", "test"]),
-    label=optional,
-    source=text,
-    width=st.integers(1, 10**5),
-    height=st.integers(1, 10**5),
-    patient=st.one_of(st.none(), text),
-    has_mask=st.booleans(),
-    pixels=text,
-    views=st.lists(st.integers(0, 10**6), max_size=15).map(tuple),
-    training_row=optional,
-    evaluation_row=optional,
-)
-
-
-@given(st.lists(rows, max_size=4))
-def test_manifests_round_trip(tmp_path_factory: pytest.TempPathFactory, written: list[Row]) -> None:
-    file = tmp_path_factory.getbasetemp() / "manifest.csv"
-    write_manifest(file, written)
-    assert read_manifest(file) == written
-
-
-def test_a_file_name_that_is_not_utf8_survives_the_manifest(tmp_path: Path, data: PreparedData) -> None:
-    from dataclasses import replace
-
-    row = replace(data.rows[0], source=os.fsdecode(b"caf\xe9.jpg"))
-    write_manifest(tmp_path / "manifest.csv", [row])
-    assert read_manifest(tmp_path / "manifest.csv") == [row]
-
-
-@pytest.mark.parametrize("damage", [("id,", "name,"), (",train,", ","), ("60", "wide")])
-def test_a_damaged_manifest_is_named(tmp_path: Path, data: PreparedData, damage: tuple[str, str]) -> None:
-    from dataclasses import replace
-
-    file = tmp_path / "manifest.csv"
-    write_manifest(file, [replace(data.rows[0], width=60)])
-    file.write_text(file.read_text().replace(*damage))
-    with pytest.raises(UserError, match=r"manifest\.csv: missing or damaged"):
-        read_manifest(file)
-
-
-@given(arrays.arrays(bool, st.tuples(st.integers(0, 3), st.integers(1, 5), st.integers(1, 4).map(lambda n: 8 * n))))
-def test_masks_round_trip(masks: np.ndarray) -> None:
-    packed = pack(masks)
-    assert packed.nbytes * 8 == masks.size
-    assert np.array_equal(unpack(packed), masks)
-    assert unpack(packed).dtype == bool
-
-
-def test_hashed_ids_are_fixed_and_tell_nothing() -> None:
-    # Bundles carry these: another rule would no longer recognise the training images of older ones.
-    assert hashed_id("ISIC_0000000") == "c13f1d45840d889ecbfc82b4b0fe097f"
-    assert hashed_id("ISIC_0000000") != hashed_id("ISIC_0000001")
-    assert "ISIC" not in hashed_id("ISIC_0000000")

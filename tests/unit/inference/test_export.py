@@ -41,6 +41,14 @@ TINY = {
         },
         "classification": {"backbone": "mobilenet_v2", "width": 0.1, "depth": 1, "pixel_mean": 0.5},
     },
+    "lite": {
+        "cam": "relu",
+        "segmentation": {
+            **{"backbone": "efficientnet_lite1", "width": 0.1, "depth": 1, "dilations": (), "separable_decoder": True},
+            **DECODER,
+        },
+        "classification": {"backbone": "efficientnet_lite0", "width": 0.1, "depth": 1},
+    },
 }
 CALIBRATION = {"temperature": 2.0, "operating_points": [], "images": 5, "source": "generated"}
 

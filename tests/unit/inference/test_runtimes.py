@@ -130,7 +130,7 @@ def test_a_batch_gives_what_each_picture_alone_gives() -> None:
             assert np.allclose(one.view_logits, other.view_logits)
 
 
-def test_prepared_pictures_look_as_the_pictures_they_were_prepared_from(data) -> None:
+def test_prepared_pictures_look_as_the_pictures_they_were_prepared_from(data, raw) -> None:
     from mbdcnn.data.images.decode import decode
 
     settings = Data.model_validate(data.provenance.settings["data"])

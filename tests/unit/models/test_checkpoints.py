@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from lite_weights import published_shapes
 from mbdcnn.config import ClassificationNetwork, SegmentationNetwork
 from mbdcnn.errors import UserError
 from mbdcnn.models import CoarseSegmenter, EnhancedSegmenter, MaskGuidedClassifier
@@ -185,7 +186,7 @@ def test_voc_head_is_dropped_and_the_rest_used():
     assert set(report.dropped) == {"cls_conv.weight"}
 
 
-@pytest.mark.parametrize("variant", ["paper", "compact"])
+@pytest.mark.parametrize("variant", ["paper", "compact", "lite"])
 def test_enhanced_starts_from_coarse(tiny, variant):
     coarse, enhanced = tiny("coarse", variant), tiny("enhanced", variant)
     torch.nn.init.normal_(coarse.decoder.head.weight)
@@ -196,12 +197,66 @@ def test_enhanced_starts_from_coarse(tiny, variant):
         torch.testing.assert_close(enhanced.state_dict()[name], tensor, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("variant", ["paper", "compact"])
+@pytest.mark.parametrize("variant", ["paper", "compact", "lite"])
 @pytest.mark.parametrize("kind", ["coarse", "classifier", "enhanced"])
 def test_our_own_weights_are_recognised(tiny, kind, variant):
     network = tiny(kind, variant)
     source = identify(network.state_dict())
-    assert (source.network, source.backbone) == (kind, network.backbone)
+    assert (source.network, source.backbones) == (kind, (network.backbone,))
+
+
+def test_own_weights_of_larger_lites_fit_only_their_like():
+    """Lite1 and Lite2 have layers of the same names; their sizes tell the rest."""
+    sizes = {"width": 0.5, "depth": 1}
+    networks = [
+        MaskGuidedClassifier(ClassificationNetwork(backbone=f"efficientnet_lite{lite}", **sizes), 3)
+        for lite in range(3)
+    ]
+    small, middle, large = (network.state_dict() for network in networks)
+    message = r"^mbdcnn's classifier \(efficientnet_lite1 or efficientnet_lite2\) weights do not fit"
+    with pytest.raises(UserError, match=message):
+        import_state_dict(networks[0], large)
+    with pytest.raises(UserError, match=r"^mbdcnn's classifier \(efficientnet_lite0\) weights do not fit"):
+        import_state_dict(networks[1], small)
+    with pytest.raises(UserError, match=r"give the network the checkpoint's width$"):
+        import_state_dict(networks[2], middle)
+    assert not import_state_dict(networks[1], middle).initial
+
+
+def lite_state(lite: int) -> dict[str, torch.Tensor]:
+    return {name: random(*shape) for name, shape in published_shapes(lite).items()}
+
+
+def test_an_efficientnet_lite_at_less_depth_says_which_blocks_are_dropped():
+    network = MaskGuidedClassifier(ClassificationNetwork(backbone="efficientnet_lite1", depth=3), 3)
+    state = lite_state(1)
+    report = import_state_dict(network, state)
+    check_complete(report, network, state)
+    assert {name.rpartition("._")[0].split("._")[0] for name in report.dropped if "_blocks" in name} == {
+        f"_blocks.{number}" for number in (10, 14, 18, 19)
+    }
+    torch.testing.assert_close(network.encoder.stem[0].weight[:, 3], state["_conv_stem.weight"].mean(1))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda state: state.update({"_blocks.0._se_reduce.weight": random(8, 32, 1, 1)}),
+            "^weights of an unknown kind",
+        ),
+        (lambda state: state.update({"_blocks.16._bn2.weight": random(320)}), "^weights of an unknown kind"),
+        (lambda state: state.update({"_conv_head.weight": torch.tensor(1.0)}), "^weights of an unknown kind"),
+        (lambda state: None, "^EfficientNet-Lite0 weights do not fit a MaskGuidedClassifier with efficientnet_lite2"),
+    ],
+    ids=["squeeze-excite", "other blocks", "a scalar", "another scale"],
+)
+def test_other_efficientnets_are_refused(change, message):
+    network = MaskGuidedClassifier(ClassificationNetwork(backbone="efficientnet_lite2", depth=1), 3)
+    state = lite_state(0)
+    change(state)
+    with pytest.raises(UserError, match=message):
+        import_state_dict(network, state)
 
 
 def test_another_backbone_is_refused(tiny):

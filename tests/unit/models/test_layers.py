@@ -27,14 +27,15 @@ def quartered(monkeypatch: pytest.MonkeyPatch) -> list[torch.Size]:
 
 @pytest.mark.parametrize("sides", SIDES, ids="{0[0]}x{0[1]}".format)
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("kernel", [3, 5])
 @pytest.mark.parametrize(("dilation", "stride"), [(2, 1), (1, 1), (3, 1), (2, 2), (4, 1)])
-def test_outputs_and_gradients_are_the_plain_ones(dilation, stride, memory, sides, quartered) -> None:
+def test_outputs_and_gradients_are_the_plain_ones(dilation, stride, kernel, memory, sides, quartered) -> None:
     torch.manual_seed(0)
-    conv = DepthwiseConv(5, stride=stride, dilation=dilation).double().train()
+    conv = DepthwiseConv(5, kernel, stride=stride, dilation=dilation).double().train()
     images = torch.randn(3, 5, *sides, dtype=torch.float64).to(memory_format=memory).requires_grad_()
     own = conv(images)
     assert len(quartered) == ((dilation, stride) == (2, 1))
-    plain = F.conv2d(images, conv.weight, None, stride, dilation, dilation, groups=5)
+    plain = F.conv2d(images, conv.weight, None, stride, dilation * (kernel // 2), dilation, groups=5)
     assert own.shape == plain.shape
     torch.testing.assert_close(own, plain)
     slope = torch.randn_like(plain)

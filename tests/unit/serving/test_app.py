@@ -219,10 +219,10 @@ def test_a_dicom_file_that_is_not_read(client: TestClient, content: bytes, sayin
 
 
 def test_a_dicom_file_where_the_extra_is_missing(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    import mbdcnn.data
+    import mbdcnn.data.images
 
     monkeypatch.setitem(sys.modules, "mbdcnn.data.images.dicom", None)
-    monkeypatch.delattr(mbdcnn.data, "dicom", raising=False)
+    monkeypatch.delattr(mbdcnn.data.images, "dicom", raising=False)
     response = client.post("/v1/predictions", content=DICOM["uncompressed"])
     assert response.status_code == 422
     assert "mbdcnn[dicom]" in response.json()["error"]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mbdcnn.artifacts.names import plain_name
 from mbdcnn.errors import UserError
 
+TABLE = "a table"
+"""What the layout of a user's own table is called."""
+EXAMPLE = "nevus:0.4|melanoma:0.6"
 # What no common file system takes in a name, bytes that are not UTF-8, and names that mean a folder.
 _UNSAFE = re.compile(r'[/\\:*?"<>|\x00-\x1f\ud800-\udfff]|^\.*$|[. ]$|^ ')
 
@@ -25,6 +28,14 @@ class Record:
     """Index into the classes."""
     split: str
     patient: str | None = None
+    shares: tuple[float, ...] | None = None
+    """How likely each class is, where the label is not certain; they sum to 1."""
+    weight: float = 1.0
+    """How often it is drawn in training beside an image of weight 1."""
+    source: str = ""
+    """The collection it comes from."""
+    aspect: float | None = None
+    """Width over height before the image was squashed, if it was."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,24 @@ class RawData:
     label_files: list[Path]
     notes: list[str] = field(default_factory=list)
     """What a user should know: what was left out, and why."""
+
+    @property
+    def name(self) -> str:
+        """Name of the folder, or of the only table in it that it was read from."""
+        return self.label_files[0].stem if self.kind == TABLE else self.root.resolve().name
+
+
+def named(sources: Sequence[RawData]) -> list[RawData]:
+    """Give images that name no source the name of their folder or table.
+
+    A folder alone may be called anything, so that a copy of it is the same data.
+    """
+    if len(sources) == 1 and sources[0].kind != TABLE:
+        return list(sources)
+    return [
+        replace(source, records=[replace(each, source=each.source or source.name) for each in source.records])
+        for source in sources
+    ]
 
 
 def join(sources: Sequence[RawData]) -> RawData:
@@ -90,3 +119,25 @@ def class_index(name: str, classes: Sequence[str], where: str) -> int:
         if plain_name(known) == wanted:
             return index
     raise UserError(f"{where}: class {name!r} is not one of the configured classes: {', '.join(classes)}")
+
+
+def class_shares(text: str, classes: Sequence[str], where: str) -> tuple[float, ...]:
+    """Read an uncertain label such as `nevus:0.4|seborrheic_keratosis:0.6`: the share of each class, summing to 1.
+
+    Raises:
+        UserError: a class is unknown or named twice, or the shares are no numbers above 0 that sum to 1.
+    """
+    shares = [0.0] * len(classes)
+    for part in text.split("|"):
+        name, _, number = part.rpartition(":")
+        index = class_index(name, classes, where)
+        try:
+            share = float(number)
+        except ValueError:
+            share = -1.0
+        if not 0 < share <= 1 or shares[index]:
+            raise UserError(f"{where}: label {text!r}; expected each class once with its share, such as {EXAMPLE}")
+        shares[index] = share
+    if abs(sum(shares) - 1) > 0.01:
+        raise UserError(f"{where}: label {text!r}: the shares sum to {sum(shares):g} instead of 1; correct them")
+    return tuple(share / sum(shares) for share in shares)

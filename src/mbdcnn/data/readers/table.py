@@ -1,8 +1,14 @@
-"""A user's own pictures, listed in a CSV file: `image,mask,label,split` and, if wanted, `id`, `patient`, `lesion`."""
+"""A user's own pictures, listed in a CSV file: `image,mask,label,split` and, if wanted, more.
+
+`id` names an image, `patient` those of one patient, `lesion` or `group` others that belong together, `source` the
+collection it comes from; `weight` says how often it is drawn in training beside an image of weight 1, `aspect` the
+width over height that it had before it was squashed.
+"""
 
 from __future__ import annotations
 
 import csv
+import math
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -12,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mbdcnn.data.readers.groups import GROUP_COLUMNS, group_names
-from mbdcnn.data.readers.records import RawData, Record, class_index
+from mbdcnn.data.readers.records import TABLE, RawData, Record, class_index, class_shares
 from mbdcnn.errors import UserError
 
 SPLITS = {"train": "train", "training": "train", "validation": "validation", "val": "validation",
@@ -21,7 +27,7 @@ SPLITS = {"train": "train", "training": "train", "validation": "validation", "va
 FOLDERS = 50
 """At most so many go into an id; what they do not tell apart is told to be there twice."""
 
-_COLUMNS = ("id", "image", "mask", "label", "split", *GROUP_COLUMNS)
+_COLUMNS = ("id", "image", "mask", "label", "split", *GROUP_COLUMNS, "weight", "source", "aspect")
 _REQUIRED = ("image", "split")
 
 
@@ -48,7 +54,7 @@ def read(file: Path, classes: tuple[str, ...]) -> RawData:
     ]
     _check_repeats(lines, records)
     notes = [f"{file.name}: columns not used: {', '.join(unused)}"] if unused else []
-    return RawData("a table", file.parent, records, [file], notes)
+    return RawData(TABLE, file.parent, records, [file], notes)
 
 
 def _read_lines(file: Path) -> tuple[list[_Line], list[str]]:
@@ -106,14 +112,32 @@ def _record(line: _Line, image_id: str, folder: Path, classes: tuple[str, ...], 
     if split is None:
         raise UserError(f"{line.where}: split {cells['split']!r}; expected train, validation or test")
     label, mask = cells.get("label", ""), cells.get("mask", "")
+    shares = class_shares(label, classes, line.where) if "|" in label else None
+    certain = class_index(label, classes, line.where) if label and shares is None else None
     return Record(
         id=image_id,
         image=_existing(folder, cells["image"], line.where),
         mask=_existing(folder, mask, line.where) if mask else None,
-        label=class_index(label, classes, line.where) if label else None,
+        label=certain if shares is None else shares.index(max(shares)),
         split=split,
         patient=group,
+        shares=shares,
+        weight=_positive(cells, "weight", line.where) or 1.0,
+        aspect=_positive(cells, "aspect", line.where),
+        source=cells.get("source", ""),
     )
+
+
+def _positive(cells: Mapping[str, str], column: str, where: str) -> float | None:
+    if not (text := cells.get(column)):
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < math.inf:
+        raise UserError(f"{where}: {column} {text!r}; expected a number above 0, such as 0.5, or nothing")
+    return value
 
 
 def _existing(folder: Path, name: str, where: str) -> Path:

@@ -266,7 +266,7 @@ def test_pydicom_is_imported_when_a_dicom_file_is_met(tmp_path: Path) -> None:
     (tmp_path / "a.dcm").write_bytes(photograph(PIXELS))
     program = (
         "import sys, mbdcnn.data.prepare\n"
-        "from mbdcnn.data.images import decode\n"
+        "from mbdcnn.data.images.decode import decode\n"
         "decode('a.png'); assert 'pydicom' not in sys.modules\n"
         "decode('a.dcm'); assert 'pydicom' in sys.modules\n"
     )

@@ -12,7 +12,7 @@ from mbdcnn.models.folding import fold_batch_norm
 from mbdcnn.models.weights import load_weights, save_weights
 
 pytestmark = [
-    pytest.mark.parametrize("variant", ["paper", "compact"]),
+    pytest.mark.parametrize("variant", ["paper", "compact", "lite"]),
     pytest.mark.parametrize("kind", ["coarse", "classifier", "enhanced"]),
 ]
 

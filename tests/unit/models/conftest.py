@@ -1,4 +1,4 @@
-"""Tiny networks of every kind on both backbones."""
+"""Tiny networks of every kind on every kind of backbone."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from mbdcnn.models import CoarseSegmenter, EnhancedSegmenter, MaskGuidedClassifi
 VARIANTS = {
     "paper": {"width": 0.05, "depth": 1},
     "compact": {"backbone": "mobilenet_v2", "width": 0.05, "depth": 2, "pixel_mean": 0.5, "pixel_std": 0.5},
+    "lite": {"backbone": "efficientnet_lite0", "width": 0.05, "depth": 2, "pixel_mean": 0.5, "pixel_std": 0.5},
 }
 SMALL_DECODER = {"decoder_channels": 8, "low_level_channels": 4, "dropout": 0.2}
 
 
 def segmentation(variant: str, **settings) -> SegmentationNetwork:
-    compact = {"dilations": (2,), "separable_decoder": True} if variant == "compact" else {}
+    compact = {} if variant == "paper" else {"dilations": (2,), "separable_decoder": True}
     return SegmentationNetwork(**{**VARIANTS[variant], **SMALL_DECODER, **compact, **settings})
 
 

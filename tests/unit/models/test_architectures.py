@@ -16,10 +16,11 @@ from mbdcnn.config import (
 )
 from mbdcnn.models import MBDCNN, build_classifier, build_coarse, build_enhanced
 from mbdcnn.models.cam import class_activation_map, raw_class_activation_map
+from mbdcnn.models.efficientnet import SCALES, EfficientNetLite, EfficientNetLiteTrunk
 from mbdcnn.models.layers import enlarge
 from mbdcnn.models.mobilenet import MobileNetV2, MobileNetV2Trunk, divisible
 
-TINY = {"backbone": "mobilenet_v2", "width": 0.05, "depth": 1}
+TINY = {"width": 0.05, "depth": 1}
 
 
 @pytest.mark.parametrize(
@@ -53,6 +54,22 @@ def test_shallow_mobilenet_keeps_the_numbers_of_its_layers(depth, names):
     assert high_level.shape == (1, encoder.high_level_channels, 2, 2)
 
 
+@pytest.mark.parametrize(("lite", "parameters"), [(0, 4_652_008), (1, 5_416_680), (2, 6_092_072)])
+def test_efficientnet_lites_are_the_published_ones(lite, parameters):
+    # The published have a linear layer of 1 281 000 parameters; ours have a mask channel.
+    trunk = EfficientNetLiteTrunk(SCALES[f"efficientnet_lite{lite}"], 1.0, 8)
+    assert sum(parameter.numel() for parameter in trunk.parameters()) == parameters - 1_281_000 + 32 * 9
+
+
+@pytest.mark.parametrize(("depth", "names"), [(1, "0 1 4 7 11 15 20"), (3, "0 1 2 3 4 5 6 7 8 9 11 12 13 15 16 17 20")])
+def test_shallow_efficientnet_keeps_the_numbers_of_its_blocks(depth, names):
+    encoder = EfficientNetLite(SCALES["efficientnet_lite1"], 0.05, depth)
+    assert [name for name, _ in encoder.blocks.named_children()] == names.split()
+    low_level, high_level = encoder(torch.rand(1, 3, 32, 32))
+    assert low_level.shape == (1, encoder.low_level_channels, 8, 8)
+    assert high_level.shape == (1, encoder.high_level_channels, 2, 2)
+
+
 @pytest.mark.parametrize(
     ("channels", "rounded"), [(1.0, 8), (12.0, 16), (24.0, 24), (33.6, 32), (18.0, 24), (11.9, 16)]
 )
@@ -78,12 +95,12 @@ def test_activation_maps_need_no_copy_to_the_host():
     assert maps.shape == (2, 1, 3, 3)
 
 
-def tiny_config(**settings) -> Config:
+def tiny_config(backbone: str = "mobilenet_v2", **settings) -> Config:
     torch.manual_seed(0)
-    segmentation = SegmentationNetwork(**TINY, decoder_channels=8, dilations=())
+    segmentation = SegmentationNetwork(backbone=backbone, **TINY, decoder_channels=8, dilations=())
     return Config(
         coarse=Coarse(network=segmentation),
-        classifier=Classifier(network=ClassificationNetwork(**TINY)),
+        classifier=Classifier(network=ClassificationNetwork(backbone=backbone, **TINY)),
         enhanced=Enhanced(network=segmentation),
         **settings,
     )
@@ -105,8 +122,9 @@ def test_the_three_help_each_other(cam):
 
 
 @torch.no_grad()
-def test_exports_with_any_batch_size():
-    model = MBDCNN(tiny_config()).eval()
+@pytest.mark.parametrize("backbone", ["mobilenet_v2", "efficientnet_lite0"])
+def test_exports_with_any_batch_size(backbone):
+    model = MBDCNN(tiny_config(backbone)).eval()
     batch = torch.export.Dim("batch", min=1, max=64)
     program = torch.export.export(model, (torch.rand(2, 3, 32, 32),), dynamic_shapes=[{0: batch}])
     for size in (1, 5):
