@@ -293,7 +293,8 @@ class Enhanced(Section):
     """Starting weights as for coarse-SN; coarse-SN's own if not given."""
     guidance_start: Literal["random", "identity"] = "random"
     """The layer that mixes in the activation map starts at random, as in the authors' code, or passes coarse-SN's
-    features on as they are, so that training begins where coarse-SN's ended."""
+    features on as they are, so that training begins where coarse-SN's ended. Starting weights that hold it go with
+    `random` alone, and it starts as theirs."""
 
 
 class Evaluation(Section):

@@ -14,7 +14,7 @@ from mbdcnn.errors import UserError
 from mbdcnn.models.classifier import MaskGuidedClassifier
 from mbdcnn.models.coarse import CoarseSegmenter
 from mbdcnn.models.enhanced import EnhancedSegmenter
-from mbdcnn.models.head import LAYER, HeadReport, Named, Placement
+from mbdcnn.models.head import LAYER, HeadReport, Named, Placement, by_place, fitting_rows
 
 Network: TypeAlias = CoarseSegmenter | MaskGuidedClassifier | EnhancedSegmenter
 State: TypeAlias = Mapping[str, Tensor]
@@ -269,10 +269,7 @@ def _head(
     """Report on the last layer of a classifier that goes into a classifier."""
     if not classes or "head.weight" not in own or not {_our_name(name, source.rules) for name in state} & {*LAYER}:
         return None
-    if placement is not None:
-        return placement.report(filled)
-    rows = {name: f"row {place}" if filled else None for place, name in enumerate(classes, start=1)}
-    return HeadReport(rows, (), "their places, for nobody names the classes of this file")
+    return by_place(classes, filled) if placement is None else placement.report(filled)
 
 
 def _translate(
@@ -327,26 +324,12 @@ def _adapted(target: str, tensor: Tensor, source: Source, own: State, placement:
         if (given, wanted) == (4, 3):
             return tensor[:, :3]
     if target in LAYER and target in own:
-        return _adapted_head(tensor, source, own[target], placement)
+        return fitting_rows(tensor, own[target], placement, committee=source.rules is COMMITTEE)
     pooled = source.rules is MOBILENET and target == "pyramid.projection.0.weight"
     if pooled and target in own and tensor.shape == own[target].shape:
         # These files concatenate image pooling first, our pyramid last.
         return tensor.roll(-(tensor.shape[1] // 2), dims=1)
     return tensor
-
-
-def _adapted_head(tensor: Tensor, source: Source, own: Tensor, placement: Placement | None) -> Tensor:
-    members = 1
-    if source.rules is COMMITTEE and tensor.ndim == 2 and tensor.shape[1] % own.shape[1] == 0:
-        # The weights of n members were divided by n.
-        members = tensor.shape[1] // own.shape[1]
-    first = tensor[:, : own.shape[1]] if members > 1 else tensor
-    if placement is not None and first.shape[1:] == own.shape[1:]:
-        placement.check(source.name, tensor)
-        first = placement.taken(first)
-    if first.shape != own.shape:
-        return tensor
-    return first * members if members > 1 else first
 
 
 def _with_channels(shape: torch.Size, channels: int) -> tuple[int, ...]:

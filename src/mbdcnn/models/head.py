@@ -72,13 +72,13 @@ class Placement:
         found = {plain_name(name): place for place, name in enumerate(self.named.classes)}
         return [found.get(plain_name(name)) for name in self.classes]
 
-    def check(self, name: str, tensor: Tensor) -> None:
+    def check(self, tensor: Tensor) -> None:
         """Raise a UserError unless there are as many rows as names."""
         rows, names = len(tensor) if tensor.ndim else 0, len(self.named.classes)
         if rows != names:
             raise UserError(
-                f"{name} with {rows} rows in the last layer, but {names} classes by {self.named.where}; give the "
-                "weights that these classes are of"
+                f"{rows} rows in the last layer, but {names} classes by {self.named.where}; give the weights that "
+                "these classes are of"
             )
 
     def taken(self, tensor: Tensor) -> Tensor:
@@ -97,6 +97,33 @@ class Placement:
         given = [None if place is None or not filled else self.named.classes[place] for place in self.places]
         unused = tuple(name for name in self.named.classes if name not in given)
         return HeadReport(dict(zip(self.classes, given, strict=True)), unused, self.named.where)
+
+
+def by_place(classes: Sequence[str], filled: bool) -> HeadReport:
+    """Report on a last layer whose classes nobody names."""
+    rows = {name: f"row {place}" if filled else None for place, name in enumerate(classes, start=1)}
+    return HeadReport(rows, (), "their places, for nobody names the classes of this file")
+
+
+def fitting_rows(tensor: Tensor, own: Tensor, placement: Placement | None, *, committee: bool) -> Tensor:
+    """Give the rows of a last layer that a network takes; what does not fit as it is.
+
+    Args:
+        tensor: weight or bias, of a committee for all members beside one another, divided by their number.
+        own: that of the network, for a single classifier.
+        placement: which rows go where; by place if not known.
+        committee: whether it is of one; the first member is taken.
+    """
+    members = 1
+    if committee and tensor.ndim == 2 and tensor.shape[1] % own.shape[1] == 0:
+        members = tensor.shape[1] // own.shape[1]
+    first = tensor[:, : own.shape[1]] if members > 1 else tensor
+    if placement is not None and first.shape[1:] == own.shape[1:]:
+        placement.check(tensor)
+        first = placement.taken(first)
+    if first.shape != own.shape:
+        return tensor
+    return first * members if members > 1 else first
 
 
 def named_classes(file: Path) -> Named | None:

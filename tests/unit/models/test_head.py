@@ -161,7 +161,7 @@ def test_more_names_than_rows_are_refused(tmp_path: Path) -> None:
     save_weights(tmp_path / "x.safetensors", network(3), {"classes": json.dumps(["a", "b"])})
     filled = network(3)
     before = {name: tensor.clone() for name, tensor in filled.state_dict().items()}
-    with pytest.raises(UserError, match=r"x\.safetensors: .* with 3 rows in the last layer, but 2 classes"):
+    with pytest.raises(UserError, match=r"x\.safetensors: 3 rows in the last layer, but 2 classes"):
         import_weights(tmp_path / "x.safetensors", filled, ("a", "b", "c"))
     torch.testing.assert_close(dict(filled.state_dict()), before, rtol=0, atol=0)
 
