@@ -172,9 +172,9 @@ def test_full_size_masks_are_held_one_at_a_time(data, bundle, tmp_path: Path, mo
 def raw_with_a_twin(raw: Path, tmp_path: Path) -> Path:
     """Pictures of which one that trained lies among the test images too, under another name."""
     folder = Path(shutil.copytree(raw, tmp_path / "raw"))
-    for part, ending in (("Data", ".png"), ("Part1_GroundTruth", "_segmentation.png")):
-        source = next((folder / f"ISIC-2017_Training_{part}").glob("SYN_0000003*[0-9n].[jp][pn]g"))
-        target = next((folder / f"ISIC-2017_Test_v2_{part}").glob("SYN_2000001*[0-9n].[jp][pn]g"))
+    for part, given, ending in (("Data", ".jpg", ".png"), ("Part1_GroundTruth", *["_segmentation.png"] * 2)):
+        source = folder / f"ISIC-2017_Training_{part}" / f"SYN_0000003{given}"
+        target = folder / f"ISIC-2017_Test_v2_{part}" / f"SYN_2000001{given}"
         target.unlink()
         # Not even the file is the same.
         with Image.open(source) as picture:

@@ -21,11 +21,12 @@ from PIL import Image
 from mbdcnn.artifacts import PreparedData, pack, prepared_with
 from mbdcnn.artifacts.manifest import SPLITS, Row, write_manifest
 from mbdcnn.artifacts.overlap import identical, some, torn_groups, torn_images
+from mbdcnn.artifacts.provenance import fingerprint
 from mbdcnn.config import Config
 from mbdcnn.data import crops, read_raw
 from mbdcnn.data.contents import LOOKS, content, looks, name_in, renewed, untouched
 from mbdcnn.data.images.decode import decode_at_least, mask_image, picture_size
-from mbdcnn.data.readers.records import RawData, Record, join, named
+from mbdcnn.data.readers.records import RawData, Record, join
 from mbdcnn.errors import UserError
 
 LARGE = 50_000_000
@@ -77,7 +78,7 @@ def prepare(
     Raises:
         UserError: something is wrong with a file; nothing is then written.
     """
-    sources = named([read_raw(path, config.classes) for path in (raw, *extra)])
+    sources = [read_raw(path, config.classes) for path in (raw, *extra)]
     found = join(sources)
     settings = prepared_with(config)
     names = ["raw", *(f"extra {number}" for number in range(1, len(sources)))]
@@ -89,6 +90,8 @@ def prepare(
         record.id: (name, source.root) for name, source in zip(names, sources, strict=True) for record in source.records
     }
     inputs = {name: content(source, config.runtime.workers) for name, source in zip(names, sources, strict=True)}
+    # Of several, names tell pictures apart that name no source.
+    inputs |= {name: fingerprint([inputs[name], [source.name for source in sources]]) for name in names[1:]}
     if PreparedData.is_current(out, settings, inputs):
         return renewed(PreparedData.open(out), {LOOKS: look, "notes": found.notes})
     plans = make_plans(found.records, config)

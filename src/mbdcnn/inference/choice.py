@@ -20,7 +20,7 @@ from mbdcnn.artifacts import Bundle
 from mbdcnn.artifacts.provenance import fingerprint
 from mbdcnn.data.synthetic import KINDS, draw
 from mbdcnn.errors import on_one_line
-from mbdcnn.inference.graphs import agree, cache_folder, content_key
+from mbdcnn.inference.graphs import cache_folder, content_key
 from mbdcnn.inference.probabilities import softmax
 from mbdcnn.inference.protocol import Core, Inputs, inputs_of_picture, run_protocol
 from mbdcnn.inference.runtimes import PACKAGES, RuntimeName, load_core
@@ -94,6 +94,7 @@ def fastest_runtime(bundle: Bundle, device: str) -> RuntimeName:
 
 
 def _try_out(bundle: Bundle, device: str, installed: Sequence[RuntimeName]) -> Outcome:
+    from mbdcnn.inference.tracing import agree
     from mbdcnn.system.device import choose_device
 
     if choose_device(device).type != "cpu":

@@ -7,11 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from mbdcnn.artifacts import Bundle
 from mbdcnn.artifacts.provenance import file_digest, fingerprint
@@ -26,8 +22,6 @@ CHECKSUMS = "checksums.json"
 """SHA-256 of each graph."""
 VERSION = 1
 """Raised whenever code changes what an exported graph computes."""
-TOLERANCE = 0.01
-"""By how much outputs may differ from those of torch, of 1 or of their largest value if that is more."""
 
 
 def cached_graphs(bundle: Bundle) -> Path:
@@ -67,29 +61,6 @@ def cached_graphs(bundle: Bundle) -> Path:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return folder
-
-
-def agree(exact: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> bool:
-    """Tell whether all outputs are the same as those of torch but for rounding."""
-    return len(exact) == len(other) and all(map(_alike, exact, other))
-
-
-def _alike(exact: np.ndarray, other: np.ndarray) -> bool:
-    # What is no number is alike to nothing.
-    return exact.shape == other.shape and bool(
-        np.abs(exact - other).max() <= TOLERANCE * max(1.0, float(np.abs(exact).max()))
-    )
-
-
-def onnx_session(file: Path) -> Any:
-    """Load a graph into ONNX Runtime, on the CPU."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    # Threads that wait in a loop took a third more time and half more CPU where other work shares the cores.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 
 def content_key(bundle: Bundle) -> str:

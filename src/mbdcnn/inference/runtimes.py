@@ -12,8 +12,9 @@ import numpy as np
 
 from mbdcnn.artifacts import Bundle
 from mbdcnn.errors import UserError
-from mbdcnn.inference.graphs import GRAPHS, cached_graphs, onnx_session
+from mbdcnn.inference.graphs import GRAPHS, cached_graphs
 from mbdcnn.inference.protocol import BoolMasks, Core, Guidance, Logits, Pixels
+from mbdcnn.inference.sessions import onnx_session
 from mbdcnn.system.device import choose_device
 
 if TYPE_CHECKING:

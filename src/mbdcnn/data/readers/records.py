@@ -56,21 +56,10 @@ class RawData:
         return self.label_files[0].stem if self.kind == TABLE else self.root.resolve().name
 
 
-def named(sources: Sequence[RawData]) -> list[RawData]:
-    """Give images that name no source the name of their folder or table.
-
-    A folder alone may be called anything, so that a copy of it is the same data.
-    """
-    if len(sources) == 1 and sources[0].kind != TABLE:
-        return list(sources)
-    return [
-        replace(source, records=[replace(each, source=each.source or source.name) for each in source.records])
-        for source in sources
-    ]
-
-
 def join(sources: Sequence[RawData]) -> RawData:
-    """Put several raw data sets together.
+    """Put several raw data sets together; images that name no source are given the name of their folder or table.
+
+    One alone may be called anything, so that a copy of it is the same data.
 
     Raises:
         UserError: two pictures have one id.
@@ -78,7 +67,7 @@ def join(sources: Sequence[RawData]) -> RawData:
     first = sources[0]
     if len(sources) == 1:
         return first
-    records = [record for source in sources for record in source.records]
+    records = [replace(each, source=each.source or source.name) for source in sources for each in source.records]
     check_records(records, first.root)
     return RawData(
         kind=" and ".join(source.kind for source in sources),
