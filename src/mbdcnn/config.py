@@ -292,7 +292,8 @@ class Enhanced(Section):
     """Starting weights as for coarse-SN; coarse-SN's own if not given."""
     guidance_start: Literal["random", "identity"] = "random"
     """The layer that mixes in the activation map starts at random, as in the authors' code, or passes coarse-SN's
-    features on as they are, so that training begins where coarse-SN's ended."""
+    features on as they are, so that training begins where coarse-SN's ended. Starting weights that hold it go with
+    `random` alone, and it starts as theirs."""
 
 
 class Evaluation(Section):
@@ -339,8 +340,8 @@ class Config(Section):
     cam: Literal["reference", "relu"] = "reference"
     """Activation maps keep their negative values, as in the authors' code, or are clipped at 0."""
     committee: Annotated[int, Field(ge=1, le=21)] = 1
-    """Networks that together are the model's mask-CN, their logits and activation maps averaged. With more than 1 they are
-    the first of those that each leave out a fold for calibration; no network then learns from all training images."""
+    """Networks that together are the model's mask-CN, their logits and activation maps averaged. With more than 1 they
+    are the first of those that each leave out a fold for calibration; none then learns from all training images."""
     data: Data = Data()
     coarse: Coarse = Coarse()
     classifier: Classifier = Classifier()

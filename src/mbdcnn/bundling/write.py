@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
 from mbdcnn.artifacts import Bundle, Draft, PreparedData, Run, check_same_data
-from mbdcnn.artifacts.manifest import hashed_id
+from mbdcnn.artifacts.manifest import Row
+from mbdcnn.artifacts.seen import Seen, write_seen
 from mbdcnn.bundling.card import model_card, with_results
 from mbdcnn.config import Calibration as Settings
 from mbdcnn.config import Config, save_config
@@ -148,8 +150,8 @@ def _calibrate(
     folds: Sequence[tuple[Run, Run]],
     device: str,
     progress: Progress,
-) -> list[str]:
-    """Add calibration and familiarity to a draft with weights; give the ids of the images calibrated on."""
+) -> list[Row]:
+    """Add calibration and familiarity to a draft with weights; give the images calibrated on."""
     from mbdcnn.bundling.calibrate import calibrate
     from mbdcnn.bundling.held_out import fit_familiarity, left_out_by_folds, validation_images
     from mbdcnn.inference.ood import FILE
@@ -176,7 +178,7 @@ def _calibrate(
             )
             for protocol, evidence in held_out.evidence(data, config.data, advance).items()
         }
-    return [row.id for row in held_out.rows]
+    return held_out.rows
 
 
 def _joined_config(runs: dict[str, Run]) -> Config:
@@ -187,7 +189,6 @@ def _joined_config(runs: dict[str, Run]) -> Config:
     return runs["enhanced"].config.model_copy(update=sections)
 
 
-def _write_ids(runs: Sequence[Run], calibration: list[str], draft: Draft) -> None:
-    uses = {use: sorted(set().union(*(run.ids(use) for run in runs))) for use in ("training", "selection")}
-    uses["calibration"] = sorted(hashed_id(name) for name in calibration)
-    (draft.path / "ids.json").write_text(json.dumps(uses, indent=0))
+def _write_ids(runs: Sequence[Run], calibration: list[Row], draft: Draft) -> None:
+    uses = {use: reduce(or_, (run.seen(use) for run in runs)) for use in ("training", "selection")}
+    write_seen(draft.path, uses | {"calibration": Seen.of(calibration)})

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from mbdcnn.artifacts import Bundle, Run
 from mbdcnn.artifacts.manifest import hashed_id
+from mbdcnn.artifacts.seen import NOTHING, Seen
 from mbdcnn.bundling.write import _made_from, write_bundle
 from mbdcnn.config import Calibration, load_config
 from mbdcnn.errors import UserError
@@ -190,12 +191,12 @@ def test_a_configured_committee_is_one_network_where_no_others_are_given(made_fr
 
 def test_the_pictures_of_all_members_are_known(made_from, tmp_path: Path, monkeypatch) -> None:
     member = made_from["folds"][1][1]
-    own = type(member).ids
+    own = type(member).seen
 
-    def ids(run, use: str) -> set[str]:
-        return own(run, use) | ({"elsewhere"} if run.path == member.path else set())
+    def seen(run, use: str) -> Seen:
+        return own(run, use) | (Seen(frozenset({"elsewhere"})) if run.path == member.path else NOTHING)
 
-    monkeypatch.setattr(type(member), "ids", ids)
+    monkeypatch.setattr(type(member), "seen", seen)
     for size, known in ((2, True), (1, False)):
         bundle = write_bundle(out=tmp_path / str(size), **made_from, committee=size)
         assert ("elsewhere" in json.loads((bundle.path / "ids.json").read_text())["training"]) is known
