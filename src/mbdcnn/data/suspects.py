@@ -12,16 +12,16 @@ import numpy as np
 from PIL import Image
 
 from mbdcnn.artifacts.manifest import Row
+from mbdcnn.artifacts.overlap import some
 from mbdcnn.data.images.kinds import command
+from mbdcnn.data.readers.ids import Ids
+from mbdcnn.data.readers.mask_files import named_after
 from mbdcnn.data.readers.records import Record
 from mbdcnn.errors import UserError
 
 BORDER = 0.95
 """Part of an image's edge from which a lesion that leaves skin inside looks like an inverted mask: so do 5 of 7,683
 masks of HAM10000, and none of ISIC-2017."""
-
-ENDINGS = ("_segmentation", "_mask", "_lesion", "_seg", "-mask")
-"""What names of masks add to those of their images."""
 
 KINDS = {
     "empty": "empty masks",
@@ -79,7 +79,7 @@ def suspects(
     """
     found: dict[str, list[str]] = {kind: [] for kind in KINDS}
     shared: dict[str, list[int]] = defaultdict(list)
-    ids = {record.id.casefold() for record in records}
+    known = Ids(record.id for record in records)
     for place, (record, look) in enumerate(zip(records, looks, strict=True)):
         if profiles[place]:
             found["profile"].append(record.id)
@@ -90,7 +90,8 @@ def suspects(
                 found[kind].append(record.id)
         if not look.empty and not look.full:
             shared[look.digest].append(place)
-        if _names(record.mask, ids - {record.id.casefold(), record.image.stem.casefold()}):
+        own = named_after(record.mask, Ids([record.id, record.image.stem])) is not None
+        if not own and named_after(record.mask, known) is not None:
             found["misnamed"].append(f"{record.id}: {record.mask.name}")
     for places in shared.values():
         if len({pixels[place] for place in places}) > 1:
@@ -98,19 +99,9 @@ def suspects(
     return found
 
 
-def _names(mask: Path, ids: set[str]) -> bool:
-    stem = mask.stem.casefold()
-    return stem in ids or any(stem.removesuffix(ending) in ids for ending in ENDINGS if stem.endswith(ending))
-
-
 def lines(found: Found) -> list[str]:
     """Tell what was found, kind by kind."""
     return [f"{words}: {len(found[kind])} ({some(found[kind])})" for kind, words in KINDS.items() if found.get(kind)]
-
-
-def some(names: Sequence[str], shown: int = 5) -> str:
-    """Name the first few."""
-    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
 
 
 def cautions_of_truth(found: Found, rows: Sequence[Row]) -> list[str]:
