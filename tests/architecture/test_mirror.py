@@ -63,7 +63,7 @@ ELSEWHERE = {
     "integration/test_pipeline.py": ("run as a whole", {"pipeline"}),
     "unit/serving/test_app.py": (
         "asked over HTTP, as one application",
-        {f"serving/{name}" for name in ("answers", "facts", "forms", "limits", "shield", "uploads")},
+        {f"serving/{name}" for name in ("answers", "facts", "limits", "shield", "uploads")},
     ),
     "behaviour/test_serving_load.py": ("under load", {"serving/batching"}),
     "behaviour/test_serving_process.py": ("as a process", {"serving/server"}),
