@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from mbdcnn.metrics.bootstrap import Counts, Statistic
+from mbdcnn.metrics.bootstrap import Counts, Statistic, Values
 
 
 def ratio(counts: Counts, numerators: Shaped[np.ndarray, " n"], denominators: Shaped[np.ndarray, " n"]) -> Statistic:
     """Divide the sum of one quantity over the images by the sum of another."""
-    return _divide(counts @ numerators, counts @ denominators)
+    return Statistic(_divide(counts @ numerators, counts @ denominators))
 
 
 def mean(counts: Counts, values: Float[np.ndarray, " n"]) -> Statistic:
@@ -24,7 +24,7 @@ def auc(counts: Counts, score: Float[np.ndarray, " n"], is_case: Bool[np.ndarray
     cases, others = _by_score(counts, score, is_case)
     lower = np.cumsum(others, axis=1) - others
     wins = (cases * (lower + others / 2)).sum(axis=1)
-    return _divide(wins, cases.sum(axis=1) * others.sum(axis=1))
+    return Statistic(_divide(wins, cases.sum(axis=1) * others.sum(axis=1)))
 
 
 def partial_auc(
@@ -42,9 +42,9 @@ def partial_auc(
     crossing = (found[:, :-1] < sensitivity) & (found[:, 1:] >= sensitivity)
     share[crossing] = (found[:, 1:][crossing] - sensitivity) / gained[crossing]
     lower = np.where(crossing, sensitivity, found[:, :-1])
-    area: Statistic = (share * step * (lower + found[:, 1:]) / 2).sum(axis=1)
+    area: Values = (share * step * (lower + found[:, 1:]) / 2).sum(axis=1)
     area[~np.isfinite(found[:, -1] + alarms[:, -1])] = np.nan
-    return area
+    return Statistic(area)
 
 
 def specificity_at(
@@ -53,9 +53,9 @@ def specificity_at(
     """Give the specificity at the highest threshold that finds at least this share of the cases."""
     found, alarms = _rates(counts, score, is_case)
     reached = (found >= sensitivity - 1e-12).argmax(axis=1)
-    specificity: Statistic = 1 - alarms[np.arange(len(alarms)), reached]
+    specificity: Values = 1 - alarms[np.arange(len(alarms)), reached]
     specificity[~np.isfinite(found[:, -1])] = np.nan
-    return specificity
+    return Statistic(specificity)
 
 
 def average_precision(counts: Counts, score: Float[np.ndarray, " n"], is_case: Bool[np.ndarray, " n"]) -> Statistic:
@@ -64,7 +64,7 @@ def average_precision(counts: Counts, score: Float[np.ndarray, " n"], is_case: B
     found = np.cumsum(cases, axis=1)
     precision = _divide(found, found + np.cumsum(others, axis=1))
     # A threshold that no drawn image reaches has no precision, and gains no recall either.
-    return _divide((np.nan_to_num(precision) * cases).sum(axis=1), cases.sum(axis=1))
+    return Statistic(_divide((np.nan_to_num(precision) * cases).sum(axis=1), cases.sum(axis=1)))
 
 
 def calibration_error(
@@ -73,7 +73,8 @@ def calibration_error(
     """Average over equal bins of confidence how far it is from the share that is right (the ECE), by images."""
     bin_of = confidence_bins(confidence, bins)
     gaps = counts @ ((bin_of[:, None] == np.arange(bins)) * (right - confidence)[:, None])
-    return _divide(np.abs(gaps).sum(axis=1), counts.sum(axis=1))
+    # A sum of absolute errors, which every resampling makes larger on average.
+    return Statistic(_divide(np.abs(gaps).sum(axis=1), counts.sum(axis=1)), inflated=True)
 
 
 def confidence_bins(confidence: Float[np.ndarray, " n"], bins: int = 10) -> Shaped[np.ndarray, " n"]:
