@@ -97,6 +97,8 @@ class SegmentationNetwork(Section):
     """Depthwise-separable instead of full 3x3 convolutions in pyramid and decoder."""
     dropout: Probability = 0.5
     """After the pyramid and after the decoder's first convolution; a fifth of it after the second."""
+    initialisation: Literal["authors", "torch"] = "authors"
+    """Convolutions without starting weights: drawn as the authors do (kaiming, fan out), or as PyTorch by itself."""
     pixel_mean: float = 0.0
     """Subtracted from pixels in [0, 1] before the first layer. Belongs to the starting weights."""
     pixel_std: Annotated[float, Field(gt=0)] = 1.0
@@ -197,7 +199,7 @@ class Training(Section):
     validate_every: Duration = "1 epoch"
     """Time between two validations, in epochs or steps."""
     validate_from: Annotated[int, Field(ge=0)] = 0
-    """No validation before this step."""
+    """No validation before this step, which is the first to be validated unless `validate_every` is more."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of the networks under autocast. `fp16` needs a GPU."""
     freeze_batch_norm: bool = False
@@ -258,7 +260,7 @@ class Classifier(Section):
     """mask-CN: classes and their activation maps from the image and its coarse mask."""
 
     network: ClassificationNetwork = ClassificationNetwork()
-    training: Training = Training(batch_size=32, length="50001 steps", validate_every="100 steps", validate_from=500)
+    training: Training = Training(batch_size=32, length="50001 steps", validate_every="100 steps", validate_from=601)
     augmentation: Augmentation = Augmentation(crop_probability=0)
     initial_weights: str | None = None
     """Starting weights: a weight file, a run or bundle, or `bundled` for the model that comes with the package;
@@ -420,16 +422,14 @@ def _read_yaml(source: str | Path, above: tuple[str, ...] = ()) -> tuple[str, di
     if is_folder:
         path = path / "config.yaml"
     if path.suffix in {".yaml", ".yml"} and os.path.isfile(path):
-        settings = plain_yaml.read_file(path)
+        settings = plain_yaml.read_file(path) or {}
     elif str(source) in shipped_configs():
         text = (resources.files("mbdcnn") / "configs" / f"{source}.yaml").read_text()
-        settings = plain_yaml.read(text, str(source))
+        settings = plain_yaml.read(text, str(source)) or {}
     else:
-        known = ", ".join(shipped_configs())
-        raise UserError(f"{source}: no such configuration; give a YAML file or one of {known}")
-    if not isinstance(settings or {}, dict):
+        raise UserError(f"{source}: no such configuration; give a YAML file or one of {', '.join(shipped_configs())}")
+    if not isinstance(settings, dict):
         raise UserError(f"{source}: expected settings such as 'seed: 1', found {type(settings).__name__}")
-    settings = settings or {}
     base = settings.pop("base", None)
     if base is None:
         return str(source), settings
@@ -464,6 +464,8 @@ def _first_mistake(model: type[BaseModel], error: ValidationError) -> str:
         text = f"unknown key '{place}'; known here: {known}"
     else:
         message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "string_type" and (word := plain_yaml.quoted(first["input"])):
+            message = f"YAML does not take yes, no, on, off and numbers for text; put quotes round each, such as {word}"
         text = f"{place}: {message}" if place else message
     return text + (f" (and {len(mistakes) - 1} more mistakes)" if len(mistakes) > 1 else "")
 

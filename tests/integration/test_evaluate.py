@@ -14,6 +14,7 @@ from PIL import Image
 
 from mbdcnn.artifacts import Bundle, PreparedData
 from mbdcnn.errors import UserError
+from mbdcnn.evaluation.activation import focus
 from mbdcnn.evaluation.corruptions import CORRUPTIONS
 from mbdcnn.evaluation.evaluate import evaluate, evaluate_predictions
 from mbdcnn.evaluation.results import ModelMethod
@@ -51,6 +52,9 @@ def test_it_scores_what_the_predictor_gives(data, bundle, tmp_path: Path, protoc
         for name, value in prediction.probabilities.items():
             assert float(scored[f"probability_{name}"]) == pytest.approx(value, abs=1e-6)
         assert float(scored["lesion_fraction"]) == pytest.approx(truth.mean())
+        looked = focus(prediction.cam, truth)
+        assert float(scored["cam_energy_inside"]) == pytest.approx(looked.cam_energy_inside)
+        assert float(scored["cam_pointing_game"]) == looked.cam_pointing_game
 
 
 def test_a_model_differs_in_nothing_from_itself(full) -> None:
@@ -71,7 +75,11 @@ def test_a_stress_test_covers_every_corruption(full) -> None:
         for level in corruption["levels"]:
             change = level["jaccard"]["value"] - stress["clean"]["jaccard"]["value"]
             assert level["difference"]["jaccard"]["value"] == pytest.approx(change)
+    assert [(each["name"], each["images"]) for each in stress["counterfactuals"]] == [("sticker", 4), ("background", 4)]
+    for each in stress["counterfactuals"]:
+        assert each["probability_change"]["melanoma"]["value"] > 0
     text = (full.path / "report.html").read_text()
+    assert "What is not the lesion changes" in text
     assert all(heading in text for heading in ("Comparison", "Stress test", "gel bubbles", "Groups", "Training loss"))
     assert json.loads((full.path / "metrics.json").read_text()) == full.metrics
 
@@ -83,6 +91,10 @@ def test_spoilt_pictures_are_looked_at_once_whatever_the_protocol(full, data, bu
     for one, other in zip(stress["corruptions"], full.metrics["stress"]["corruptions"], strict=True):
         for level, expected in zip(one["levels"], other["levels"], strict=True):
             assert level["jaccard"]["value"] == expected["jaccard"]["value"]
+    assert (
+        stress["counterfactuals"][0]["decisions_changed"]["value"]
+        == (full.metrics["stress"]["counterfactuals"][0]["decisions_changed"]["value"])
+    )
 
 
 def test_the_models_own_predictions_in_files_score_the_same(full, data, bundle, tmp_path: Path) -> None:

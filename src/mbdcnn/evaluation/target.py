@@ -84,6 +84,8 @@ def of_files(path: Path, data: PreparedData, rows: list[Row], allow_missing: boo
     facts = {"predictions": f"{path}: {' and '.join(found)}"}
     if len(present) < len(rows):
         facts["caution"] = f"{len(rows) - len(present)} of {len(rows)} images have no prediction and are left out"
+    if method.said:
+        facts["caution"] = "; ".join(filter(None, [facts.get("caution"), method.said]))
     return Subject(str(path), method.fingerprint(present), present, facts, lambda: method)
 
 

@@ -22,13 +22,14 @@ from mbdcnn.artifacts.provenance import file_digest
 from mbdcnn.config import Config, Training, save_config
 from mbdcnn.data.folds import Fold
 from mbdcnn.errors import UserError
-from mbdcnn.models import EnhancedSegmenter, build_classifier, build_network
+from mbdcnn.models import CoarseSegmenter, EnhancedSegmenter, MaskGuidedClassifier, build_classifier, build_network
 from mbdcnn.models.backbones import check_backbones
 from mbdcnn.models.checkpoints import Network
 from mbdcnn.models.weights import load_weights
 from mbdcnn.system.progress import Progress, silent
 from mbdcnn.training.batches import (
     ClassificationPatches,
+    Samples,
     SegmentationTraining,
     SegmentationValidation,
     TrainingOrder,
@@ -46,7 +47,7 @@ from mbdcnn.training.schedule import (
 )
 from mbdcnn.training.segmentation import EnhancedSegmentationTask, SegmentationTask
 from mbdcnn.training.start import Start, continue_from_coarse, find_start, pass_features_on, start_network
-from mbdcnn.training.task import Task
+from mbdcnn.training.task import Course, Task
 
 Stage = Literal["coarse", "classifier", "enhanced"]
 MARK = Path("checkpoints", "identity")
@@ -116,7 +117,7 @@ def train(
     data.check_made_with(config)
     check_backbones(config)
     start = find_start(stage, config)
-    settings, inputs = _settings(stage, config, fold), _inputs(stage, data, sources, start, fold)
+    settings, inputs = _settings(stage, config, fold), _inputs(stage, data, config, sources, start, fold)
     if Run.is_current(out, settings, inputs):
         return Run.open(out)
     group = join(config.runtime.device)
@@ -169,11 +170,13 @@ def _settings(stage: Stage, config: Config, fold: Fold | None) -> dict[str, Any]
 
 
 def _inputs(
-    stage: Stage, data: PreparedData, sources: Sources, start: Start | None, fold: Fold | None
+    stage: Stage, data: PreparedData, config: Config, sources: Sources, start: Start | None, fold: Fold | None
 ) -> dict[str, str]:
     needed = {"coarse": [], "classifier": ["masks"], "enhanced": ["masks", "coarse", "classifier"]}[stage]
     if stage == "classifier" and sources.soft_labels is not None:
         needed.append("soft_labels")
+    elif stage == "classifier" and config.classifier.distillation:
+        raise UserError("classifier.distillation: takes the networks of calibration.folds; train with `mbdcnn run`")
     inputs = {"data": data.provenance.fingerprint}
     for name in needed:
         source: MaskSet | SoftLabels | Run | None = getattr(sources, name)
@@ -238,28 +241,22 @@ def _segmentation(
     rows = {split: segmentation_rows(data, split, fold) for split in ("train", "validation")}
     samples = SegmentationTraining(data, rows["train"], sources.masks)
     validation = SegmentationValidation(data, rows["validation"], sources.masks)
-    options: dict[str, Any] = {
-        "steps": total_steps(section.training, len(samples)),
-        "seed": config.seed,
-        "ids": samples.ids,
-        "loss": section.loss,
-        "augmentation": section.augmentation,
-        "side": data.provenance.settings["data"]["image_size"],
-    }
+    course = _course(section.training, data, config, samples)
     if stage == "coarse":
-        task: Task = SegmentationTask(network, section.training, **options)
+        assert isinstance(network, CoarseSegmenter)
+        task: Task = SegmentationTask(network, course, section)
     else:
+        assert isinstance(network, EnhancedSegmenter)
         assert sources.coarse is not None
         assert sources.classifier is not None
         if config.enhanced.initial_weights is None:
             continue_from_coarse(network, sources.coarse)
         if config.enhanced.initial_weights is None and config.enhanced.guidance_start == "identity":
-            assert isinstance(network, EnhancedSegmenter)
             some = samples.whole[:: max(1, len(samples) // 64)]
             pass_features_on(network, as_images(torch.from_numpy(data.patches[some])))
         classifier = build_classifier(sources.classifier.config)
         load_weights(sources.classifier.weights, classifier)
-        task = EnhancedSegmentationTask(network, section.training, classifier=classifier, cam=config.cam, **options)
+        task = EnhancedSegmentationTask(network, course, config.enhanced, classifier, config.cam)
     weights = sampling_weights(rows["train"], 0.0, section.source_shares)
     return Assembly(task, samples, validation, rows, weights)
 
@@ -283,20 +280,15 @@ def _classification(
     validation = ClassificationPatches(data, rows["validation"], sources.masks)
     patches = [rows["train"][owner] for owner in samples.owners]
     weights = sampling_weights(patches, section.balance, section.source_shares)
-    task = ClassificationTask(
-        network,
-        section.training,
-        steps=total_steps(section.training, len(samples)),
-        seed=config.seed,
-        ids=samples.ids,
-        augmentation=section.augmentation,
-        side=data.provenance.settings["data"]["image_size"],
-        validation=validation,
-        classes=config.classes,
-        label_smoothing=section.label_smoothing,
-        evidence_weight=section.evidence_weight,
-    )
+    assert isinstance(network, MaskGuidedClassifier)
+    course = _course(section.training, data, config, samples)
+    task = ClassificationTask(network, course, section, validation, config.classes)
     return Assembly(task, samples, validation, rows, weights)
+
+
+def _course(training: Training, data: PreparedData, config: Config, samples: Samples) -> Course:
+    side = data.provenance.settings["data"]["image_size"]
+    return Course(training, side, total_steps(training, len(samples)), config.seed, samples.ids)
 
 
 def _loaders(assembly: Assembly, settings: Training, group: Group) -> tuple[DataLoader[Any], DataLoader[Any]]:

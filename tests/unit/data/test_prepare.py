@@ -110,7 +110,10 @@ def test_facts_and_summary(data: PreparedData) -> None:
     lines = summary_lines(data)
     assert lines[0] == f"16 pictures from ISIC-2017, {len(data.patches)} views for the classifier"
     assert lines[1] == "train: 8 (nevus 4, melanoma 2, seborrheic_keratosis 2); 7 with a mask"
-    assert len(lines) == 4
+    assert lines[4].startswith(
+        "ISIC-2017_Training_Part1_GroundTruth: masks of 7 of 8 images, none of SYN_0000001; they"
+    )
+    assert len(lines) == 5
     PreparedData.open(data.path, verify=True)
 
 
@@ -171,7 +174,7 @@ def test_arrays_may_be_empty(raw: Path, tmp_path: Path, kept: str) -> None:
     assert {row.split for row in data.rows} == {kept}
     assert len(data.training_images) == len(data.training_masks) == (7 if kept == "train" else 0)
     assert data.scale(48).shape == (0 if kept == "train" else 4, 48, 48, 3)
-    assert len(summary_lines(data)) == 2
+    assert len(summary_lines(data)) == (3 if kept == "train" else 2)
 
 
 def test_pictures_without_a_label(tmp_path: Path) -> None:
