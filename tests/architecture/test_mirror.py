@@ -37,7 +37,7 @@ ELSEWHERE = {
     ),
     "unit/evaluation/report/test_write.py": (
         "the page is read whole",
-        {f"evaluation/report/{name}" for name in ("charts", "gallery", "markup", "robustness", "scores", "wording")},
+        {f"evaluation/report/{name}" for name in ("charts", "gallery", "wording")},
     ),
     "integration/test_evaluate.py": (
         "trained networks are evaluated",
