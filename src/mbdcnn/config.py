@@ -270,9 +270,6 @@ class Classifier(Section):
     balance: Probability = 0.0
     """Sampling of training patches: 0 as they come, 1 all classes of a source equally often, up to ten times as often
     as they come."""
-    distillation: Probability = 0.0
-    """Share of each label that is what networks which did not see the image make of it, one for each of
-    `calibration.folds`: labels are at times wrong, and always more certain than the image allows."""
     source_shares: Shares = {}
     """Share of the training patches that comes from each named source; those not named share the rest by size."""
     crops: bool = True
@@ -295,7 +292,8 @@ class Enhanced(Section):
     """Starting weights as for coarse-SN; coarse-SN's own if not given."""
     guidance_start: Literal["random", "identity"] = "random"
     """The layer that mixes in the activation map starts at random, as in the authors' code, or passes coarse-SN's
-    features on as they are, so that training begins where coarse-SN's ended."""
+    features on as they are, so that training begins where coarse-SN's ended. Starting weights that hold it go with
+    `random` alone, and it starts as theirs."""
 
 
 class Evaluation(Section):
@@ -342,8 +340,8 @@ class Config(Section):
     cam: Literal["reference", "relu"] = "reference"
     """Activation maps keep their negative values, as in the authors' code, or are clipped at 0."""
     committee: Annotated[int, Field(ge=1, le=21)] = 1
-    """Networks that together are the model's mask-CN, their logits and activation maps averaged. With more than 1 the
-    best on validation are taken, of the one trained on all training images and those of `calibration.folds`."""
+    """Networks that together are the model's mask-CN, their logits and activation maps averaged. With more than 1 they
+    are the first of those that each leave out a fold for calibration; none then learns from all training images."""
     data: Data = Data()
     coarse: Coarse = Coarse()
     classifier: Classifier = Classifier()
@@ -365,8 +363,8 @@ class Config(Section):
         first, second = self.coarse.folds, self.calibration.folds
         if first and second and first != second:
             raise ValueError(f"coarse.folds ({first}) and calibration.folds ({second}) share networks; give one number")
-        if self.committee > second + 1:
-            raise ValueError(f"committee: {self.committee} of {second + 1} networks; add folds or give committee=1")
+        if self.committee > max(second, 1):
+            raise ValueError(f"committee: {self.committee} of the networks of {second} calibration.folds; add folds")
         return self
 
 

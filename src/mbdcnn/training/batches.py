@@ -107,8 +107,6 @@ class ClassificationPatches(Samples):
         masks: their coarse masks.
         crops: all views of an image, or the whole of it alone.
         truth: give the true masks too, empty where there is none or the view is a crop: `has_truth` says so.
-        soft: class probabilities by id, which make up a share of the labels.
-        soft_share: that share.
     """
 
     def __init__(
@@ -119,8 +117,6 @@ class ClassificationPatches(Samples):
         *,
         crops: bool = True,
         truth: bool = False,
-        soft: Mapping[str, Sequence[float]] | None = None,
-        soft_share: float = 0.0,
     ) -> None:
         super().__init__()
         views = [row.views if crops else row.views[:1] for row in rows]
@@ -131,8 +127,6 @@ class ClassificationPatches(Samples):
         patches = np.concatenate(views)
         self.arrays = {"images": (data.patches, patches), "coarse": (masks.patches, patches)}
         targets = np.array([row.shares or np.eye(len(data.classes))[row.label] for row in rows], np.float32)
-        if soft is not None:
-            targets = (1 - soft_share) * targets + soft_share * np.array([soft[row.id] for row in rows], np.float32)
         self.labels = {
             "targets": torch.from_numpy(targets[self.owners]),
             "aspects": torch.tensor([row.aspect for row in of_view]),

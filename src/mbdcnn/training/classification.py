@@ -12,6 +12,7 @@ from torch import Tensor
 from mbdcnn.config import Classifier
 from mbdcnn.metrics.classes import class_metrics, mean_auc
 from mbdcnn.models import MaskGuidedClassifier
+from mbdcnn.models.head import class_metadata
 from mbdcnn.training.augment import Augmenter
 from mbdcnn.training.batches import Batch, ClassificationPatches, as_images, as_masks
 from mbdcnn.training.losses import evidence_outside
@@ -38,6 +39,7 @@ class ClassificationTask(Task):
         self.augment = Augmenter(section.augmentation, self.side)
         self.validation = validation
         self.classes = classes
+        self.file_metadata = class_metadata("classifier", classes)
         self.probabilities = torch.zeros(len(validation), len(classes))
 
     def loss(self, batch: Batch) -> Tensor:

@@ -158,7 +158,7 @@ def _write_weights(task: Task, checkpoints: Path, draft: Draft, best: ModelCheck
         state = WholeCheckpoints().load_checkpoint(checkpoints / f"{name}.ckpt")
         weights = state["state_dict"].items()
         task.network.load_state_dict({key.removeprefix(prefix): value for key, value in weights})
-        save_weights(draft.path / f"{name}.safetensors", task.network)
+        save_weights(draft.path / f"{name}.safetensors", task.network, task.file_metadata)
         steps[name] = state["global_step"]
     draw_curves(draft.path / "metrics.csv", draft.path / "curves.png")
     assert best.best_model_score is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -67,6 +67,8 @@ class Task(lightning.LightningModule, ABC):
 
     score: str
     """Name under which the validation score that chooses the weights is logged."""
+    file_metadata: Mapping[str, str] = {}
+    """What the files of the weights say of themselves."""
 
     def __init__(self, network: nn.Module, course: Course) -> None:
         super().__init__()

@@ -140,18 +140,12 @@ def test_the_seed_decides_the_order() -> None:
     assert first != second
 
 
-def test_whole_images_alone_and_softened_labels(data, experiment) -> None:
+def test_whole_images_alone_and_uncertain_labels(data, experiment) -> None:
     rows, masks = of_split(data, "train")[:3], experiment.results.masks
     rows[0] = replace(rows[0], shares=(0.5, 0.25, 0.25))
-    soft = {row.id: (0.0, 0.0, 1.0) for row in rows}
-    patches = ClassificationPatches(data, rows, masks, crops=False, soft=soft, soft_share=0.5)
+    patches = ClassificationPatches(data, rows, masks, crops=False)
     assert patches.ids == [row.id for row in rows]
-    batch = patches[[0, 1, 2]]
-    assert batch["targets"][0].tolist() == [0.25, 0.125, 0.625]
-    for place, row in enumerate(rows[1:], 1):
-        assert batch["targets"][place].tolist() == [
-            0.5 * (index == row.label) + 0.5 * (index == 2) for index in range(3)
-        ]
+    assert patches[[0]]["targets"].tolist() == [[0.5, 0.25, 0.25]]
 
 
 def images_of(*groups: tuple[str, int | None, int]) -> list[Row]:

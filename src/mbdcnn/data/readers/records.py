@@ -59,13 +59,15 @@ class RawData:
 def join(sources: Sequence[RawData]) -> RawData:
     """Put several raw data sets together; images that name no source are given the name of their folder or table.
 
+    One alone may be called anything, so that a copy of it is the same data.
+
     Raises:
         UserError: two pictures have one id.
     """
     first = sources[0]
-    records = [replace(each, source=each.source or source.name) for source in sources for each in source.records]
     if len(sources) == 1:
-        return replace(first, records=records)
+        return first
+    records = [replace(each, source=each.source or source.name) for source in sources for each in source.records]
     check_records(records, first.root)
     return RawData(
         kind=" and ".join(source.kind for source in sources),

@@ -1,7 +1,8 @@
 """A user's own pictures, listed in a CSV file: `image,mask,label,split` and, if wanted, more.
 
-`id` names an image, `patient` those of one patient, `source` the collection it comes from; `weight` says how often it
-is drawn in training beside an image of weight 1, `aspect` the width over height that it had before it was squashed.
+`id` names an image, `patient` those of one patient, `lesion` or `group` others that belong together, `source` the
+collection it comes from; `weight` says how often it is drawn in training beside an image of weight 1, `aspect` the
+width over height that it had before it was squashed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mbdcnn.data.readers.folders import existing
+from mbdcnn.data.readers.groups import GROUP_COLUMNS, group_names
 from mbdcnn.data.readers.records import TABLE, RawData, Record, class_index, class_shares
 from mbdcnn.errors import UserError
 from mbdcnn.system.tables import Row, folded, is_row_number, number, plain, read_table
@@ -23,7 +25,7 @@ SPLITS = {"train": "train", "training": "train", "validation": "validation", "va
 FOLDERS = 50
 """At most so many go into an id; what they do not tell apart is told to be there twice."""
 
-_COLUMNS = ("id", "image", "mask", "label", "split", "patient", "weight", "source", "aspect")
+_COLUMNS = ("id", "image", "mask", "label", "split", *GROUP_COLUMNS, "weight", "source", "aspect")
 _REQUIRED = ("image", "split")
 
 
@@ -49,12 +51,16 @@ def read(file: Path, classes: tuple[str, ...]) -> RawData:
         notes.append(f"{file.name}: column id only numbers the rows; the ids are the files' names")
     ids = _ids([{**row.cells, "id": ""} if numbered else row.cells for row in table.rows])
     folder = _Folder(file.parent)
-    records = [_record(row, image_id, folder, classes) for row, image_id in zip(table.rows, ids, strict=True)]
+    groups = group_names([row.cells for row in table.rows])
+    records = [
+        _record(row, image_id, folder, classes, group)
+        for row, image_id, group in zip(table.rows, ids, groups, strict=True)
+    ]
     _check_repeats(table.rows, records)
     return RawData(TABLE, file.parent, records, [file], notes)
 
 
-def _record(line: Row, image_id: str, folder: _Folder, classes: tuple[str, ...]) -> Record:
+def _record(line: Row, image_id: str, folder: _Folder, classes: tuple[str, ...], group: str | None) -> Record:
     cells = line.cells
     split = SPLITS.get(plain(cells["split"]))
     if split is None:
@@ -68,7 +74,7 @@ def _record(line: Row, image_id: str, folder: _Folder, classes: tuple[str, ...])
         mask=folder.file(mask, line.where) if mask else None,
         label=certain if shares is None else shares.index(max(shares)),
         split=split,
-        patient=cells.get("patient") or None,
+        patient=group,
         shares=shares,
         weight=_positive(cells, "weight", line.where) or 1.0,
         aspect=_positive(cells, "aspect", line.where),
