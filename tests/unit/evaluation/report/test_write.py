@@ -153,7 +153,10 @@ def test_names_that_a_template_might_take_for_something_else(path: Path) -> None
         "images": 30,
         "clean": {"jaccard": one, "mean_auc": one, "calibration_error": None},
         "corruptions": [{"name": "blur", "levels": [{"difference": {"jaccard": None, "mean_auc": one}}] * 3}],
-        "counterfactuals": [{"name": "sticker", "images": 7, **moved, "auc_change": areas}, {"images": 0}],
+        "counterfactuals": [
+            {"name": "sticker", "images": 7, **moved, "auc_change": areas},
+            {"name": "background", "images": 0},
+        ],
     }
     summary = summarise(made_up_scores(), classes, samples=5) | {"stress": stress}
     write_report(path, summary, [case()], "Test set", {"update": "values"}, {"pop": {"keys": [(0, 1.0)]}})
@@ -165,6 +168,10 @@ def test_names_that_a_template_might_take_for_something_else(path: Path) -> None
     assert "10 items, 10 a.b, 10 0)" in text
     assert "spoilt in 1 ways at 3 strengths" in text
     assert "sticker, 7 images" in text
+    assert "background, 0 images" not in text
+    stress["counterfactuals"] = [{"name": "sticker", "images": 0}]
+    write_report(path, summary, [], "Test set", {})
+    assert "What is not the lesion changes" not in path.read_text(encoding="utf-8")
 
 
 def test_every_number_of_the_tables_is_shown(path: Path) -> None:
