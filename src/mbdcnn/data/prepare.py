@@ -293,7 +293,7 @@ def _facts(
             [done.profile_ignored for done in finished],
         ),
         "identical": [[row.id for row in group] for group in identical(rows)],
-        "groups_across_splits": torn_groups(rows),
+        "patients_across_splits": torn_groups(rows),
         "patches": sum(len(set(row.views)) for row in rows),
         "notes": raw.notes,
     }
