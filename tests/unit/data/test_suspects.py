@@ -88,9 +88,9 @@ def test_a_mask_named_after_another_image(tmp_path: Path, name: str) -> None:
 
 
 def test_masks_under_names_of_their_own_are_not_suspected(tmp_path: Path) -> None:
-    file = table(tmp_path, {"1": outline(), "2": outline(3)})
-    (tmp_path / "1_mask.png").rename(tmp_path / "outline of the first.png")
-    file.write_text(file.read_text().replace("1_mask.png", "outline of the first.png"))
+    file = table(tmp_path, {"x1": outline(), "x2": outline(3)})
+    (tmp_path / "x1_mask.png").rename(tmp_path / "outline of the first.png")
+    file.write_text(file.read_text().replace("x1_mask.png", "outline of the first.png"))
     assert said(tmp_path, file) == []
 
 
