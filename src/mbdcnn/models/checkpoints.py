@@ -14,6 +14,8 @@ from mbdcnn.errors import UserError
 from mbdcnn.models.classifier import MaskGuidedClassifier
 from mbdcnn.models.coarse import CoarseSegmenter
 from mbdcnn.models.enhanced import EnhancedSegmenter
+from mbdcnn.models.keras import KERAS_XCEPTION
+from mbdcnn.models.keras import LAST_CONV as KERAS_LAST_CONV
 
 Network: TypeAlias = CoarseSegmenter | MaskGuidedClassifier | EnhancedSegmenter
 State: TypeAlias = Mapping[str, Tensor]
@@ -106,6 +108,8 @@ class Source:
     backbones: tuple[str, ...]
     """What it fits; empty for one that was registered, whose tensors tell nothing."""
     rules: tuple[Rule, ...] = ()
+    trained_on_lesions: bool = False
+    """Perhaps on the very images of an evaluation."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +156,8 @@ def identify(state: State) -> Source:
         if "concat_projection.0.weight" in state:
             return Source("DeepLabV3 MobileNetV2", "coarse", ("mobilenet_v2",), MOBILENET)
         return Source("MobileNetV2", "classifier", ("mobilenet_v2",), MOBILENET)
+    if KERAS_LAST_CONV in state:
+        return Source("Keras Xception", "classifier", ("xception_keras",), KERAS_XCEPTION, trained_on_lesions=True)
     # EfficientNets that are not Lite have squeeze-excite.
     if "_conv_head.weight" in state and "_blocks.0._se_reduce.weight" not in state:
         blocks = {name.split(".")[1] for name in state if name.startswith("_blocks.")}
@@ -160,7 +166,8 @@ def identify(state: State) -> Source:
             return Source(f"EfficientNet-Lite{scale}", "classifier", (f"efficientnet_lite{scale}",), EFFICIENTNET_LITE)
     raise UserError(
         f"weights of an unknown kind (first of {len(state)} tensors: {next(iter(state), 'none')}); known are this "
-        "package's, the MB-DCNN authors', Xception, DeepLabV3+ Xception-65, MobileNetV2 and EfficientNet-Lite0, 1 and 2"
+        "package's, the MB-DCNN authors', Xception, DeepLabV3+ Xception-65, MobileNetV2, EfficientNet-Lite0, 1 and 2, "
+        "and Keras files of Xception"
     )
 
 
@@ -176,7 +183,8 @@ def import_state_dict(network: Network, state: State) -> ImportReport:
     source = identify(state)
     if source.backbones and network.backbone not in source.backbones:
         raise UserError(
-            f"{source.name} weights do not fit a {type(network).__name__} with {network.backbone}; choose theirs"
+            f"{source.name} weights do not fit a {type(network).__name__} with {network.backbone}; "
+            f"give it the backbone {' or '.join(source.backbones)}"
         )
     own = network.state_dict()
     fitting, dropped = _translate(source, state, own)
@@ -205,6 +213,7 @@ def _own(state: State) -> Source:
         "encoder.features.0.0.weight": ("mobilenet_v2",),
         "encoder.entry1.conv1.norm.weight": ("xception65",),
         "encoder.tail.conv1.norm.weight": ("xception",),
+        "encoder.exit.conv4.norm.weight": ("xception_keras",),
         # Lite1 and Lite2 differ in their channels, which depend on the width as well.
         "encoder.blocks.20.project.0.weight": ("efficientnet_lite1", "efficientnet_lite2"),
         "encoder.blocks.15.project.0.weight": ("efficientnet_lite0",),

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mbdcnn.errors import UserError
 from mbdcnn.models.checkpoints import ImportReport, Network, import_state_dict, sides
+from mbdcnn.models.keras import read_keras
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 ENCODER = "encoder."
@@ -100,12 +101,15 @@ def import_weights(path: Path, network: Network) -> ImportReport:
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Read named tensors from a safetensors or torch file, without the `module.` of data-parallel training.
+    """Read named tensors from a safetensors, torch or Keras file, without the `module.` of data-parallel training.
 
     Raises:
         UserError: no such file, unreadable, or other things in it than named tensors.
     """
     path = Path(path)
+    if path.suffix == ".keras":
+        _require_file(path)
+        return read_keras(path)
     state = _read_safetensors(path)[0] if path.suffix == ".safetensors" else _read_torch(path)
     if all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): tensor for name, tensor in state.items()}

@@ -41,6 +41,11 @@ TINY = {
         },
         "classification": {"backbone": "mobilenet_v2", "width": 0.1, "depth": 1, "pixel_mean": 0.5},
     },
+    "keras": {
+        "cam": "relu",
+        "segmentation": {"backbone": "mobilenet_v2", "width": 0.1, "depth": 1, "dilations": (2,), **DECODER},
+        "classification": {"backbone": "xception_keras", "width": 0.05, "depth": 1},
+    },
     "lite": {
         "cam": "relu",
         "segmentation": {
