@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mbdcnn.artifacts import Bundle, MaskSet, PreparedData, Report, Run
+from mbdcnn.artifacts.overlap import check_apart
 from mbdcnn.bundling.held_out import check_views
 from mbdcnn.bundling.write import describe_results, write_bundle
 from mbdcnn.config import Config
@@ -16,10 +17,12 @@ from mbdcnn.data.prepare import prepare
 from mbdcnn.errors import UserError
 from mbdcnn.evaluation.evaluate import evaluate
 from mbdcnn.inference.masks import generate_masks
+from mbdcnn.inference.networks import STAGES
 from mbdcnn.models.backbones import check_backbones
 from mbdcnn.system.progress import Progress
 from mbdcnn.training.fit import Sources, Stage, train
 from mbdcnn.training.schedule import classification_rows, segmentation_rows
+from mbdcnn.training.start import check_start
 
 Bar = Callable[[str], AbstractContextManager[Progress]]
 """Opens a progress bar with a title."""
@@ -36,7 +39,14 @@ class Results:
 
 
 def run(
-    raw: Path, out: Path, config: Config, bar: Bar, split: str | None = None, *, extra: Sequence[Path] = ()
+    raw: Path,
+    out: Path,
+    config: Config,
+    bar: Bar,
+    split: str | None = None,
+    *,
+    extra: Sequence[Path] = (),
+    allow_overlap: bool = False,
 ) -> Results:
     """Go from raw pictures to a scored model.
 
@@ -47,6 +57,8 @@ def run(
         bar: opens a progress bar.
         split: what to evaluate on; the test split where there is one, else validation.
         extra: more pictures in one of these layouts.
+        allow_overlap: go on where a patient, lesion or image is in more than one split, or starting weights were
+            trained on images of another split than training.
 
     Raises:
         UserError: something the user gave is wrong. Interrupted trainings are resumed by running again.
@@ -61,15 +73,19 @@ def run(
     # One set of folds for coarse masks and calibration: the configuration sees to it that their numbers agree.
     count = config.coarse.folds or config.calibration.folds
     _check_trainable(data, count)
+    _check_overlap(data, config, allow_overlap)
     coarse = _train("coarse", data, out / "runs" / "coarse", config, Sources(), bar)
     coarse_folds = _train_folds("coarse", count, data, out, config, Sources(), bar)
     unseen = coarse_folds if config.coarse.folds else ()
     with bar("coarse masks") as progress:
         masks = generate_masks(coarse, data, out / "masks", folds=unseen, device=device, progress=progress)
-    classifier = _train("classifier", data, out / "runs" / "classifier", config, Sources(masks), bar)
+    classifier_folds = _train_folds("classifier", config.calibration.folds, data, out, config, Sources(masks), bar)
+    if config.committee > 1:
+        classifier = classifier_folds[0]
+    else:
+        classifier = _train("classifier", data, out / "runs" / "classifier", config, Sources(masks), bar)
     guides = Sources(masks, coarse, classifier)
     enhanced = _train("enhanced", data, out / "runs" / "enhanced", config, guides, bar)
-    classifier_folds = _train_folds("classifier", config.calibration.folds, data, out, config, Sources(masks), bar)
     with bar("bundle") as progress:
         bundle = write_bundle(
             {"coarse": coarse, "classifier": classifier, "enhanced": enhanced},
@@ -82,13 +98,7 @@ def run(
             device=device,
             progress=progress,
         )
-    split = split or ("test" if any(row.split == "test" for row in data.rows) else "validation")
-    with bar(f"evaluate {split}") as progress:
-        samples = config.evaluation.bootstrap_samples
-        report = evaluate(
-            bundle, data, split, out / "report", device=device, bootstrap_samples=samples, progress=progress
-        )
-    describe_results(bundle, f"the {split} images", report.metrics)
+    report = _score(bundle, data, split, out / "report", config, allow_overlap, bar)
     return Results(data, masks, bundle, report)
 
 
@@ -101,6 +111,33 @@ def _check_trainable(data: PreparedData, folds: int) -> None:
         for split in ("train", "validation"):
             segmentation_rows(data, split, fold)
             classification_rows(data, split, fold)
+
+
+def _check_overlap(data: PreparedData, config: Config, allowed: bool) -> None:
+    """Refuse now, rather than after days of training, what would make the scores say little about new patients."""
+    if not allowed:
+        check_apart(data.rows, str(data.path))
+    for stage in STAGES:
+        check_start(stage, data, config, allow_overlap=allowed)
+
+
+def _score(
+    bundle: Bundle, data: PreparedData, split: str | None, out: Path, config: Config, allow_overlap: bool, bar: Bar
+) -> Report:
+    split = split or ("test" if any(row.split == "test" for row in data.rows) else "validation")
+    with bar(f"evaluate {split}") as progress:
+        report = evaluate(
+            bundle,
+            data,
+            split,
+            out,
+            device=config.runtime.device,
+            bootstrap_samples=config.evaluation.bootstrap_samples,
+            allow_training_images=allow_overlap,
+            progress=progress,
+        )
+    describe_results(bundle, f"the {split} images", report.metrics)
+    return report
 
 
 def _train_folds(

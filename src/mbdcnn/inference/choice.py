@@ -36,17 +36,12 @@ SIZE = (600, 450)
 REPEATS = 3
 NOTEWORTHY = 1.2
 """Times as fast that a runtime must be to be preferred to one that starts sooner."""
-LARGEST_DIFFERENCE = 0.01
-"""Of a class's probability to that of torch."""
-LEAST_OVERLAP = 0.995
-"""Jaccard index of a lesion's outline to that of torch."""
 
 
-class Seen(NamedTuple):
-    """What a runtime made of the pictures, and how long it took."""
+class Trial(NamedTuple):
+    """What a runtime made of the pictures, class probabilities and mask logits, and how long it took."""
 
-    probabilities: np.ndarray
-    lesions: np.ndarray
+    outputs: tuple[np.ndarray, np.ndarray]
     seconds: float
 
 
@@ -99,6 +94,7 @@ def fastest_runtime(bundle: Bundle, device: str) -> RuntimeName:
 
 
 def _try_out(bundle: Bundle, device: str, installed: Sequence[RuntimeName]) -> Outcome:
+    from mbdcnn.inference.tracing import agree
     from mbdcnn.system.device import choose_device
 
     if choose_device(device).type != "cpu":
@@ -108,7 +104,7 @@ def _try_out(bundle: Bundle, device: str, installed: Sequence[RuntimeName]) -> O
     random = np.random.default_rng(0)
     drawn = [draw(random, KINDS[number % len(KINDS)], SIZE)[0] for number in range(PICTURES)]
     inputs = [inputs_of_picture(picture, settings, "fast") for picture in drawn]
-    seen: dict[RuntimeName, Seen] = {}
+    seen: dict[RuntimeName, Trial] = {}
     complete = True
     for name in installed:
         try:
@@ -119,30 +115,20 @@ def _try_out(bundle: Bundle, device: str, installed: Sequence[RuntimeName]) -> O
                 raise
             complete = False
             logger.warning("runtime %s is left out: %s", name, on_one_line(str(error))[:300])
-    alike = [name for name in seen if agree(seen["torch"], seen[name])]
+    alike = [name for name in seen if agree(seen["torch"].outputs, seen[name].outputs)]
     enough = NOTEWORTHY * min(seen[name].seconds for name in alike)
     chosen = next(name for name in sorted(alike, key=lambda name: name == "torch") if seen[name].seconds <= enough)
     return Outcome(chosen, {name: round(seen[name].seconds, 4) for name in seen}, complete)
 
 
-def _look(core: Core, inputs: list[Inputs]) -> Seen:
+def _look(core: Core, inputs: list[Inputs]) -> Trial:
     times = []
     for _ in range(REPEATS):
         started = time.perf_counter()
         outcomes = list(run_protocol(core, inputs, "fast"))
         times.append(time.perf_counter() - started)
     probabilities = softmax(np.stack([outcome.view_logits[0] for outcome in outcomes]))
-    return Seen(probabilities, np.stack([outcome.scale_logits[0] > 0 for outcome in outcomes]), min(times))
-
-
-def agree(exact: Seen, other: Seen) -> bool:
-    """Tell whether probabilities and outlines of all pictures are the same but for rounding."""
-    overlap = np.count_nonzero(exact.lesions & other.lesions, axis=(1, 2))
-    either = np.count_nonzero(exact.lesions | other.lesions, axis=(1, 2))
-    return bool(
-        np.abs(exact.probabilities - other.probabilities).max() <= LARGEST_DIFFERENCE
-        and (overlap >= LEAST_OVERLAP * either).all()
-    )
+    return Trial((probabilities, np.stack([outcome.scale_logits[0] for outcome in outcomes])), min(times))
 
 
 def _machine(device: str) -> str:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mbdcnn.data.readers.ids import FORMULAS
+
 Entry = dict[str, Any]
 """What is said of one file: `file`, `name`, and a prediction's numbers or a `problem`."""
 JSON, CSV = "predictions.json", "predictions.csv"
-FORMULAS = ("=", "+", "-", "@", "\t", "\r")
-"""What a cell begins with that spreadsheets take for a formula, which can start programs."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import pytest
 from mbdcnn.artifacts import Bundle
 from mbdcnn.errors import UserError
 from mbdcnn.inference import choice
-from mbdcnn.inference.choice import Seen, agree, fastest_runtime
+from mbdcnn.inference.choice import Trial, fastest_runtime
 from mbdcnn.inference.protocol import Guidance
 from mbdcnn.inference.runtimes import load_core
 
@@ -73,9 +73,9 @@ def test_one_that_starts_sooner_is_preferred_unless_far_slower(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tried: list[str]
 ) -> None:
     seconds = {"torch": 1.0, "onnx": 1.15, "openvino": 1.0}
-    nothing = np.zeros((1, 3)), np.zeros((1, 4, 4), np.bool_)
+    nothing = np.zeros((1, 3)), np.zeros((1, 4, 4))
     monkeypatch.setattr(choice, "load_core", lambda bundle, name, device: name)
-    monkeypatch.setattr(choice, "_look", lambda name, inputs: Seen(*nothing, seconds[name]))
+    monkeypatch.setattr(choice, "_look", lambda name, inputs: Trial(nothing, seconds[name]))
     for change, chosen in (({}, "onnx"), ({"onnx": 1.25}, "openvino"), ({"openvino": 2, "onnx": 1.3}, "torch")):
         seconds |= change
         shutil.rmtree(choice.cache_folder(), ignore_errors=True)
@@ -184,22 +184,6 @@ def test_torch_where_there_is_a_gpu_or_nothing_else(
     monkeypatch.setattr(choice, "find_spec", lambda package: object() if package == "torch" else None)
     assert fastest_runtime(bundle, "cpu") == "torch"
     assert not tried
-
-
-def test_what_counts_as_alike() -> None:
-    lesions = np.zeros((2, 40, 40), np.bool_)
-    lesions[0, :20] = True
-    exact = Seen(np.full((2, 3), 1 / 3), lesions, 1)
-    assert agree(exact, exact)
-    assert agree(exact, exact._replace(probabilities=exact.probabilities + 0.009))
-    assert not agree(exact, exact._replace(probabilities=exact.probabilities - 0.011))
-    for pixels, alike in ((4, True), (5, False)):
-        other = lesions.copy()
-        other[0, 0, :pixels] = False
-        assert agree(exact, exact._replace(lesions=other)) is alike
-    other = lesions.copy()
-    other[1, 0, 0] = True
-    assert not agree(exact, exact._replace(lesions=other))
 
 
 def test_what_is_remembered_needs_no_torch(bundle: Bundle, tmp_path: Path) -> None:
