@@ -286,7 +286,7 @@ def _facts(raw: RawData, rows: list[Row], finished: list[Finished], config: Conf
         "with_mask": {split: sum(row.has_mask for row in rows if row.split == split) for split in splits},
         "empty_masks": [row.id for row, done in zip(rows, finished, strict=True) if done.mask_is_empty],
         "identical": [[row.id for row in group] for group in identical(rows)],
-        "groups_across_splits": torn_groups(rows),
+        "patients_across_splits": torn_groups(rows),
         "patches": sum(len(set(row.views)) for row in rows),
         "notes": raw.notes,
     }

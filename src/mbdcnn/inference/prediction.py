@@ -5,7 +5,6 @@ from __future__ import annotations
 from base64 import b64encode
 from dataclasses import dataclass, field
 from functools import cached_property
-from html import escape
 from io import BytesIO
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ from mbdcnn.inference.protocol import (
     ProtocolName,
     resize_mask,
 )
+from mbdcnn.system.templates import render
 
 SHOWN_SIDE = 480
 """Longer side of the picture that a prediction keeps to show itself."""
@@ -173,29 +173,17 @@ def _uncertainty(
 
 
 NOTICE = "For research and education. Not a medical device."
-SHEET = "display:flex;flex-wrap:wrap;gap:12px;align-items:flex-start"
 
 
 def as_html(prediction: Prediction) -> str:
     """Show outlines, activation map, probabilities, decisions and the notice; needs nothing from elsewhere."""
     picture = _shown(prediction)
-    lines = [f"<b>{escape(_words(prediction.decision))}</b>"]
-    if prediction.looks_like_dermoscopy is False:
-        lines.append(
-            "<b>Does not look like the dermoscopy images the model learnt from</b> (unfamiliarity "
-            f"{prediction.unfamiliarity:.1f}, usual is up to 1); its results mean little."
-        )
-    lines.append(_table({_words(name): f"{value:.1%}" for name, value in prediction.probabilities.items()}))
-    if prediction.decisions:
-        lines.append(_table({name: "reached" if is_so else "-" for name, is_so in prediction.decisions.items()}))
-    lines.append(f"lesion: {prediction.area_fraction:.1%} of the picture")
-    lines.append(f"<small>{NOTICE}</small>")
-    return (
-        f'<div style="{SHEET}">'
-        f"{_figure(overlay(picture, prediction), 'outlines: coarse amber, final blue')}"
-        f"{_figure(cam_overlay(picture, prediction), f'where {_words(prediction.decision)} was seen')}"
-        f"<div>{'<br>'.join(lines)}</div></div>"
-    )
+    figures = {
+        "outlines: coarse amber, final blue": _data_uri(overlay(picture, prediction)),
+        f"where {_words(prediction.decision)} was seen": _data_uri(cam_overlay(picture, prediction)),
+    }
+    values = {"prediction": prediction, "figures": figures, "words": _words, "notice": NOTICE}
+    return render("mbdcnn.inference", "prediction.html.j2", values)
 
 
 def _shown(prediction: Prediction) -> Image.Image:
@@ -206,17 +194,10 @@ def _shown(prediction: Prediction) -> Image.Image:
     return shrink(grey.convert("RGB"), SHOWN_SIDE)
 
 
-def _figure(pixels: npt.NDArray[np.uint8], caption: str) -> str:
+def _data_uri(pixels: npt.NDArray[np.uint8]) -> str:
     stream = BytesIO()
     Image.fromarray(pixels).save(stream, "JPEG", quality=90)
-    source = f"data:image/jpeg;base64,{b64encode(stream.getvalue()).decode()}"
-    caption = escape(caption)
-    return f'<figure style="margin:0"><img src="{source}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
-
-
-def _table(rows: dict[str, str]) -> str:
-    cells = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in rows.items())
-    return f'<table style="display:inline-table">{cells}</table>'
+    return f"data:image/jpeg;base64,{b64encode(stream.getvalue()).decode()}"
 
 
 def _words(name: str) -> str:

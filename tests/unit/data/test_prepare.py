@@ -187,7 +187,7 @@ def test_patients_and_lesions_on_both_sides_of_a_split_are_told(raw: Path, tmp_p
     ]
     (raw / "t.csv").write_text("\n".join([f"image,label,split,{column}", *lines]))
     data = prepare(raw / "t.csv", tmp_path / "out", CONFIG)
-    assert len(data.provenance.facts["groups_across_splits"]) == 4
+    assert len(data.provenance.facts["patients_across_splits"]) == 4
     warning = summary_lines(data)[-1]
     assert warning.startswith("warning: 4 patients or lesions have images in more than one split")
     assert "0 (train 2, test 2)" in warning
