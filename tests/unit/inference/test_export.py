@@ -26,7 +26,7 @@ from mbdcnn.models import MBDCNN
 from mbdcnn.models.weights import save_weights
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "onnx_only.py"
-DECODER = {"decoder_channels": 8, "low_level_channels": 4}
+DECODER = {"decoder_channels": 8, "low_level_channels": 4, "initialisation": "torch"}
 TINY = {
     "paper": {
         "cam": "reference",
