@@ -15,7 +15,9 @@ from mbdcnn.data.folds import Fold
 from mbdcnn.data.prepare import prepare
 from mbdcnn.errors import UserError
 from mbdcnn.evaluation.evaluate import evaluate
+from mbdcnn.evaluation.options import Options
 from mbdcnn.inference.masks import generate_masks
+from mbdcnn.inference.names import ProtocolName
 from mbdcnn.models.backbones import check_backbones
 from mbdcnn.system.progress import Progress
 from mbdcnn.training.fit import Sources, Stage, train
@@ -36,7 +38,14 @@ class Results:
 
 
 def run(
-    raw: Path, out: Path, config: Config, bar: Bar, split: str | None = None, *, extra: Sequence[Path] = ()
+    raw: Path,
+    out: Path,
+    config: Config,
+    bar: Bar,
+    split: str | None = None,
+    *,
+    extra: Sequence[Path] = (),
+    protocol: ProtocolName = "fast",
 ) -> Results:
     """Go from raw pictures to a scored model.
 
@@ -47,6 +56,7 @@ def run(
         bar: opens a progress bar.
         split: what to evaluate on; the test split where there is one, else validation.
         extra: more pictures in one of these layouts.
+        protocol: how the model is scored.
 
     Raises:
         UserError: something the user gave is wrong. Interrupted trainings are resumed by running again.
@@ -84,10 +94,8 @@ def run(
         )
     split = split or ("test" if any(row.split == "test" for row in data.rows) else "validation")
     with bar(f"evaluate {split}") as progress:
-        samples = config.evaluation.bootstrap_samples
-        report = evaluate(
-            bundle, data, split, out / "report", device=device, bootstrap_samples=samples, progress=progress
-        )
+        options = Options(protocol=protocol, device=device, bootstrap_samples=config.evaluation.bootstrap_samples)
+        report = evaluate(bundle, data, split, out / "report", options, progress)
     describe_results(bundle, f"the {split} images", report.metrics)
     return Results(data, masks, bundle, report)
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from mbdcnn.artifacts import Bundle
-from mbdcnn.errors import UserError
 from mbdcnn.inference.networks import load_model
 from mbdcnn.models import MBDCNN
 from mbdcnn.models.folding import fold_batch_norm
+from mbdcnn.system.extras import not_installed
 
 OPSET = 18
 """The oldest set with all that is needed; every runtime since 2023 reads it."""
@@ -60,7 +60,7 @@ def write_onnx(
     The newer one gives the same operators and values but took 20 to 100 s a network where this takes 0.3 s.
     """
     if find_spec("onnx") is None:
-        raise UserError("exporting to ONNX: onnx is not installed; pip install 'mbdcnn[export]'")
+        raise not_installed("exporting to ONNX", "export")
     dynamic = {axis: name for axis, name in enumerate(axes) if name}
     with warnings.catch_warnings():
         # That exporter is deprecated.

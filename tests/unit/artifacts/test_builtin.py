@@ -9,8 +9,8 @@ from mbdcnn.artifacts import Bundle
 from mbdcnn.artifacts.builtin import bundled_model
 from mbdcnn.bundling.card import UNMEASURED
 from mbdcnn.data.synthetic import draw
+from mbdcnn.inference.names import ProtocolName
 from mbdcnn.inference.predictor import Predictor
-from mbdcnn.inference.protocol import ProtocolName
 
 MEGABYTE = 1_000_000
 
