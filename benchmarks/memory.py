@@ -25,10 +25,11 @@ print(int(peak.split()[1]) // 1024)
 PREDICT = """
 import sys
 from pathlib import Path
-from mbdcnn.inference.predict import find_pictures, predict_files
+from mbdcnn.data.readers.folders import find_images
+from mbdcnn.inference.predict import predict_files
 from mbdcnn.inference.predictor import Predictor
 source, count, model, runtime, out = sys.argv[1:]
-files = find_pictures([source])[: int(count)]
+files = list(find_images([source]).images)[: int(count)]
 predict_files(Predictor.load(model, runtime=runtime), files, Path(out))
 """
 PREPARE = """

@@ -11,15 +11,18 @@ import sys
 from pathlib import Path
 
 from mbdcnn import Predictor
-from mbdcnn.inference.predict import find_pictures, predict_files
+from mbdcnn.data.readers.folders import find_images
+from mbdcnn.inference.predict import predict_files
 from mbdcnn.system.progress import bar
 
 
 def main(model: str, folder: Path, out: Path) -> None:
     """Predict the folder with a bundle, or a model named on the Hugging Face hub."""
     predictor = Predictor.from_pretrained(model)
+    found = find_images([str(folder)], apart_from=out)
+    print(*found.notes(), sep="\n", file=sys.stderr)
     with bar("predict") as progress:
-        entries = predict_files(predictor, find_pictures([str(folder)], apart_from=out), out, progress=progress)
+        entries = predict_files(predictor, list(found.images), out, progress=progress)
     for problem in (entry["problem"] for entry in entries if "problem" in entry):
         print(problem)
     predicted = [entry for entry in entries if "problem" not in entry]

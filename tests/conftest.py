@@ -28,8 +28,10 @@ CHECKED = (
     "mbdcnn.training.segmentation",
     "mbdcnn.inference.overlay",
     "mbdcnn.inference.tta",
+    "mbdcnn.evaluation.activation",
     "mbdcnn.evaluation.classification",
     "mbdcnn.evaluation.corruptions",
+    "mbdcnn.evaluation.counterfactuals",
     "mbdcnn.evaluation.segmentation",
     "mbdcnn.evaluation.skin",
 )

@@ -99,6 +99,8 @@ class SegmentationNetwork(Section):
     """Depthwise-separable instead of full 3x3 convolutions in pyramid and decoder."""
     dropout: Probability = 0.5
     """After the pyramid and after the decoder's first convolution; a fifth of it after the second."""
+    initialisation: Literal["authors", "torch"] = "authors"
+    """Convolutions without starting weights: drawn as the authors do (kaiming, fan out), or as PyTorch by itself."""
     pixel_mean: float = 0.0
     """Subtracted from pixels in [0, 1] before the first layer. Belongs to the starting weights."""
     pixel_std: Annotated[float, Field(gt=0)] = 1.0
@@ -199,7 +201,7 @@ class Training(Section):
     validate_every: Duration = "1 epoch"
     """Time between two validations, in epochs or steps."""
     validate_from: Annotated[int, Field(ge=0)] = 0
-    """No validation before this step."""
+    """No validation before this step, which is the first to be validated unless `validate_every` is more."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of the networks under autocast. `fp16` needs a GPU."""
     freeze_batch_norm: bool = False
@@ -260,7 +262,7 @@ class Classifier(Section):
     """mask-CN: classes and their activation maps from the image and its coarse mask."""
 
     network: ClassificationNetwork = ClassificationNetwork()
-    training: Training = Training(batch_size=32, length="50001 steps", validate_every="100 steps", validate_from=500)
+    training: Training = Training(batch_size=32, length="50001 steps", validate_every="100 steps", validate_from=601)
     augmentation: Augmentation = Augmentation(crop_probability=0)
     initial_weights: str | None = None
     """Starting weights: a weight file, a run or bundle, or `bundled` for the model that comes with the package;
@@ -270,9 +272,6 @@ class Classifier(Section):
     balance: Probability = 0.0
     """Sampling of training patches: 0 as they come, 1 all classes of a source equally often, up to ten times as often
     as they come."""
-    distillation: Probability = 0.0
-    """Share of each label that is what networks which did not see the image make of it, one for each of
-    `calibration.folds`: labels are at times wrong, and always more certain than the image allows."""
     source_shares: Shares = {}
     """Share of the training patches that comes from each named source; those not named share the rest by size."""
     crops: bool = True
@@ -295,7 +294,8 @@ class Enhanced(Section):
     """Starting weights as for coarse-SN; coarse-SN's own if not given."""
     guidance_start: Literal["random", "identity"] = "random"
     """The layer that mixes in the activation map starts at random, as in the authors' code, or passes coarse-SN's
-    features on as they are, so that training begins where coarse-SN's ended."""
+    features on as they are, so that training begins where coarse-SN's ended. Starting weights that hold it go with
+    `random` alone, and it starts as theirs."""
 
 
 class Evaluation(Section):
@@ -342,8 +342,8 @@ class Config(Section):
     cam: Literal["reference", "relu"] = "reference"
     """Activation maps keep their negative values, as in the authors' code, or are clipped at 0."""
     committee: Annotated[int, Field(ge=1, le=21)] = 1
-    """Networks that together are the model's mask-CN, their logits and activation maps averaged. With more than 1 the
-    best on validation are taken, of the one trained on all training images and those of `calibration.folds`."""
+    """Networks that together are the model's mask-CN, their logits and activation maps averaged. With more than 1 they
+    are the first of those that each leave out a fold for calibration; none then learns from all training images."""
     data: Data = Data()
     coarse: Coarse = Coarse()
     classifier: Classifier = Classifier()
@@ -365,8 +365,8 @@ class Config(Section):
         first, second = self.coarse.folds, self.calibration.folds
         if first and second and first != second:
             raise ValueError(f"coarse.folds ({first}) and calibration.folds ({second}) share networks; give one number")
-        if self.committee > second + 1:
-            raise ValueError(f"committee: {self.committee} of {second + 1} networks; add folds or give committee=1")
+        if self.committee > max(second, 1):
+            raise ValueError(f"committee: {self.committee} of the networks of {second} calibration.folds; add folds")
         return self
 
 
@@ -438,16 +438,15 @@ def _read_yaml(source: str | Path, above: tuple[str, ...] = ()) -> tuple[str, di
     if is_folder:
         path = path / "config.yaml"
     if path.suffix in {".yaml", ".yml"} and os.path.isfile(path):
-        settings = plain_yaml.read_file(path)
+        settings = plain_yaml.read_file(path) or {}
     elif str(source) in shipped_configs():
         text = (resources.files("mbdcnn") / "configs" / f"{source}.yaml").read_text()
-        settings = plain_yaml.read(text, str(source))
+        settings = plain_yaml.read(text, str(source)) or {}
     else:
         known = ", ".join([*shipped_configs(), BUNDLED])
         raise UserError(f"{source}: no such configuration; give a YAML file or one of {known}")
-    if not isinstance(settings or {}, dict):
+    if not isinstance(settings, dict):
         raise UserError(f"{source}: expected settings such as 'seed: 1', found {type(settings).__name__}")
-    settings = settings or {}
     base = settings.pop("base", None)
     if base is None:
         return str(source), settings
@@ -482,6 +481,8 @@ def _first_mistake(model: type[BaseModel], error: ValidationError) -> str:
         text = f"unknown key '{place}'; known here: {known}"
     else:
         message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "string_type" and (word := plain_yaml.quoted(first["input"])):
+            message = f"YAML does not take yes, no, on, off and numbers for text; put quotes round each, such as {word}"
         text = f"{place}: {message}" if place else message
     return text + (f" (and {len(mistakes) - 1} more mistakes)" if len(mistakes) > 1 else "")
 

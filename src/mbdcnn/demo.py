@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from mbdcnn.config import load_config
+from mbdcnn.data.readers.folders import find_images
 from mbdcnn.data.synthetic import generate
-from mbdcnn.inference.predict import find_pictures, predict_files
+from mbdcnn.inference.predict import predict_files
 from mbdcnn.inference.predictor import Predictor
 from mbdcnn.pipeline import Bar, Results, run
 
@@ -28,7 +29,7 @@ def demo(out: Path, bar: Bar) -> tuple[Results, Path, Path]:
         unfinished.rename(raw)
     config = load_config("demo")
     results = run(raw, out, config, bar)
-    pictures = find_pictures([str(raw / "ISIC-2017_Test_v2_Data")])[:SHOWN]
+    pictures = list(find_images([str(raw / "ISIC-2017_Test_v2_Data")]).images)[:SHOWN]
     with bar("predict") as progress:
         entries = predict_files(Predictor.load(results.bundle.path), pictures, out / "predictions", progress=progress)
     first = next(iter(entries))

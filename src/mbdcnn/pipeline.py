@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mbdcnn.artifacts import Bundle, MaskSet, PreparedData, Report, Run
+from mbdcnn.artifacts.overlap import check_apart
 from mbdcnn.bundling.held_out import check_views
 from mbdcnn.bundling.write import describe_results, write_bundle
 from mbdcnn.config import Config
@@ -18,10 +19,12 @@ from mbdcnn.evaluation.evaluate import evaluate
 from mbdcnn.evaluation.options import Options
 from mbdcnn.inference.masks import generate_masks
 from mbdcnn.inference.names import ProtocolName
+from mbdcnn.inference.networks import STAGES
 from mbdcnn.models.backbones import check_backbones
 from mbdcnn.system.progress import Progress
 from mbdcnn.training.fit import Sources, Stage, train
 from mbdcnn.training.schedule import classification_rows, segmentation_rows
+from mbdcnn.training.start import check_start
 
 Bar = Callable[[str], AbstractContextManager[Progress]]
 """Opens a progress bar with a title."""
@@ -45,6 +48,7 @@ def run(
     split: str | None = None,
     *,
     extra: Sequence[Path] = (),
+    allow_overlap: bool = False,
     protocol: ProtocolName = "fast",
 ) -> Results:
     """Go from raw pictures to a scored model.
@@ -56,6 +60,8 @@ def run(
         bar: opens a progress bar.
         split: what to evaluate on; the test split where there is one, else validation.
         extra: more pictures in one of these layouts.
+        allow_overlap: go on where a patient, lesion or image is in more than one split, or starting weights were
+            trained on images of another split than training.
         protocol: how the model is scored.
 
     Raises:
@@ -71,15 +77,19 @@ def run(
     # One set of folds for coarse masks and calibration: the configuration sees to it that their numbers agree.
     count = config.coarse.folds or config.calibration.folds
     _check_trainable(data, count)
+    _check_overlap(data, config, allow_overlap)
     coarse = _train("coarse", data, out / "runs" / "coarse", config, Sources(), bar)
     coarse_folds = _train_folds("coarse", count, data, out, config, Sources(), bar)
     unseen = coarse_folds if config.coarse.folds else ()
     with bar("coarse masks") as progress:
         masks = generate_masks(coarse, data, out / "masks", folds=unseen, device=device, progress=progress)
-    classifier = _train("classifier", data, out / "runs" / "classifier", config, Sources(masks), bar)
+    classifier_folds = _train_folds("classifier", config.calibration.folds, data, out, config, Sources(masks), bar)
+    if config.committee > 1:
+        classifier = classifier_folds[0]
+    else:
+        classifier = _train("classifier", data, out / "runs" / "classifier", config, Sources(masks), bar)
     guides = Sources(masks, coarse, classifier)
     enhanced = _train("enhanced", data, out / "runs" / "enhanced", config, guides, bar)
-    classifier_folds = _train_folds("classifier", config.calibration.folds, data, out, config, Sources(masks), bar)
     with bar("bundle") as progress:
         bundle = write_bundle(
             {"coarse": coarse, "classifier": classifier, "enhanced": enhanced},
@@ -92,11 +102,13 @@ def run(
             device=device,
             progress=progress,
         )
-    split = split or ("test" if any(row.split == "test" for row in data.rows) else "validation")
-    with bar(f"evaluate {split}") as progress:
-        options = Options(protocol=protocol, device=device, bootstrap_samples=config.evaluation.bootstrap_samples)
-        report = evaluate(bundle, data, split, out / "report", options, progress)
-    describe_results(bundle, f"the {split} images", report.metrics)
+    options = Options(
+        protocol=protocol,
+        device=device,
+        bootstrap_samples=config.evaluation.bootstrap_samples,
+        allow_training_images=allow_overlap,
+    )
+    report = _score(bundle, data, split, out / "report", options, bar)
     return Results(data, masks, bundle, report)
 
 
@@ -109,6 +121,22 @@ def _check_trainable(data: PreparedData, folds: int) -> None:
         for split in ("train", "validation"):
             segmentation_rows(data, split, fold)
             classification_rows(data, split, fold)
+
+
+def _check_overlap(data: PreparedData, config: Config, allowed: bool) -> None:
+    """Refuse now, rather than after days of training, what would make the scores say little about new patients."""
+    if not allowed:
+        check_apart(data.rows, str(data.path))
+    for stage in STAGES:
+        check_start(stage, data, config, allow_overlap=allowed)
+
+
+def _score(bundle: Bundle, data: PreparedData, split: str | None, out: Path, options: Options, bar: Bar) -> Report:
+    split = split or ("test" if any(row.split == "test" for row in data.rows) else "validation")
+    with bar(f"evaluate {split}") as progress:
+        report = evaluate(bundle, data, split, out, options, progress)
+    describe_results(bundle, f"the {split} images", report.metrics)
+    return report
 
 
 def _train_folds(

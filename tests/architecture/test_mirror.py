@@ -56,7 +56,7 @@ ELSEWHERE = {
             "inference/masks",
             *(
                 f"training/{name}"
-                for name in ("classification", "engine", "fit", "group", "schedule", "segmentation", "start", "task")
+                for name in ("classification", "engine", "fit", "group", "schedule", "segmentation", "task")
             ),
         },
     ),

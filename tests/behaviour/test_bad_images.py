@@ -21,9 +21,10 @@ from mbdcnn.config import Config
 from mbdcnn.data.images import limits, modes
 from mbdcnn.data.images.decode import decode, decode_mask, picture_size
 from mbdcnn.data.prepare import prepare
+from mbdcnn.data.readers.folders import find_images
 from mbdcnn.data.synthetic import generate
 from mbdcnn.errors import UserError, on_one_line
-from mbdcnn.inference.predict import find_pictures, predict_files, unique_names
+from mbdcnn.inference.predict import predict_files, unique_names
 from mbdcnn.inference.predictor import Predictor
 from mbdcnn.serving.app import create_app
 
@@ -116,7 +117,7 @@ def test_links_pipes_and_devices(bundle, tmp_path: Path, capsys: pytest.CaptureF
     for place in places:
         with suppress(UserError):
             assert decode(place).size == (60, 44)
-    found = {file.name for file in find_pictures([str(tmp_path / "odd")])}
+    found = {file.name for file in find_images([str(tmp_path / "odd")]).images}
     assert found == {"link.png", "x" * 240 + ".png"}
     with pytest.raises(SystemExit) as finished:
         main(["predict", str(tmp_path / "odd"), "--model", str(bundle.path), "--out", str(tmp_path / "out"), "-q"])
@@ -144,7 +145,7 @@ def test_names_from_hell_on_the_command_line(
     printed = capsys.readouterr()
     entries = json.loads((tmp_path / "out" / "predictions.json").read_text())
     problems = [entry["problem"] for entry in entries if "problem" in entry]
-    assert len(entries) == len(find_pictures([str(folder)])) > 50
+    assert len(entries) == len(find_images([str(folder)]).images) > 50
     assert len(problems) > 5
     for line in printed.out.splitlines() + printed.err.splitlines():
         assert line.isprintable()

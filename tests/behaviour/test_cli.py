@@ -159,7 +159,7 @@ def test_what_a_user_can_mend_is_one_line(capsys, raw: Path, config_file: Path, 
     fails(capsys, "bundle", "--coarse", tmp_path / "none", saying="no such Run folder")
     fails(capsys, "evaluate", "--model", experiment.out / "data", saying="not a Bundle folder")
     fails(capsys, "predict", raw, "--model", tmp_path / "none", saying="no such Bundle folder")
-    fails(capsys, "predict", tmp_path / "none.jpg", "--model", tmp_path, saying="no pictures there")
+    fails(capsys, "predict", tmp_path / "none.jpg", "--model", tmp_path, saying="no images there")
     (tmp_path / "file").write_text("x")
     fails(capsys, "prepare", raw, tmp_path / "file" / "data", *config, saying="file")
 

@@ -12,7 +12,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -589,7 +589,11 @@ class TestTables:
     def test_other_encodings(self, encoding: str, tmp_path: Path) -> None:
         file = tmp_path / "table.csv"
         file.write_text("image,label,split\nä.png,nevus,test\n", encoding=encoding)
-        for read in (lambda: table.read(file, CLASSES), lambda: read_labels(file, CLASSES), lambda: read_ids(file)):
+        for read in (
+            lambda: table.read(file, CLASSES),
+            lambda: read_labels(file, CLASSES, ["ä"]),
+            lambda: read_ids(file),
+        ):
             assert str(file) in refusal(read)
 
     @pytest.mark.parametrize(
@@ -613,7 +617,7 @@ class TestTables:
     )
     def test_labels(self, text: str, tmp_path: Path) -> None:
         (tmp_path / "labels.csv").write_text(text)
-        refusal(lambda: read_labels(tmp_path / "labels.csv", CLASSES))
+        refusal(lambda: read_labels(tmp_path / "labels.csv", CLASSES, ["a"]))
 
     @pytest.mark.parametrize(
         "text",
@@ -632,7 +636,8 @@ class TestTables:
     def test_a_name_that_is_a_formula_is_found_again(self, data: PreparedData, tmp_path: Path) -> None:
         """`predictions.csv` has a quote before it."""
         (tmp_path / "p.csv").write_text("name,melanoma,seborrheic_keratosis\n'=a,0.5,0.25\n'b,0.5,0.25\n")
-        method = open_predictions(tmp_path / "p.csv", CLASSES, data.rows)
+        rows = [replace(row, id=name) for row, name in zip(data.rows, ("=a", "'b"), strict=False)]
+        method = open_predictions(tmp_path / "p.csv", CLASSES, rows)
         assert method.probabilities.keys() == {"=a", "'b"}
 
     @pytest.mark.parametrize("cell", ["XFD1048576", "A1048576", "ZZZ1"])

@@ -108,9 +108,22 @@ def test_masks_of_sixteen_bits_are_read_too(data, tmp_path: Path, lesion: int) -
         ("", "no column"),
         (
             'id,nevus,melanoma,seborrheic_keratosis\na,0,0,"1\n' + "b" * 140_000,
-            "field larger than field limit .* after line 1; look",
+            "not CSV: field larger than field limit .*; is a quote left open?",
         ),
-        ("id,nevus,melanoma,seborrheic_keratosis\nother,0,0,1\n", "nothing in it for any of the 4 images"),
+        (
+            "id,nevus,melanoma,seborrheic_keratosis\nother,0,0,1\n",
+            "nothing in it for any of the 4 images: its column id names other, the images are called SYN_",
+        ),
+        (
+            "id,image,melanoma,seborrheic_keratosis\n0,x.jpg,0,1\n1,y.jpg,0,1\n",
+            "nothing in it for any of the 4 images: its column image names x, y, the images are called SYN_",
+        ),
+        ("image,MEL,NV,BKL\na,0,0,1\n", "no column melanoma; expected .*; its header is: image, MEL, NV, BKL"),
+        ("a,0.5,0.25\nb,0.5,0.25\n", "no column melanoma; .*; its header is: a, 0.5, 0.25"),
+        (
+            "id,melanoma,seborrheic_keratosis,Melanoma ,Seborrheic keratosis\na,0.5,0.5,1,0\n",
+            r"columns 2 \('melanoma'\) and 4 \('Melanoma'\) have the same name; remove or rename one",
+        ),
     ],
 )
 def test_a_wrong_table_is_told_in_one_line(data, tmp_path: Path, text: str, wrong: str) -> None:
@@ -149,3 +162,37 @@ def test_an_empty_mask_of_an_empty_picture_counts_by_both_rules(data, tmp_path: 
     enhanced = score(folder, data, tmp_path / "report")["segmentation"]["enhanced"]
     assert (enhanced["jaccard"]["value"], enhanced["jaccard_official"]["value"]) == (1, 1)
     assert not math.isnan(enhanced["boundary_distance"]["value"])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize(
+    ("first", "header", "line"),
+    [
+        ("", "id;nevus;melanoma;seborrheic_keratosis", "{id};{0};{1};{2}"),
+        ("sep=;\n", "id;nevus;melanoma;seborrheic_keratosis;;", "{id}.JPG;{0};{1};{2};;"),
+        ("", "image\tNevus\tMelanoma\tSeborrheic Keratosis", "{lower}\t{0}\t{1}\t{2}"),
+        ("", "id,image,nevus,melanoma,seborrheic_keratosis", '{n},p/{id}.jpg,"{0}","{1}","{2}"'),
+    ],
+)
+def test_tables_of_other_programs(data, tmp_path: Path, encoding: str, first: str, header: str, line: str) -> None:
+    rows = data.split("test")
+    shares = [[f"{0.5 if row.label == index else 0.25}".replace(".", ",") for index in range(3)] for row in rows]
+    lines = [
+        line.format(*share, id=row.id, lower=row.id.lower(), n=n)
+        for n, (row, share) in enumerate(zip(rows, shares, strict=True))
+    ]
+    (tmp_path / "t.csv").write_text(f"{first}{header}\n" + "\n".join(lines), encoding=encoding)
+    method = open_predictions(tmp_path / "t.csv", CLASSES, rows)
+    assert {row.id: method.probabilities[row.id][row.label or 0] for row in rows} == {row.id: 0.5 for row in rows}
+
+
+def test_a_table_in_the_folder_that_is_not_read_is_named(data, tmp_path: Path) -> None:
+    folder = write_masks(data, tmp_path / "masks", "_Segmentation")
+    (folder / "scores.csv").write_text("image,MEL,BKL\na,0,1\n")
+    metrics = score(folder, data, tmp_path / "report")
+    assert metrics["segmentation"]["enhanced"]["jaccard"]["value"] == 1
+    assert metrics["facts"]["caution"] == f"not read, for want of columns for {', '.join(CLASSES)}: scores.csv"
+    for mask in folder.glob("*.png"):
+        mask.rename(folder / f"x{mask.name}")
+    with pytest.raises(UserError, match=r"no masks such as SYN_.*; there are xSYN_.*_Segmentation.png, .* and 2 more"):
+        score(folder, data, tmp_path / "report")

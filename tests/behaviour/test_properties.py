@@ -77,7 +77,7 @@ cells = st.text(st.characters(codec="utf-8"), max_size=12)
 lines = st.lists(st.lists(cells, max_size=6).map(",".join), max_size=6).map("\n".join)
 READERS: dict[str, Callable[[Path], object]] = {
     "image,mask,label,split,id\n": lambda file: read_raw(file, CLASSES),
-    "image_id,melanoma,seborrheic_keratosis\n": lambda file: read_labels(file, CLASSES),
+    "image_id,melanoma,seborrheic_keratosis\n": lambda file: read_labels(file, CLASSES, ["a"]),
     "isic_id,diagnosis\n": read_ids,
     "|| IMD003 ||  || 0 ||\n": ph2._read_text,
     "id,split,label,source,width,height,patient,has_mask,pixels,views,training_row,evaluation_row\n": read_manifest,

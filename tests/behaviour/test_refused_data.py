@@ -66,9 +66,9 @@ class TestPictures:
 
 class TestLayouts:
     def test_a_file_that_is_no_table(self, tmp_path: Path) -> None:
-        (tmp_path / "notes.txt").write_text("")
+        (tmp_path / "notes.md").write_text("")
         with pytest.raises(UserError, match="not a data set that is recognised"):
-            read_raw(tmp_path / "notes.txt", CLASSES)
+            read_raw(tmp_path / "notes.md", CLASSES)
 
     def test_the_authors_folders_with_one_picture_in_two_splits(self, tmp_path: Path) -> None:
         rows = "image_id,melanoma,seborrheic_keratosis\nISIC_1,0,0\n"
@@ -106,6 +106,10 @@ class TestLayouts:
         for count, marks in ((0, [None, None, None]), (2, ["X", None, "X"])):
             with pytest.raises(UserError, match=f"IMD3 has {count} diagnoses marked with an X; expected one"):
                 read(header, ["IMD3", *marks])
+        with pytest.raises(UserError, match=r"columns 4 \('Melanoma'\) and 5 \('melanoma'\) have the same name"):
+            read([*header, "melanoma"], ["IMD3", "X", None, None, "X"])
+        with pytest.raises(UserError, match="IMD3 stands twice, with two diagnoses"):
+            read(header, ["IMD3", "X", None, None], ["IMD3", None, None, "X"])
         with pytest.raises(UserError, match="no column Melanoma; use the file that comes with PH2"):
             read(header[:-1], ["IMD3", "X", None])
 

@@ -12,8 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mbdcnn import pipeline
 from mbdcnn.artifacts import Bundle, PreparedData
+from mbdcnn.artifacts.manifest import write_manifest
+from mbdcnn.data.prepare import prepare
 from mbdcnn.errors import UserError
+from mbdcnn.evaluation.activation import focus
 from mbdcnn.evaluation.corruptions import CORRUPTIONS
 from mbdcnn.evaluation.evaluate import evaluate, evaluate_predictions
 from mbdcnn.evaluation.results import ModelMethod
@@ -21,6 +25,7 @@ from mbdcnn.evaluation.robustness import stress_test
 from mbdcnn.inference.predictor import Predictor
 from mbdcnn.inference.protocol import inputs_of_row
 from mbdcnn.metrics.masks import mask_metrics
+from mbdcnn.pipeline import run
 from mbdcnn.system.progress import silent
 
 FAST = {"protocol": "fast", "device": "cpu", "bootstrap_samples": 10}
@@ -51,6 +56,9 @@ def test_it_scores_what_the_predictor_gives(data, bundle, tmp_path: Path, protoc
         for name, value in prediction.probabilities.items():
             assert float(scored[f"probability_{name}"]) == pytest.approx(value, abs=1e-6)
         assert float(scored["lesion_fraction"]) == pytest.approx(truth.mean())
+        looked = focus(prediction.cam, truth)
+        assert float(scored["cam_energy_inside"]) == pytest.approx(looked.cam_energy_inside)
+        assert float(scored["cam_pointing_game"]) == looked.cam_pointing_game
 
 
 def test_a_model_differs_in_nothing_from_itself(full) -> None:
@@ -71,7 +79,11 @@ def test_a_stress_test_covers_every_corruption(full) -> None:
         for level in corruption["levels"]:
             change = level["jaccard"]["value"] - stress["clean"]["jaccard"]["value"]
             assert level["difference"]["jaccard"]["value"] == pytest.approx(change)
+    assert [(each["name"], each["images"]) for each in stress["counterfactuals"]] == [("sticker", 4), ("background", 4)]
+    for each in stress["counterfactuals"]:
+        assert each["probability_change"]["melanoma"]["value"] > 0
     text = (full.path / "report.html").read_text()
+    assert "What is not the lesion changes" in text
     assert all(heading in text for heading in ("Comparison", "Stress test", "gel bubbles", "Groups", "Training loss"))
     assert json.loads((full.path / "metrics.json").read_text()) == full.metrics
 
@@ -83,6 +95,10 @@ def test_spoilt_pictures_are_looked_at_once_whatever_the_protocol(full, data, bu
     for one, other in zip(stress["corruptions"], full.metrics["stress"]["corruptions"], strict=True):
         for level, expected in zip(one["levels"], other["levels"], strict=True):
             assert level["jaccard"]["value"] == expected["jaccard"]["value"]
+    assert (
+        stress["counterfactuals"][0]["decisions_changed"]["value"]
+        == (full.metrics["stress"]["counterfactuals"][0]["decisions_changed"]["value"])
+    )
 
 
 def test_the_models_own_predictions_in_files_score_the_same(full, data, bundle, tmp_path: Path) -> None:
@@ -162,3 +178,63 @@ def test_full_size_masks_are_held_one_at_a_time(data, bundle, tmp_path: Path, mo
     assert len(held) > 8
     # The one being scored and the one being made.
     assert max(held) <= 4
+
+
+@pytest.fixture
+def raw_with_a_twin(raw: Path, tmp_path: Path) -> Path:
+    """Pictures of which one that trained lies among the test images too, under another name."""
+    folder = Path(shutil.copytree(raw, tmp_path / "raw"))
+    for part, given, ending in (("Data", ".jpg", ".png"), ("Part1_GroundTruth", *["_segmentation.png"] * 2)):
+        source = folder / f"ISIC-2017_Training_{part}" / f"SYN_0000003{given}"
+        target = folder / f"ISIC-2017_Test_v2_{part}" / f"SYN_2000001{given}"
+        target.unlink()
+        # Not even the file is the same.
+        with Image.open(source) as picture:
+            picture.save(target.with_name(f"SYN_2000001{ending}"))
+    return folder
+
+
+def test_an_image_that_trained_the_model_is_known_under_another_name(
+    raw_with_a_twin: Path, bundle, experiment, tmp_path: Path
+) -> None:
+    data = prepare(raw_with_a_twin, tmp_path / "data", experiment.config)
+    with pytest.raises(UserError) as error:
+        evaluate(bundle, data, "test", tmp_path / "report", **FAST)
+    assert f"1 of 4 images, such as SYN_2000001, trained {bundle.path} (1 of them under another name)" in str(
+        error.value
+    )
+    report = evaluate(bundle, data, "test", tmp_path / "report", **FAST, allow_training_images=True)
+    assert "1 of these images trained the model" in report.metrics["facts"]["caution"]
+
+
+def test_a_run_refuses_before_it_trains_what_lies_on_both_sides_of_a_split(
+    raw_with_a_twin: Path, experiment, bar, tmp_path: Path, monkeypatch
+) -> None:
+    with pytest.raises(UserError) as error:
+        run(raw_with_a_twin, tmp_path / "out", experiment.config, bar)
+    assert "images with equal pixels, such as SYN_0000003 (train) = SYN_2000001 (test), lie in more" in str(error.value)
+    assert {folder.name for folder in (tmp_path / "out").iterdir()} == {"data"}
+    lines = ["image,mask,label,split,patient"]
+    for split, name in (("train", "Training"), ("validation", "Validation"), ("test", "Test_v2")):
+        for place, file in enumerate(sorted((raw_with_a_twin / f"ISIC-2017_{name}_Data").glob("SYN_???????.*"))):
+            mask = f"ISIC-2017_{name}_Part1_GroundTruth/{file.stem}_segmentation.png"
+            label = ("nevus", "melanoma", "seborrheic_keratosis")[place % 3]
+            if file.stem != "SYN_2000001":
+                lines.append(f"{file.relative_to(raw_with_a_twin)},{mask},{label},{split},P{place}")
+    (raw_with_a_twin / "t.csv").write_text("\n".join(lines))
+    with pytest.raises(UserError) as error:
+        run(raw_with_a_twin / "t.csv", tmp_path / "other", experiment.config, bar)
+    assert "8 patients or lesions, such as P0 (train 1, validation 1, test 1), lie in more" in str(error.value)
+    # The flag that the message names lets it train.
+    monkeypatch.setattr(pipeline, "train", lambda stage, *_, **__: pytest.exit(stage))
+    with pytest.raises(pytest.exit.Exception, match="coarse"):
+        run(raw_with_a_twin / "t.csv", tmp_path / "other", experiment.config, bar, allow_overlap=True)
+
+
+def test_images_of_patients_whose_other_images_trained_are_told(data, bundle, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(data.path, tmp_path / "data"))
+    first = {split: data.split(split)[0].id for split in ("train", "test")}
+    rows = [replace(row, patient="p") if row.id in first.values() else row for row in data.rows]
+    write_manifest(folder / "manifest.csv", rows)
+    report = evaluate(bundle, PreparedData.open(folder), "test", tmp_path / "report", **FAST)
+    assert "1 of these images are of patients or lesions whose other images" in report.metrics["facts"]["caution"]

@@ -21,6 +21,7 @@ from mbdcnn.system.processes import Processes
 from mbdcnn.training.fit import train
 from mbdcnn.training.group import Group
 from mbdcnn.training.segmentation import SegmentationTask
+from mbdcnn.training.task import Course
 
 ALIKE = [
     "training.freeze_batch_norm=true",
@@ -149,17 +150,8 @@ def test_shares_must_be_even_and_none_empty() -> None:
 def test_frozen_batch_norm_stays_so_when_it_is_synchronised(data, sources, alike: Config) -> None:
     """On several GPUs Lightning replaces every batch norm after the task was made."""
     network = build_coarse(alike)
-    settings = alike.coarse.training
-    task = SegmentationTask(
-        network,
-        settings,
-        steps=1,
-        seed=0,
-        ids=[],
-        loss=alike.coarse.loss,
-        augmentation=alike.coarse.augmentation,
-        side=32,
-    )
+    course = Course(alike.coarse.training, side=32, steps=1, seed=0, ids=[])
+    task = SegmentationTask(network, course, alike.coarse)
     task = TorchSyncBatchNorm().apply(task)
     task.train()
     task.on_train_epoch_start()

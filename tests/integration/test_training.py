@@ -57,20 +57,20 @@ def plain_jaccard(data, network, coarse=None) -> float:
 
 @pytest.fixture(scope="module")
 def longer(data, tiny_config, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    config = tiny_config("coarse.training.length=12 epochs", "coarse.training.validate_every=3 epochs")
+    config = tiny_config("coarse.training.length=16 epochs", "coarse.training.validate_every=4 epochs")
     return train("coarse", data, tmp_path_factory.mktemp("longer") / "run", config)
 
 
 def test_some_steps_lower_the_loss(longer: Run) -> None:
     rows = table(longer)
-    assert [row["step"] for row in rows] == [6, 12, 18, 24]
+    assert [row["step"] for row in rows] == [8, 16, 24, 32]
     losses = [row["train_loss"] for row in rows]
     assert losses[-1] < losses[0] - 0.1
     assert all(row["train_loss"] == pytest.approx(row["train_dice"] + 0.05 * row["train_rank"]) for row in rows)
 
 
 def test_the_learning_rate_falls_to_nothing(longer: Run) -> None:
-    expected = [0.01 * (1 - step / 24) ** 0.9 for step in (6, 12, 18, 24)]
+    expected = [0.01 * (1 - step / 32) ** 0.9 for step in (8, 16, 24, 32)]
     assert [row["learning_rate"] for row in table(longer)] == pytest.approx(expected)
 
 

@@ -187,3 +187,13 @@ def test_coarse_masks_and_calibration_share_their_folds() -> None:
     )
     assert load_config(None, ["calibration.folds=2"]).coarse.folds == 0
     assert "folds: 1 would leave nothing" in message("calibration.folds=1")
+
+
+@pytest.mark.parametrize(("written", "word"), [("no", "no"), ("on", "yes"), ("0", "0"), ("1.5", "1.5")])
+def test_a_name_that_yaml_takes_for_something_else_is_to_be_quoted(tmp_path: Path, written: str, word: str) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text(f"base: demo\nclasses: [{written}, other]\n")
+    with pytest.raises(UserError, match=f'classes.0: YAML does not .* put quotes round each, such as "{word}"'):
+        load_config(file)
+    file.write_text(f'base: demo\nclasses: ["{word}", other]\n')
+    assert load_config(file).classes == (word, "other")

@@ -4,7 +4,7 @@ Importing this package does not import torch.
 """
 
 from mbdcnn.artifacts.base import EDITABLE, Artifact, Draft, draft_path
-from mbdcnn.artifacts.prepared import Bytes, MaskSet, PreparedData, SoftLabels, pack, prepared_with, unpack
+from mbdcnn.artifacts.prepared import Bytes, MaskSet, PreparedData, pack, prepared_with, unpack
 from mbdcnn.artifacts.results import Export, Report
 from mbdcnn.artifacts.trained import Bundle, Run, Trained, check_same_data
 
@@ -19,7 +19,6 @@ __all__ = [
     "PreparedData",
     "Report",
     "Run",
-    "SoftLabels",
     "Trained",
     "check_same_data",
     "draft_path",

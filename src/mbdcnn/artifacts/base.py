@@ -20,7 +20,7 @@ from mbdcnn._version import __version__
 from mbdcnn.artifacts.provenance import Provenance, file_digest, fingerprint, tools
 from mbdcnn.config import parse
 from mbdcnn.errors import UserError
-from mbdcnn.system.files import faults_told, make_folder, replace_folder
+from mbdcnn.system.files import exclusive, faults_told, make_folder, replace_folder
 
 EDITABLE = {"README.md"}
 """Files of an artefact that may be changed later: a hub folder's model card is there to be written on."""
@@ -113,14 +113,15 @@ class Artifact:
             keep: continue an earlier draft and keep this one on error, for work that can resume.
 
         Raises:
-            UserError: something else lies at `path`, or the disk is full or cannot be written.
+            UserError: something else lies at `path`, another process is writing it, or the disk is full or cannot be
+                written.
         """
         cls._check_replaceable(path)
         draft = Draft(draft_path(path))
-        if not keep:
-            shutil.rmtree(draft.path, ignore_errors=True)
-        make_folder(draft.path)
-        with faults_told(path, kept=keep):
+        with exclusive(path.resolve()), faults_told(path, kept=keep):
+            if not keep:
+                shutil.rmtree(draft.path, ignore_errors=True)
+            make_folder(draft.path)
             try:
                 yield draft
                 cls._seal(draft, settings, inputs)
@@ -138,9 +139,8 @@ class Artifact:
         """
         path, draft = Path(path), draft_path(Path(path))
         self._check_replaceable(path)
-        shutil.rmtree(draft, ignore_errors=True)
-        make_folder(draft.parent)
-        with faults_told(path):
+        with exclusive(path.resolve()), faults_told(path):
+            shutil.rmtree(draft, ignore_errors=True)
             try:
                 # Without what others keep in hidden folders, such as the hub's tools.
                 shutil.copytree(self.path, draft, ignore=shutil.ignore_patterns(".*"))
@@ -176,8 +176,7 @@ class Artifact:
             tools=tools(),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        text = json.dumps(provenance.model_dump(mode="json"), indent=2) + "\n"
-        (draft.path / cls.filename).write_text(text, encoding="utf-8")
+        (draft.path / cls.filename).write_text(provenance.as_json(), encoding="utf-8")
 
 
 @dataclass

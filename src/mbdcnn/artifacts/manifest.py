@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from mbdcnn.errors import UserError
+from mbdcnn.system.tables import read_written, write_table
 
 SPLITS = ("train", "validation", "test")
 
@@ -47,11 +47,8 @@ class Row:
 
 def write_manifest(path: Path, rows: list[Row]) -> None:
     """Write rows as CSV; what is unknown stays empty."""
-    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(column.name for column in fields(Row))
-        for row in rows:
-            writer.writerow(_cell(getattr(row, column.name)) for column in fields(Row))
+    columns = [column.name for column in fields(Row)]
+    write_table(path, columns, ([_cell(getattr(row, name)) for name in columns] for row in rows))
 
 
 def read_manifest(path: Path) -> list[Row]:
@@ -61,9 +58,8 @@ def read_manifest(path: Path) -> list[Row]:
         UserError: it is missing, or a line of it is no such row.
     """
     try:
-        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
-            return [_row(cells) for cells in csv.DictReader(stream)]
-    except (OSError, csv.Error, KeyError, ValueError, TypeError, AttributeError):
+        return [_row(cells) for cells in read_written(path)]
+    except (OSError, KeyError, ValueError, TypeError, AttributeError):
         raise UserError(f"{path}: missing or damaged; run prepare again") from None
 
 

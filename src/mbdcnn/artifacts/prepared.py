@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -131,23 +130,6 @@ class MaskSet(Artifact):
     def patches(self) -> Bytes:
         """Packed coarse masks in the order of the data's patches."""
         return _mapped(self.path / "patches.npy")
-
-
-class SoftLabels(Artifact):
-    """Class probabilities of training images by networks that did not see them: `labels.csv`, a line an image."""
-
-    filename = "soft_labels.json"
-    version = 1
-
-    @cached_property
-    def by_id(self) -> dict[str, tuple[float, ...]]:
-        """Probability of each class, by the image's id."""
-        file = self.path / "labels.csv"
-        try:
-            with file.open(newline="", encoding="utf-8") as stream:
-                return {name: tuple(map(float, shares)) for name, *shares in list(csv.reader(stream))[1:]}
-        except (OSError, ValueError, csv.Error):
-            raise UserError(f"{file}: missing or damaged; make its folder again") from None
 
 
 def _difference(made: Any, wanted: Any, name: str) -> tuple[str, str]:

@@ -39,6 +39,10 @@ class Provenance(BaseModel):
     tools: dict[str, str]
     created: str
 
+    def as_json(self) -> str:
+        """Give the text of the file."""
+        return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
+
 
 def json_object(file: Path) -> dict[str, Any]:
     """Read a file of an artefact that holds a JSON object.

@@ -9,7 +9,7 @@ from typing import Self
 from mbdcnn.artifacts.base import Artifact
 from mbdcnn.artifacts.calibration import Calibration, read_calibration
 from mbdcnn.artifacts.prepared import PreparedData
-from mbdcnn.artifacts.provenance import json_object
+from mbdcnn.artifacts.seen import Seen, read_seen
 from mbdcnn.config import Config, load_config
 from mbdcnn.errors import UserError
 
@@ -22,13 +22,13 @@ class Trained(Artifact):
         """What it was trained with."""
         return load_config(self.path)
 
+    def seen(self, use: str) -> Seen:
+        """Give the images used for `training`, `selection` or, by a bundle, `calibration`."""
+        return read_seen(self.path, use)
+
     def ids(self, use: str) -> set[str]:
-        """Hashed ids of the images used for `training`, `selection` or, by a bundle, `calibration`."""
-        file = self.path / "ids.json"
-        ids = json_object(file).get(use, [])
-        if not isinstance(ids, list) or not all(isinstance(name, str) for name in ids):
-            raise UserError(f"{file}: no lists of ids in it; make its folder again")
-        return set(ids)
+        """Give the hashed ids of these."""
+        return set(self.seen(use).ids)
 
 
 class Run(Trained):
@@ -47,6 +47,18 @@ class Run(Trained):
         """The fold of the training images it did not see, as number and count of folds; None if there is none."""
         fold = self.provenance.settings.get("fold")
         return None if fold is None else (fold[0], fold[1])
+
+    @property
+    def is_import(self) -> bool:
+        """Whether it was made from a foreign file, and not trained here."""
+        return "file" in self.provenance.facts
+
+    @property
+    def of_unknown_images(self) -> str | None:
+        """What it is or was started from, where that was trained on lesions, perhaps those of an evaluation."""
+        facts = self.provenance.facts
+        source: str | None = facts.get("imported") if facts.get("trained_on_lesions", True) else None
+        return source
 
     @property
     def weights(self) -> Path:

@@ -98,10 +98,12 @@ def _networks(config: Config, facts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _network(name: str, network: SegmentationNetwork | ClassificationNetwork, of_stage: Mapping[str, Any]) -> str:
-    if "imported" in of_stage:
+    if "file" in of_stage:
         training = f"not known | imported: {of_stage['imported']}"
     else:
         training = f"{of_stage['training_images']} | {of_stage['score'].replace('_', ' ')} {of_stage['best']:.3f}"
+        if "imported" in of_stage:
+            training += f", started from {of_stage['imported']}, trained on lesions that are not known"
     return f"| {name} | {network.backbone}, width {network.width:g} | {training} |"
 
 

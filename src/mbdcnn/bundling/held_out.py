@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from mbdcnn.artifacts import PreparedData, Run, check_same_data
-from mbdcnn.artifacts.manifest import Row, hashed_id
+from mbdcnn.artifacts.manifest import Row
 from mbdcnn.bundling.calibrate import Evidence
 from mbdcnn.config import Config, Data
 from mbdcnn.data.crops import fractions_for
@@ -108,8 +108,8 @@ def check_views(settings: Data, classes: Sequence[str]) -> None:
 
 def _check_unseen(run: Run, data: PreparedData, fold: Fold) -> None:
     """Raise a UserError if the starting weights of a run knew the images it left out, or may have."""
-    left_out = {hashed_id(row.id) for row in fold.split(data.split("train"))[1]}
-    if "imported" in run.provenance.facts or run.ids("training") & left_out:
+    left_out = fold.split(data.split("train"))[1]
+    if run.of_unknown_images or run.seen("training").among(left_out):
         raise UserError(
             f"{run.path}: left out fold {fold.number}/{fold.of}, but its starting weights were trained on lesions, "
             "perhaps these; calibrate by networks that started elsewhere, or with calibration.folds=0"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +10,15 @@ import torch
 
 from mbdcnn.artifacts import Bundle, Run
 from mbdcnn.artifacts.provenance import file_digest
+from mbdcnn.artifacts.seen import NOTHING, write_seen
 from mbdcnn.bundling.write import write_bundle
 from mbdcnn.config import Config, save_config
 from mbdcnn.errors import UserError
 from mbdcnn.inference.networks import STAGES
 from mbdcnn.models import build_network
-from mbdcnn.models.checkpoints import ImportReport, identify
-from mbdcnn.models.weights import import_weights, read_state_dict, save_weights
+from mbdcnn.models.checkpoints import ImportReport
+from mbdcnn.models.head import class_metadata
+from mbdcnn.models.weights import identify_file, import_weights, save_weights
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def import_run(
     Raises:
         UserError: the file is unreadable, of no known kind or does not fit, or a trained run lies at `out`.
     """
-    stage = stage or _stage_of(file)
+    stage = stage or identify_file(file).network
     _check_not_trained(out)
     section = getattr(config, stage).model_dump(mode="json")
     settings = {"stage": stage, "classes": list(config.classes), "seed": config.seed, stage: section}
@@ -53,13 +54,16 @@ def import_run(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = build_network(stage, config)
-    report = import_weights(file, network)
+    report = import_weights(file, network, config.classes)
     with Run.writing(out, settings, inputs) as draft:
-        save_weights(draft.path / "best.safetensors", network)
+        save_weights(draft.path / "best.safetensors", network, class_metadata(stage, config.classes))
         save_config(config, draft.path / "config.yaml")
-        (draft.path / "ids.json").write_text(json.dumps({"training": [], "selection": []}))
+        write_seen(draft.path, {"training": NOTHING, "selection": NOTHING})
         draft.facts |= {"imported": report.source, "file": file.name, "initial": list(report.initial)}
         draft.facts |= {"used": list(report.used), "dropped": report.dropped}
+        draft.facts |= {"trained_on_lesions": report.trained_on_lesions}
+        if report.head is not None:
+            draft.facts["head"] = vars(report.head)
     return Imported(file, Run.open(out), report)
 
 
@@ -71,7 +75,7 @@ def import_model(files: Sequence[Path], out: Path, config: Config) -> tuple[list
     """
     by_stage: dict[str, Path] = {}
     for file in files:
-        stage = _stage_of(file)
+        stage = identify_file(file).network
         if stage in by_stage:
             raise UserError(f"{by_stage[stage]} and {file}: both are for the {stage} network; give one of each")
         by_stage[stage] = file
@@ -87,14 +91,6 @@ def import_model(files: Sequence[Path], out: Path, config: Config) -> tuple[list
     return list(done.values()), write_bundle({stage: done[stage].run for stage in STAGES}, out / "bundle")
 
 
-def _stage_of(file: Path) -> str:
-    state = read_state_dict(file)
-    try:
-        return identify(state).network
-    except UserError as error:
-        raise UserError(f"{file}: {error}") from None
-
-
 def _check_not_trained(out: Path) -> None:
-    if (out / Run.filename).is_file() and "imported" not in Run.open(out).provenance.facts:
+    if (out / Run.filename).is_file() and not Run.open(out).is_import:
         raise UserError(f"{out}: a run that was trained lies there; choose another place")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
 from mbdcnn.artifacts import Bundle, Draft, PreparedData, Run, check_same_data
-from mbdcnn.artifacts.manifest import hashed_id
+from mbdcnn.artifacts.manifest import Row
+from mbdcnn.artifacts.seen import Seen, write_seen
 from mbdcnn.bundling.card import model_card, with_results
 from mbdcnn.config import Calibration as Settings
 from mbdcnn.config import Config, save_config
@@ -39,8 +41,8 @@ def write_bundle(
         folds: runs of coarse-SN and mask-CN that each left out one fold of the training images, in order, to calibrate
             on training images; without them the validation images serve.
         calibration: operating points; as in the configuration of the runs if None.
-        committee: networks whose mean mask-CN is, the best on validation of the classifier run and those of the folds;
-            if None as in the configuration of the runs, or 1 without folds.
+        committee: how many of the folds' networks are averaged to be mask-CN, or 1 for the classifier run alone; if
+            None as in the configuration of the runs, or 1 without folds.
         half: store weights in half precision.
         device: where the networks run.
         progress: told the pictures looked at.
@@ -100,18 +102,15 @@ def _check_related(runs: dict[str, Run]) -> None:
 
 
 def _committee(classifier: Run, folds: Sequence[tuple[Run, Run]], size: int) -> list[Run]:
-    """Choose the networks that are mask-CN together, the best first; a single one is that of the classifier run."""
-    candidates = [classifier, *(run for _, run in folds)]
-    if not 1 <= size <= len(candidates):
-        raise UserError(
-            f"a committee of {size}, but {len(candidates)} run(s) of mask-CN; give those of folds, or a committee of 1"
-        )
+    """Give the networks that are mask-CN together: those of the first folds, or that of the classifier run alone.
+
+    Not those that do best on validation, whose score would then be better than on any other images.
+    """
     if size == 1:
         return [classifier]
-    for run in candidates:
-        if "best" not in run.provenance.facts:
-            raise UserError(f"{run.path}: imported, its score on validation is not known; give a committee of 1")
-    return sorted(candidates, key=lambda run: -float(run.provenance.facts["best"]))[:size]
+    if not 1 < size <= len(folds):
+        raise UserError(f"a committee of {size}, but {len(folds)} fold(s) of mask-CN; give more, or a committee of 1")
+    return [run for _, run in folds[:size]]
 
 
 def _made_from(
@@ -151,8 +150,8 @@ def _calibrate(
     folds: Sequence[tuple[Run, Run]],
     device: str,
     progress: Progress,
-) -> list[str]:
-    """Add calibration and familiarity to a draft with weights; give the ids of the images calibrated on."""
+) -> list[Row]:
+    """Add calibration and familiarity to a draft with weights; give the images calibrated on."""
     from mbdcnn.bundling.calibrate import calibrate
     from mbdcnn.bundling.held_out import fit_familiarity, left_out_by_folds, validation_images
     from mbdcnn.inference.ood import FILE
@@ -179,7 +178,7 @@ def _calibrate(
             )
             for protocol, evidence in held_out.evidence(data, config.data, advance).items()
         }
-    return [row.id for row in held_out.rows]
+    return held_out.rows
 
 
 def _joined_config(runs: dict[str, Run]) -> Config:
@@ -190,7 +189,6 @@ def _joined_config(runs: dict[str, Run]) -> Config:
     return runs["enhanced"].config.model_copy(update=sections)
 
 
-def _write_ids(runs: Sequence[Run], calibration: list[str], draft: Draft) -> None:
-    uses = {use: sorted(set().union(*(run.ids(use) for run in runs))) for use in ("training", "selection")}
-    uses["calibration"] = sorted(hashed_id(name) for name in calibration)
-    (draft.path / "ids.json").write_text(json.dumps(uses, indent=0))
+def _write_ids(runs: Sequence[Run], calibration: list[Row], draft: Draft) -> None:
+    uses = {use: reduce(or_, (run.seen(use) for run in runs)) for use in ("training", "selection")}
+    write_seen(draft.path, uses | {"calibration": Seen.of(calibration)})

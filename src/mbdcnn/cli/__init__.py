@@ -93,7 +93,7 @@ def _run(verb: Verb, stop: Stop) -> int:
         # Told by name because torch may not be loaded.
         if type(error).__name__ != "OutOfMemoryError":
             raise
-        message = "the GPU has too little memory; lower training.batch_size with --set, or choose --device cpu"
+        message = f"the GPU has too little memory; {verb.when_out_of_memory()}"
     else:
         return 0
     print(f"mbdcnn: {message}", file=sys.stderr)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -14,6 +15,9 @@ from mbdcnn.cli.verb import NOTICE, Configured, Verb
 from mbdcnn.errors import UserError
 from mbdcnn.inference.names import ProtocolName
 from mbdcnn.system.processes import Processes
+
+if TYPE_CHECKING:
+    from mbdcnn.config import Config
 
 
 @dataclass(kw_only=True)
@@ -53,6 +57,10 @@ class Train(Configured):
         if (draft_path(self.place) / LAST).is_file():
             return "the same command with --resume goes on from the last checkpoint"
         return "there was no checkpoint yet, which comes with the first validation"
+
+    def when_out_of_memory(self) -> str:
+        """Name the settings that take less."""
+        return _smaller_batches(self.load(), [self.stage])
 
     def run(self) -> None:
         """Train and say how good it got."""
@@ -133,8 +141,8 @@ class BundleRuns(Verb):
     classifier_folds: tuple[Path, ...] = ()
     """Runs of mask-CN that left out the same folds."""
     committee: int | None = None
-    """Average so many of the mask-CN given, those best on validation; if not given as the runs were configured, or 1
-    without folds."""
+    """Average so many of the mask-CN of folds, the first; if not given as the runs were configured, or 1 without
+    folds."""
     half: bool = False
     """Store weights in half precision: half the size."""
     device: str = "auto"
@@ -219,10 +227,16 @@ class RunAll(Configured):
     """How to evaluate. fast: one view of each network, as `predict` does; paper: all views and scales."""
     extra: Extra = ()
     """More pictures in one of the layouts; may be given several times."""
+    allow_overlap: bool = False
+    """Go on where a patient, lesion or image is in more than one split, or starting weights know images of another."""
 
     def when_stopped(self) -> str:
         """Say that nothing is lost."""
         return f"the same command goes on from what lies in {self.out}"
+
+    def when_out_of_memory(self) -> str:
+        """Name the settings that take less."""
+        return _smaller_batches(self.load(), ["coarse", "classifier", "enhanced"])
 
     def run(self) -> None:
         """Run the pipeline and show the scores."""
@@ -230,8 +244,16 @@ class RunAll(Configured):
         from mbdcnn.evaluation.report.wording import score_lines
         from mbdcnn.pipeline import run
 
-        config = self.load()
-        results = run(self.raw, self.out, config, self.bar, self.split, extra=self.extra, protocol=self.protocol)
+        results = run(
+            self.raw,
+            self.out,
+            self.load(),
+            self.bar,
+            self.split,
+            extra=self.extra,
+            allow_overlap=self.allow_overlap,
+            protocol=self.protocol,
+        )
         print(*summary_lines(results.data), *score_lines(results.report), sep="\n")
         print(f"model    {results.bundle.path}\nreport   {results.report.path / 'report.html'}\n{NOTICE}")
 
@@ -257,3 +279,9 @@ class Demo(Verb):
         print(f"report   {results.report.path / 'report.html'}\noverlay  {overlay}")
         print("The model that comes with mbdcnn is trained on real pictures. To see what it makes of any picture:")
         print(f"    {sys.argv[0]} predict {picture} --out {self.out / 'shipped'}\n{NOTICE}")
+
+
+def _smaller_batches(config: Config, stages: Sequence[str]) -> str:
+    halves = {stage: max(2, getattr(config, stage).training.batch_size // 2) for stage in stages}
+    smaller = " ".join(f"--set {stage}.training.batch_size={half}" for stage, half in halves.items())
+    return f"give {smaller}, or --set runtime.device=cpu"

@@ -124,7 +124,7 @@ class Predict(Verb):
     images: Positional[tuple[str, ...]]
     """Picture files, folders or glob patterns."""
     listed: Annotated[str | None, arg(name="list", metavar="FILE|-")] = None
-    """Text file with one picture file a line, or - for standard input, instead."""
+    """Text file with one image file a line, a table with a column image or file, or - for standard input, instead."""
     model: Path | None = None
     """Bundle to predict with; `bundled`, the model that comes with the package, if not given."""
     out: Path = Path("predictions")
@@ -155,18 +155,21 @@ class Predict(Verb):
 
     def run(self) -> None:
         """Predict; fail at the end if a picture could not be read."""
-        pictures = self._pictures()
+        pictures, notes = self._pictures()
         if self.shard_size is not None:
-            self._run_shards(pictures, self.shard_size)
+            self._run_shards(pictures, notes, self.shard_size)
             return
         count = Processes.started().count
         if count > 1:
             raise UserError(f"{count} processes were started; give --shard-size, for tables that they share")
+        from mbdcnn.data.readers.folders import existing
         from mbdcnn.inference.predict import predict_files
         from mbdcnn.inference.predictor import Predictor
 
-        files = [Path(name) for name in pictures]
+        listed: dict[Path, dict[str, list[str]]] = {}
+        files = [existing(Path(name), listed) or Path(name) for name in pictures]
         predictor = Predictor.load(self.model, device=self.device, runtime=self.runtime)
+        _tell(notes)
         with self.bar("predict") as progress:
             entries = predict_files(
                 predictor, files, self.out, self.protocol, progress, maps=not self.tables_only, dicom=self.dicom
@@ -187,20 +190,23 @@ class Predict(Verb):
         if problems:
             raise UserError(*problems)
 
-    def _pictures(self) -> Iterable[str]:
-        from mbdcnn.inference.predict import PictureList, find_pictures, names_in
+    def _pictures(self) -> tuple[Iterable[str], list[str]]:
+        """Give the images, and what was passed over."""
+        from mbdcnn.data.readers.folders import find_images
+        from mbdcnn.inference.predict import PictureList, names_in
 
         if bool(self.images) == bool(self.listed):
             raise UserError("predict: name at least one picture, folder or pattern, or give --list; not both")
         if self.listed is None:
-            return [str(file) for file in find_pictures(self.images, apart_from=self.out)]
+            found = find_images(self.images, apart_from=self.out)
+            return list(map(str, found.images)), found.notes()
         if self.listed != "-":
-            return PictureList(Path(self.listed))
+            return PictureList(Path(self.listed)), []
         if Processes.started().count > 1:
             raise UserError("--list -: several processes cannot share standard input; give a file")
-        return [*names_in(sys.stdin)]
+        return [*names_in(sys.stdin)], []
 
-    def _run_shards(self, pictures: Iterable[str], size: int) -> None:
+    def _run_shards(self, pictures: Iterable[str], notes: list[str], size: int) -> None:
         if size < 1 or self.json or self.dicom:
             raise UserError("--shard-size takes a number from 1 on, and neither --json nor --dicom")
         try:
@@ -215,6 +221,7 @@ class Predict(Verb):
         runtime = "torch" if self.runtime == "auto" else self.runtime
         device = own_gpu(self.device, processes) if runtime == "torch" else self.device
         predictor = Predictor.load(self.model, device=device, runtime=runtime)
+        _tell(notes)
         with self.bar("predict") as progress:
             tally = predict_shards(
                 predictor, pictures, self.out, size, self.protocol, progress, masks=not self.tables_only
@@ -244,6 +251,11 @@ class Info(Verb):
             print(json.dumps(facts, indent=2))
         else:
             print(*(f"{name:<12} {_readable(value)}" for name, value in facts.items()), sep="\n")
+
+
+def _tell(notes: list[str]) -> None:
+    for note in notes:
+        print(f"mbdcnn: {on_one_line(note)}", file=sys.stderr)
 
 
 def _prediction_line(entry: dict[str, Any]) -> str:

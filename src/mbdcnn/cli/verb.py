@@ -43,6 +43,11 @@ class Verb(ABC):
         """Say in a few words what becomes of work that was interrupted."""
         return "nothing was written, and what was there is as it was"
 
+    def when_out_of_memory(self) -> str:
+        """Say what helps where the GPU has too little memory."""
+        given = "give --device cpu" if hasattr(self, "device") else "set CUDA_VISIBLE_DEVICES to nothing"
+        return f"{given} to do without it"
+
     @abstractmethod
     def run(self) -> None:
         """Do the work; raise a UserError for what the user can mend."""

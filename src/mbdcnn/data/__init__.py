@@ -16,6 +16,8 @@ _FOLDER_LAYOUTS = (
     (isic2017.find_root, isic2017.read),
     (ph2.find_root, ph2.read),
 )
+_TABLES = (".csv", ".tsv", ".txt", ".tab", ".xlsx", ".xls")
+"""The last two for a message that says how to save them."""
 
 
 def read_raw(path: Path, classes: tuple[str, ...]) -> RawData:
@@ -34,7 +36,7 @@ def read_raw(path: Path, classes: tuple[str, ...]) -> RawData:
 
 
 def _read(path: Path, classes: tuple[str, ...]) -> RawData:
-    if path.is_file() and path.suffix.lower() == ".csv":
+    if path.is_file() and path.suffix.lower() in _TABLES:
         return table.read(path, classes)
     if not path.exists():
         raise UserError(f"{path}: no such file or folder")

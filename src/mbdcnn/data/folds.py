@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple, Self
 
 from mbdcnn.artifacts.manifest import Row
+from mbdcnn.artifacts.overlap import connected
 from mbdcnn.errors import UserError
 
 
@@ -42,13 +43,21 @@ class Fold(NamedTuple):
 
 
 def fold_of(rows: Sequence[Row], folds: int) -> dict[str, int]:
-    """Give each image its fold, by id: folds of equal size and class mix, a patient's images in one of them.
+    """Give each image its fold, by id: folds of equal size and class mix.
 
-    The division depends on nothing but the images: not on their order.
+    A patient's images lie in one of them, as do images whose pixels are equal. The division depends on nothing but the
+    images: not on their order.
     """
+    names = [f"patient {row.patient}" if row.patient else f"image {row.id}" for row in rows]
+    together = connected(
+        [(name, ("pixels", row.pixels)) if row.pixels else (name,) for name, row in zip(names, rows, strict=True)]
+    )
+    first: dict[Hashable, str] = {}
+    for name, group in sorted(zip(names, together, strict=True), key=lambda pair: pair[0]):
+        first.setdefault(group, name)
     groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(f"patient {row.patient}" if row.patient else f"image {row.id}", []).append(row)
+    for row, group in zip(rows, together, strict=True):
+        groups.setdefault(first[group], []).append(row)
     # A patient counts as a case of the rarest class there is among the images, which comes last.
     label = {name: max(-1 if row.label is None else row.label for row in group) for name, group in groups.items()}
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -20,9 +20,11 @@ from PIL import Image
 
 from mbdcnn.artifacts import PreparedData, pack, prepared_with
 from mbdcnn.artifacts.manifest import SPLITS, Row, write_manifest
+from mbdcnn.artifacts.overlap import identical, some, torn_groups, torn_images
 from mbdcnn.artifacts.provenance import fingerprint
 from mbdcnn.config import Config
 from mbdcnn.data import crops, read_raw
+from mbdcnn.data.contents import LOOKS, content, looks, name_in, renewed, untouched
 from mbdcnn.data.images.decode import decode_at_least, mask_image, picture_size
 from mbdcnn.data.readers.records import RawData, Record, join
 from mbdcnn.errors import UserError
@@ -64,6 +66,8 @@ def prepare(
 ) -> PreparedData:
     """Prepare a raw data set, or give back what lies at `out` if it was made from the same files and settings.
 
+    The same means equal content: where only places or times of the files differ, nothing is made anew.
+
     Args:
         raw: a folder or CSV file that `read_raw` recognises.
         out: the folder to write.
@@ -78,16 +82,25 @@ def prepare(
     found = join(sources)
     settings = prepared_with(config)
     names = ["raw", *(f"extra {number}" for number in range(1, len(sources)))]
-    inputs = {name: _fingerprint(source) for name, source in zip(names, sources, strict=True)}
+    look = looks(sources)
+    earlier = untouched(out, settings, look)
+    if earlier is not None:
+        return earlier
+    places = {
+        record.id: (name, source.root) for name, source in zip(names, sources, strict=True) for record in source.records
+    }
+    inputs = {name: content(source, config.runtime.workers) for name, source in zip(names, sources, strict=True)}
+    # Of several, names tell pictures apart that name no source.
+    inputs |= {name: fingerprint([inputs[name], [source.name for source in sources]]) for name in names[1:]}
     if PreparedData.is_current(out, settings, inputs):
-        return PreparedData.open(out)
+        return renewed(PreparedData.open(out), {LOOKS: look, "notes": found.notes})
     plans = make_plans(found.records, config)
     with PreparedData.writing(out, settings, inputs) as draft:
         with Writer(draft.path, plans, config) as writer:
             finished = _write_pictures(writer, plans, config, progress)
-        rows = [_row(plan, done) for plan, done in zip(plans, finished, strict=True)]
+        rows = [_row(plan, done, *places[plan.record.id]) for plan, done in zip(plans, finished, strict=True)]
         write_manifest(draft.path / "manifest.csv", rows)
-        draft.facts = _facts(found, rows, finished, config)
+        draft.facts = {LOOKS: look, **_facts(found, rows, finished, config)}
     return PreparedData.open(out)
 
 
@@ -241,13 +254,14 @@ def _write_pictures(writer: Writer, plans: list[Plan], config: Config, progress:
     return finished
 
 
-def _row(plan: Plan, finished: Finished) -> Row:
+def _row(plan: Plan, finished: Finished, source: str, root: Path) -> Row:
     record = plan.record
+    name = name_in(root, record.image)
     return Row(
         id=record.id,
         split=record.split,
         label=record.label,
-        source=str(record.image),
+        source=name if source == "raw" else f"{source}/{name}",
         width=plan.width,
         height=plan.height,
         patient=record.patient,
@@ -263,24 +277,6 @@ def _row(plan: Plan, finished: Finished) -> Row:
     )
 
 
-def _fingerprint(raw: RawData) -> str:
-    """Fingerprint names, sizes and times of the pictures, what is said of them, and the content of label files."""
-    files = [file for record in raw.records for file in (record.image, record.mask) if file is not None]
-    stats = sorted((os.path.relpath(file, raw.root), _stat(file)) for file in files)
-    said = sorted(str(replace(record, image=Path(), mask=None)) for record in raw.records)
-    labels = [hashlib.sha256(file.read_bytes()).hexdigest() for file in raw.label_files]
-    return fingerprint([stats, said, labels])
-
-
-def _stat(file: Path) -> tuple[int, int]:
-    try:
-        status = file.stat()
-    # A link to nothing, or in a circle, stands in a folder like a picture.
-    except OSError as error:
-        raise UserError(f"{file}: {error.strerror}") from None
-    return status.st_size, status.st_mtime_ns
-
-
 def _facts(raw: RawData, rows: list[Row], finished: list[Finished], config: Config) -> dict[str, Any]:
     names = {row.id: "unlabelled" if row.label is None else config.classes[row.label] for row in rows}
     splits = [split for split in SPLITS if any(row.split == split for row in rows)]
@@ -289,17 +285,11 @@ def _facts(raw: RawData, rows: list[Row], finished: list[Finished], config: Conf
         "classes": {split: dict(Counter(names[row.id] for row in rows if row.split == split)) for split in splits},
         "with_mask": {split: sum(row.has_mask for row in rows if row.split == split) for split in splits},
         "empty_masks": [row.id for row, done in zip(rows, finished, strict=True) if done.mask_is_empty],
-        "identical": [[row.id for row in group] for group in _identical(rows)],
+        "identical": [[row.id for row in group] for group in identical(rows)],
+        "groups_across_splits": torn_groups(rows),
         "patches": sum(len(set(row.views)) for row in rows),
         "notes": raw.notes,
     }
-
-
-def _identical(rows: list[Row]) -> Iterator[list[Row]]:
-    groups: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        groups[row.pixels].append(row)
-    return (group for group in groups.values() if len(group) > 1)
 
 
 def summary_lines(data: PreparedData) -> list[str]:
@@ -312,17 +302,16 @@ def summary_lines(data: PreparedData) -> list[str]:
         lines.append(f"{split}: {total} ({named}); {facts['with_mask'][split]} with a mask")
     lines += facts["notes"]
     if facts["empty_masks"]:
-        lines.append(f"empty masks: {len(facts['empty_masks'])} ({_some(facts['empty_masks'])})")
+        lines.append(f"empty masks: {len(facts['empty_masks'])} ({some(facts['empty_masks'])})")
     groups = facts["identical"]
     if groups:
-        lines.append(f"identical pictures: {len(groups)} groups ({_some([' = '.join(group) for group in groups])})")
-    split_of = {row.id: row.split for row in data.rows}
-    across = [group for group in groups if len({split_of[image_id] for image_id in group}) > 1]
-    if across:
-        shared = _some([" = ".join(f"{image_id} ({split_of[image_id]})" for image_id in group) for group in across])
-        lines.append(f"warning: {len(across)} of these groups span splits, which flatters results: {shared}")
+        lines.append(f"identical pictures: {len(groups)} groups ({some([' = '.join(group) for group in groups])})")
+    images, patients = torn_images(data.rows), torn_groups(data.rows)
+    if images:
+        lines.append(f"warning: {len(images)} of these groups span splits, which flatters results: {some(images)}")
+    if patients:
+        lines.append(
+            f"warning: {len(patients)} patients or lesions have images in more than one split, which flatters results: "
+            f"{some(patients)}"
+        )
     return lines
-
-
-def _some(names: list[str], shown: int = 5) -> str:
-    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")

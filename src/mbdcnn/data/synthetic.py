@@ -7,8 +7,7 @@ corners, skin tone and light vary in all of them.
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from mbdcnn.data.readers.isic2017 import SPLIT_NAMES
 from mbdcnn.system.progress import Progress, silent
+from mbdcnn.system.tables import write_table
 
 Plane = npt.NDArray[np.float32]
 """One value a pixel, height x width."""
@@ -87,9 +87,9 @@ def generate(
             rows.append((image_id, float(kind == 1), float(kind == 2)))
             done += 1
             progress(done, total)
-        _write_csv(out / f"{name}_Part3_GroundTruth.csv", ("image_id", "melanoma", "seborrheic_keratosis"), rows)
+        write_table(out / f"{name}_Part3_GroundTruth.csv", ("image_id", "melanoma", "seborrheic_keratosis"), rows)
         ages = [(row[0], 30 + index % 50, ("female", "male")[index % 2]) for index, row in enumerate(rows)]
-        _write_csv(pictures / f"{name}_Data_metadata.csv", ("image_id", "age_approximate", "sex"), ages)
+        write_table(pictures / f"{name}_Data_metadata.csv", ("image_id", "age_approximate", "sex"), ages)
 
 
 def draw(rng: np.random.Generator, kind: str, size: tuple[int, int]) -> tuple[Image.Image, Image.Image]:
@@ -274,10 +274,3 @@ def _ruler(rng: np.random.Generator, image: Image.Image) -> None:
 def _superpixels(picture: Image.Image) -> Image.Image:
     """Make a decoy such as lies among the official pictures: it must not be taken for one."""
     return picture.reduce(12).resize(picture.size, Image.Resampling.NEAREST)
-
-
-def _write_csv(file: Path, header: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:
-    with file.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(header)
-        writer.writerows(rows)

@@ -62,20 +62,26 @@ def class_statistics(
         counts: resamples of all images, of which `decisions` keeps some.
         thresholds: operating points.
     """
-    statistics: dict[tuple[str, ...], Statistic] = {
+    statistics = _of_probabilities(decisions, classes, counts)
+    after = statistics.pop(("calibration_error",))
+    statistics["calibration", "after", "calibration_error"] = after
+    if decisions.uncalibrated is not None:
+        plain = _of_probabilities(decisions._replace(probabilities=decisions.uncalibrated), classes, counts)
+        before = plain.pop(("calibration_error",))
+        statistics["calibration", "before", "calibration_error"] = before
+        statistics["calibration", "difference", "calibration_error"] = after - before
+        statistics |= {("uncalibrated", *name): values for name, values in plain.items()}
+    return statistics | _at_thresholds(decisions, classes, counts[:, decisions.kept], thresholds)
+
+
+def _of_probabilities(decisions: Decisions, classes: Sequence[str], counts: Counts) -> dict[tuple[str, ...], Statistic]:
+    overall = overall_statistics(decisions, classes, counts)
+    return {
         ("classes", name, score): values
         for index, name in enumerate(classes)
         if index > 0
         for score, values in _one_against_rest(decisions, index, counts[:, decisions.kept]).items()
-    }
-    overall = overall_statistics(decisions, classes, counts)
-    statistics |= {(name,): overall[name] for name in ("mean_auc", "accuracy")}
-    statistics["calibration", "after", "calibration_error"] = overall["calibration_error"]
-    if decisions.uncalibrated is not None:
-        before = _top_error(decisions.labels, decisions.uncalibrated, counts[:, decisions.kept])
-        statistics["calibration", "before", "calibration_error"] = before
-        statistics["calibration", "difference", "calibration_error"] = overall["calibration_error"] - before
-    return statistics | _at_thresholds(decisions, classes, counts[:, decisions.kept], thresholds)
+    } | {(name,): overall[name] for name in ("mean_auc", "accuracy", "calibration_error")}
 
 
 def overall_statistics(decisions: Decisions, classes: Sequence[str], counts: Counts) -> dict[str, Statistic]:

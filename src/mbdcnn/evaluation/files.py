@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +15,15 @@ from mbdcnn.artifacts import PreparedData
 from mbdcnn.artifacts.calibration import OperatingPoint
 from mbdcnn.artifacts.manifest import Row
 from mbdcnn.artifacts.provenance import file_digest
-from mbdcnn.data.images.decode import PICTURE_SUFFIXES, decode, decode_mask
+from mbdcnn.data.images.decode import decode, decode_mask
+from mbdcnn.data.readers.folders import is_hidden, some
+from mbdcnn.data.readers.ids import ID_COLUMNS, Ids, bare
+from mbdcnn.data.readers.mask_files import find_masks
 from mbdcnn.errors import UserError
 from mbdcnn.evaluation.results import Result
-from mbdcnn.inference.tables import FORMULAS
+from mbdcnn.system.tables import identified, number, plain, read_lines, read_table
 
-MASK_ENDINGS = ("", "_segmentation", "_mask")
-ID_COLUMNS = ("image_id", "id", "name", "image", "isic_id", "file")
+TABLES = (".csv", ".tsv")
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class FileMethod:
     probabilities: Mapping[str, tuple[float, ...]]
     masks: Mapping[str, Path]
     thresholds: tuple[OperatingPoint, ...] = field(default=())
+    said: str = ""
+    """What was left out, and why."""
 
     def results(self, data: PreparedData, rows: Sequence[Row]) -> Iterator[Result]:
         """Give what the files say of each row.
@@ -81,7 +83,7 @@ def open_predictions(path: Path, classes: Sequence[str], rows: Sequence[Row]) ->
 
     Args:
         path: a CSV file with an id and a column for each class (the first may be wanting), or a folder with masks
-            `ID.png`, `ID_segmentation.png` or `ID_mask.png`, such a CSV file, or both.
+            `ID.png`, `ID_segmentation.png`, `ID_mask.png` or `ID_lesion.png`, such a CSV file, or both.
         classes: names of the columns.
         rows: the images.
 
@@ -89,24 +91,23 @@ def open_predictions(path: Path, classes: Sequence[str], rows: Sequence[Row]) ->
         UserError: there is neither, or a table cannot be understood.
     """
     if path.is_file():
-        return FileMethod(path, _read_probabilities(path, classes), {})
+        return FileMethod(path, _read_probabilities(path, classes, rows), {})
     if not path.is_dir():
         raise UserError(f"{path}: no such file or folder; name a folder of masks or a CSV file of probabilities")
-    masks = {row.id: file for row in rows if (file := _mask_file(path, row.id)) is not None}
-    tables = [file for file in sorted(path.glob("*.csv")) if _is_table(file, classes)]
+    masks = find_masks(path, [row.id for row in rows])
+    texts = sorted(file for file in path.iterdir() if file.suffix.lower() in TABLES and not is_hidden(file))
+    tables = [file for file in texts if _is_table(file, classes)]
     if len(tables) > 1:
         raise UserError(f"{path}: {tables[0].name} and {tables[1].name} both hold probabilities; keep one")
-    if not tables and not masks:
-        names = ", ".join(f"{rows[0].id}{ending}.png" for ending in MASK_ENDINGS)
-        raise UserError(f"{path}: no masks such as {names}, and no CSV file with the columns id, {', '.join(classes)}")
-    return FileMethod(path, _read_probabilities(tables[0], classes) if tables else {}, masks)
-
-
-def _mask_file(folder: Path, image_id: str) -> Path | None:
-    found = [file for ending in MASK_ENDINGS if (file := folder / f"{image_id}{ending}.png").is_file()]
-    if len(found) > 1:
-        raise UserError(f"{folder}: {found[0].name} and {found[1].name} are both masks of {image_id}; keep one")
-    return found[0] if found else None
+    if not tables and not masks.of:
+        there = some([file.name for file in (*masks.unused, *texts)])
+        raise UserError(
+            f"{path}: no masks such as {rows[0].id}.png or {rows[0].id}_mask.png, and no CSV file with the columns id, "
+            f"{', '.join(classes)}" + (f"; there are {there}" if there else "")
+        )
+    unread = [file.name for file in texts if file not in tables]
+    said = f"not read, for want of columns for {', '.join(classes)}: {some(unread)}" if unread else ""
+    return FileMethod(path, _read_probabilities(tables[0], classes, rows) if tables else {}, masks.of, said=said)
 
 
 def _mask(file: Path, row: Row) -> npt.NDArray[np.bool_]:
@@ -123,75 +124,48 @@ def _mask(file: Path, row: Row) -> npt.NDArray[np.bool_]:
     return lesion
 
 
+def _known(classes: Sequence[str]) -> tuple[str, ...]:
+    return (*ID_COLUMNS, *classes)
+
+
 def _is_table(file: Path, classes: Sequence[str]) -> bool:
-    header = [name for name, _ in _header(_text(file))]
-    return any(name in ID_COLUMNS for name in header) and all(_plain(name) in header for name in classes[1:])
+    lines = read_lines(file, _known(classes), errors="surrogateescape")
+    header = lines[0].plain if lines else set[str]()
+    return not header.isdisjoint(ID_COLUMNS) and header >= {plain(name) for name in classes[1:]}
 
 
-def _read_probabilities(file: Path, classes: Sequence[str]) -> dict[str, tuple[float, ...]]:
-    text = _text(file)
-    columns = dict(_header(text))
-    id_column = next((columns[name] for name in ID_COLUMNS if name in columns), None)
-    missing = [name for name in classes[1:] if _plain(name) not in columns]
-    if id_column is None or missing:
-        wanted = missing[0] if missing else f"id (or one of {', '.join(ID_COLUMNS)})"
-        raise UserError(f"{file}: no column {wanted}; expected id and {', '.join(classes)}")
-    table: dict[str, tuple[float, ...]] = {}
-    for number, row in enumerate(_lines(file, text), 2):
-        image_id = _image_id(row[id_column] or "")
-        if image_id in table:
-            raise UserError(f"{file} row {number}: the id {image_id} stands twice")
-        cells = [row.get(columns[_plain(name)]) if _plain(name) in columns else None for name in classes]
+def _read_probabilities(file: Path, classes: Sequence[str], rows: Sequence[Row]) -> dict[str, tuple[float, ...]]:
+    # Our own tables hold the names of files, which need not be UTF-8.
+    table = read_table(file, _known(classes), errors="surrogateescape")
+    expected = f"id and {', '.join(classes)}"
+    table.need(classes[1:], expected)
+    if not table.columns.keys() & set(ID_COLUMNS):
+        raise table.lacks(f"id (or one of {', '.join(ID_COLUMNS)})", expected)
+    column, ids = identified(table, ID_COLUMNS, Ids(row.id for row in rows).find)
+    found: dict[str, tuple[float, ...]] = {}
+    for row, known in zip(table.rows, ids, strict=True):
+        image_id = known or bare(row.cells[column])
+        if image_id in found:
+            raise UserError(f"{row.where}: the id {image_id} stands twice")
+        cells = [row.cells.get(plain(name), "") for name in classes]
         if any(cells):
-            table[image_id] = _probabilities(cells, f"{file} row {number}", classes)
-    return table
+            found[image_id] = _probabilities(cells, row.where, classes)
+    if not any(ids):
+        raise UserError(
+            f"{file}: nothing in it for any of the {len(rows)} images: its column {table.columns[column]} names "
+            f"{some(list(found)) or 'none'}, the images are called {some([row.id for row in rows])}"
+        )
+    return found
 
 
-def _lines(file: Path, text: str) -> Iterator[dict[str, str]]:
-    reader = csv.DictReader(StringIO(text, newline=""))
-    try:
-        yield from reader
-    except csv.Error as error:
-        raise UserError(f"{file}: {error}, after line {reader.line_num}; look for a stray quotation mark") from None
-
-
-def _probabilities(cells: Sequence[str | None], where: str, classes: Sequence[str]) -> tuple[float, ...]:
-    try:
-        others = [float(cell or "") for cell in cells[1:]]
-        # Tables of the ISIC-2017 challenge have no column for the benign rest.
-        first = float(cells[0]) if cells[0] else max(0.0, 1 - sum(others))
-    except ValueError:
-        raise UserError(f"{where}: not a number for each of {', '.join(classes)}") from None
+def _probabilities(cells: Sequence[str], where: str, classes: Sequence[str]) -> tuple[float, ...]:
+    numbers = [number(cell) for cell in cells]
+    others = [value for value in numbers[1:] if value is not None]
+    # Tables of the ISIC-2017 challenge have no column for the benign rest.
+    first = numbers[0] if cells[0] else max(0.0, 1 - sum(others))
+    if first is None or len(others) < len(classes) - 1:
+        raise UserError(f"{where}: not a number for each of {', '.join(classes)}")
     values = (first, *others)
     if not all(math.isfinite(value) and -1e-6 <= value <= 1 + 1e-6 for value in values):
         raise UserError(f"{where}: a probability is not between 0 and 1")
     return tuple(min(1.0, max(0.0, value)) for value in values)
-
-
-def _header(text: str) -> list[tuple[str, str]]:
-    """Pair each column's plain name with the name as written."""
-    # The first line alone, which no stray quotation mark further down can spoil.
-    try:
-        written = next(csv.reader(text.splitlines()[:1]), [])
-    except csv.Error:
-        written = []  # the name of no column is so long
-    return [(_plain(name), name) for name in written]
-
-
-def _plain(name: str) -> str:
-    return name.strip().casefold().replace(" ", "_").replace("-", "_")
-
-
-def _image_id(cell: str) -> str:
-    name = cell.strip()
-    if name.startswith("'") and name[1:].startswith(FORMULAS):
-        name = name[1:]
-    path = Path(name.replace("\\", "/"))
-    return path.stem if path.suffix.lower() in PICTURE_SUFFIXES else name
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig", errors="surrogateescape")
-    except OSError as error:
-        raise UserError(f"{file}: {error.strerror}") from None

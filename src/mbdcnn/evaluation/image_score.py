@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,8 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mbdcnn.evaluation.activation import HITS, Focus
 from mbdcnn.inference.tables import as_cell
 from mbdcnn.metrics.masks import MaskMetrics, official
+from mbdcnn.system.tables import write_table
 
 OFFICIAL = ("jaccard", "dice", "sensitivity", "specificity")
 """Scores of masks that have a second column in which 0/0 is 1."""
@@ -36,16 +37,15 @@ class ImageScore(NamedTuple):
     """Folder that the picture came from."""
     skin_tone: float | None = None
     """Individual typology angle of the skin round the lesion, in degrees."""
+    focus: Focus | None = None
+    """Whether the classifier's activation map lies on the lesion."""
 
 
 def write_per_image_csv(path: Path, scores: Sequence[ImageScore], classes: Sequence[str]) -> None:
     """Write one row an image; a cell is empty where nothing is known."""
     rows = [_csv_row(score, classes) for score in scores]
     columns = dict.fromkeys(column for row in rows for column in row)
-    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.DictWriter(file, list(columns), restval="")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(path, list(columns), ([row.get(column) for column in columns] for row in rows))
 
 
 def choose_cases(scores: Sequence[ImageScore], each: int = 3) -> dict[str, list[int]]:
@@ -73,6 +73,7 @@ def _csv_row(score: ImageScore, classes: Sequence[str]) -> dict[str, str | int |
         **(_by_class("uncalibrated", score.uncalibrated, classes) if score.uncalibrated else {}),
         "lesion_fraction": score.lesion_fraction,
         "skin_tone_ita": score.skin_tone,
+        **_focus_cells(score.focus),
         **_mask_cells("coarse", score.coarse),
         **_mask_cells("enhanced", score.enhanced),
     }
@@ -81,6 +82,10 @@ def _csv_row(score: ImageScore, classes: Sequence[str]) -> dict[str, str | int |
 
 def _by_class(name: str, values: Sequence[float] | None, classes: Sequence[str]) -> dict[str, float | None]:
     return {f"{name}_{of}": value for of, value in zip(classes, values or (None,) * len(classes), strict=True)}
+
+
+def _focus_cells(focus: Focus | None) -> dict[str, float | bool]:
+    return {} if focus is None else {name: getattr(focus, name) for name in ("cam_energy_inside", *HITS)}
 
 
 def _mask_cells(network: str, mask: MaskMetrics | None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from mbdcnn.artifacts import PreparedData
 from mbdcnn.artifacts.calibration import Calibration, OperatingPoint
 from mbdcnn.artifacts.manifest import Row
+from mbdcnn.evaluation.activation import focus
 from mbdcnn.evaluation.image_score import ImageScore
 from mbdcnn.evaluation.skin import typology_angle
 from mbdcnn.inference.names import ProtocolName
@@ -110,6 +111,7 @@ def _image_score(data: PreparedData, row: Row, result: Result, truth: BoolMask |
         lesion_fraction=None if truth is None else float(truth.mean()),
         source=source_folder(row),
         skin_tone=None if truth is None else _skin_tone(data, row, truth),
+        focus=None if truth is None or result.activation_map is None else focus(result.activation_map, truth),
     )
 
 

@@ -1,11 +1,12 @@
-"""How far scores fall when pictures are spoilt."""
+"""How far scores fall when pictures are spoilt, and answers move when all but the lesion changes."""
 
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,16 @@ from mbdcnn.artifacts import PreparedData
 from mbdcnn.artifacts.manifest import Row
 from mbdcnn.config import Data
 from mbdcnn.evaluation.classification import Decisions, labelled, overall_statistics
-from mbdcnn.evaluation.corruptions import CORRUPTIONS, corrupt
+from mbdcnn.evaluation.corruptions import CORRUPTIONS, Mask, Picture, corrupt
+from mbdcnn.evaluation.counterfactuals import (
+    BACKGROUND,
+    MOST_LESION,
+    STICKER,
+    Change,
+    add_sticker,
+    exchange_background,
+    summarise_changes,
+)
 from mbdcnn.evaluation.image_score import ImageScore
 from mbdcnn.evaluation.results import ModelMethod
 from mbdcnn.evaluation.scoring import resamples_of
@@ -30,6 +40,14 @@ from mbdcnn.system.progress import Progress
 CLEAN = "clean"
 LEVELS = (1, 2, 3)
 SCORES = ("jaccard", "mean_auc", "calibration_error")
+
+
+class _View(NamedTuple):
+    """An image at the size at which it is spoilt."""
+
+    picture: Picture
+    lesion: Mask | None
+    """The true mask, where there is one."""
 
 
 def conditions() -> list[tuple[str, int]]:
@@ -47,17 +65,32 @@ def stress_test(
 
     Returns:
         `{images, clean: {score: estimate}, corruptions: [{name, unit, levels: [{strength, score: estimate,
-        difference: {score: estimate}}]}]}`, scores being those of `SCORES`; a difference is spoilt less clean.
+        difference: {score: estimate}}]}], counterfactuals}`, scores being those of `SCORES`; a difference is spoilt
+        less clean. The last are those of `summarise_changes`, of the images with a lesion in their mask.
     """
     # Each spoilt picture is looked at once, whatever the protocol of the report.
     method = replace(method, protocol="fast")
     scores: dict[tuple[str, int], list[ImageScore]] = {condition: [] for condition in conditions()}
     settings = method.predictor.bundle.config.data
+    changes: dict[str, list[Change]] = {STICKER: [], BACKGROUND: []}
+    lenders = [row for row in rows if row.has_mask and data.truth(row).mean() <= MOST_LESION]
     for number, row in enumerate(rows, 1):
-        for condition, score in _scores_of_row(method, data, row, settings):
+        view = _view(data, row, settings)
+        for condition, score in _scores_of_row(method, row, view, settings):
             scores[condition].append(score)
+        if view.lesion is not None and view.lesion.any():
+            other = _lender(row, lenders)
+            changed = _changed(row, view, None if other is None else _view(data, other, settings))
+            inputs = [inputs_of_picture(Image.fromarray(picture), settings, "fast") for picture in changed.values()]
+            before = scores[CLEAN, 0][-1]
+            for name, result in zip(changed, method.results_of(inputs) if inputs else (), strict=True):
+                changes[name].append(Change(before, before._replace(probabilities=result.probabilities)))
         progress(number, len(rows))
-    return {"images": len(rows), **_summary(scores, data.classes, samples, seed)}
+    return {
+        "images": len(rows),
+        **_summary(scores, data.classes, samples, seed),
+        "counterfactuals": summarise_changes(changes, data.classes, samples, seed),
+    }
 
 
 def prepared_picture(data: PreparedData, row: Row, settings: Data) -> npt.NDArray[np.uint8]:
@@ -69,12 +102,33 @@ def prepared_picture(data: PreparedData, row: Row, settings: Data) -> npt.NDArra
     return np.asarray(Image.fromarray(np.asarray(scales[side])).resize(size, Image.Resampling.BICUBIC))
 
 
-def _scores_of_row(
-    method: ModelMethod, data: PreparedData, row: Row, settings: Data
-) -> Iterator[tuple[tuple[str, int], ImageScore]]:
+def _view(data: PreparedData, row: Row, settings: Data) -> _View:
     picture = prepared_picture(data, row, settings)
+    return _View(picture, resize_mask(data.truth(row), *picture.shape[1::-1]) if row.has_mask else None)
+
+
+def _lender(row: Row, lenders: Sequence[Row]) -> Row | None:
+    """Choose the image that lends its skin, the same each time."""
+    others = [other for other in lenders if other.id != row.id]
+    return others[zlib.crc32(row.id.encode(errors="surrogateescape")) % len(others)] if others else None
+
+
+def _changed(row: Row, view: _View, other: _View | None) -> dict[str, Picture]:
+    """Give the image in each of the ways it can be changed."""
+    assert view.lesion is not None
+    stuck = add_sticker(view.picture, view.lesion, row.id)
+    changed = {} if stuck is None else {STICKER: stuck}
+    if other is not None:
+        assert other.lesion is not None
+        changed[BACKGROUND] = exchange_background(view.picture, view.lesion, other.picture, other.lesion)
+    return changed
+
+
+def _scores_of_row(
+    method: ModelMethod, row: Row, view: _View, settings: Data
+) -> Iterator[tuple[tuple[str, int], ImageScore]]:
+    picture, truth = view
     height, width = picture.shape[:2]
-    truth = resize_mask(data.truth(row), width, height) if row.has_mask else None
     for batch in batches(conditions()):
         spoilt = [
             (picture, truth) if name == CLEAN else corrupt(picture, truth, name, level, row.id) for name, level in batch

@@ -8,6 +8,7 @@ from typing import Any
 
 from mbdcnn.artifacts.calibration import OperatingPoint
 from mbdcnn.errors import UserError
+from mbdcnn.evaluation.activation import summarise_focus
 from mbdcnn.evaluation.classification import class_statistics, curves, labelled, operating_points
 from mbdcnn.evaluation.groups import group_scores
 from mbdcnn.evaluation.image_score import ImageScore
@@ -25,7 +26,7 @@ def summarise(
     """Reduce the rows to means, areas and their 95 % intervals.
 
     Images are resampled by patient where patients are known. Every estimate is `{value, low, high}`, or None
-    where it is undefined; `segmentation` and `classification` are None without the truth they need.
+    where it is undefined; `segmentation`, `classification` and `activation_maps` are None without what they need.
 
     Args:
         scores: one row an image.
@@ -55,6 +56,7 @@ def summarise(
         },
         "segmentation": _segmentation(scores, resamples),
         "classification": _classification(scores, classes, resamples, thresholds),
+        "activation_maps": summarise_focus([score.focus for score in scores], resamples),
         "groups": group_scores(scores, classes, resamples),
     }
 

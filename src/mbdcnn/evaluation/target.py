@@ -52,7 +52,7 @@ def of_model(bundle: Bundle, data: PreparedData, rows: list[Row], options: Optio
         "calibration": _calibration(bundle, protocol),
         "activation maps": bundle.config.cam,
     }
-    cautions = _cautions(bundle, rows)
+    cautions = _cautions(bundle, rows, data)
     if cautions:
         facts["caution"] = "; ".join(cautions)
     return Subject(
@@ -77,6 +77,8 @@ def of_files(path: Path, data: PreparedData, rows: list[Row], allow_missing: boo
     facts = {"predictions": f"{path}: {' and '.join(found)}"}
     if len(present) < len(rows):
         facts["caution"] = f"{len(rows) - len(present)} of {len(rows)} images have no prediction and are left out"
+    if method.said:
+        facts["caution"] = "; ".join(filter(None, [facts.get("caution"), method.said]))
     return Subject(str(path), method.fingerprint(present), present, facts, lambda: method)
 
 
@@ -86,12 +88,14 @@ def is_bundle(path: Path) -> bool:
 
 
 def _check_unseen(bundle: Bundle, rows: Sequence[Row], data: PreparedData) -> None:
-    trained = bundle.ids("training")
-    seen = [row.id for row in rows if hashed_id(row.id) in trained]
+    trained = bundle.seen("training")
+    seen = trained.among(rows)
     if seen:
+        renamed = sum(hashed_id(row.id) not in trained.ids for row in seen)
+        named = f" ({renamed} of them under another name)" if renamed else ""
         raise UserError(
-            f"{data.path}: {len(seen)} of {len(rows)} images, such as {seen[0]}, trained {bundle.path}; scores on them "
-            "say nothing about new images (--allow-training-images to score them all the same)"
+            f"{data.path}: {len(seen)} of {len(rows)} images, such as {seen[0].id}, trained {bundle.path}{named}; "
+            "scores on them say nothing about new images (--allow-training-images to score them all the same)"
         )
 
 
@@ -102,11 +106,16 @@ def _calibration(bundle: Bundle, protocol: ProtocolName) -> str:
     return f"temperature {calibration.temperature:.2f}, fitted on {calibration.images} images ({calibration.source})"
 
 
-def _cautions(bundle: Bundle, rows: Sequence[Row]) -> list[str]:
-    hashed = [hashed_id(row.id) for row in rows]
-    uses = {use: bundle.ids(use) for use in ("training", "selection", "calibration")}
-    seen, chosen, calibrated = (sum(name in ids for name in hashed) for ids in uses.values())
+def _cautions(bundle: Bundle, rows: Sequence[Row], data: PreparedData) -> list[str]:
+    uses = ("training", "selection", "calibration")
+    seen, chosen, calibrated = (len(bundle.seen(use).among(rows)) for use in uses)
     cautions = []
+    related = _of_known_patients(bundle, rows, data)
+    if related:
+        cautions.append(
+            f"{related} of these images are of patients or lesions whose other images trained the model, so the scores "
+            "say less about new patients"
+        )
     if seen:
         cautions.append(f"{seen} of these images trained the model, so the scores say nothing about new images")
     if chosen:
@@ -122,3 +131,10 @@ def _cautions(bundle: Bundle, rows: Sequence[Row]) -> list[str]:
             "be among these, and would flatter the scores"
         )
     return cautions
+
+
+def _of_known_patients(bundle: Bundle, rows: Sequence[Row], data: PreparedData) -> int:
+    """Count the images that did not train the model but are of patients whose other images in these data did."""
+    trained = bundle.seen("training")
+    patients = {row.patient for row in trained.among(data.rows) if row.patient}
+    return sum(row.patient in patients for row in rows) - sum(row.patient in patients for row in trained.among(rows))

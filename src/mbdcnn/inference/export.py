@@ -14,7 +14,7 @@ from mbdcnn.artifacts.provenance import fingerprint
 from mbdcnn.data.crops import OVERSAMPLING
 from mbdcnn.inference.graphs import VERSION
 from mbdcnn.inference.networks import load_model
-from mbdcnn.inference.tracing import write_onnx
+from mbdcnn.inference.tracing import Reference, noise, write_onnx
 from mbdcnn.models import MBDCNN
 from mbdcnn.models.folding import fold_batch_norm
 
@@ -42,20 +42,24 @@ def export_bundle(bundle: Bundle, out: Path, form: Format) -> Export:
         bundle: what to export.
         out: folder for `model.onnx` or `model.pt2` and `model.json`.
         form: `onnx`, or `torch` for a program of `torch.export`.
+
+    Raises:
+        UserError: what is needed is not installed, or the graph does not give what torch gives.
     """
     settings = {"format": form, "exporter": VERSION}
     description = _description(bundle, MODEL_FILES[form])
     inputs = {"bundle": bundle.provenance.fingerprint, "description": fingerprint(description)}
     if Export.is_current(out, settings, inputs):
         return Export.open(out)
-    model = Composed(fold_batch_norm(load_model(bundle)))
+    model, side = Composed(load_model(bundle)), bundle.config.data.image_size
+    example, reference = noise(2, 3, side, side), Reference.of(model, noise(3, 3, side, side))
+    fold_batch_norm(model)
     with Export.writing(out, settings, inputs) as draft:
         file = draft.path / MODEL_FILES[form]
-        side = bundle.config.data.image_size
         if form == "onnx":
-            write_onnx(model, (torch.rand(2, 3, side, side),), file, ["image"], OUTPUTS, axes=("batch",))
+            write_onnx(model, (example,), file, ["image"], OUTPUTS, reference, axes=("batch",))
         else:
-            _write_program(model, torch.rand(2, 3, side, side), file)
+            _write_program(model, example, file, reference)
         draft.facts |= description
     return Export.open(out)
 
@@ -71,12 +75,15 @@ class Composed(nn.Module):
         return tuple(self.model(images))
 
 
-def _write_program(model: nn.Module, example: Tensor, file: Path) -> None:
+def _write_program(model: nn.Module, example: Tensor, file: Path, reference: Reference) -> None:
     with warnings.catch_warnings():
         # torch warns of its own deprecated calls.
         warnings.filterwarnings("ignore", category=FutureWarning)
         program = torch.export.export(model.eval(), (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
         torch.export.save(program, file)
+        with torch.inference_mode():
+            outputs = torch.export.load(file).module()(*reference.inputs)
+    reference.check([output.numpy() for output in outputs], file)
 
 
 def _description(bundle: Bundle, file: str) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def cached_graphs(bundle: Bundle) -> Path:
     configuration, so another model never meets it.
 
     Raises:
-        UserError: the cache folder cannot be written, or the disk is full.
+        UserError: the cache folder cannot be written, the disk is full, or a graph does not give what torch gives.
     """
     folder = cache_folder() / "graphs" / content_key(bundle)
     if _is_whole(folder):

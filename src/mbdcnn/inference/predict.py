@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from glob import glob
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,54 +20,54 @@ from mbdcnn.inference.tables import JSON, Entries, Entry, unique_names, writing_
 from mbdcnn.system.extras import not_installed
 from mbdcnn.system.files import faults_told, make_folder
 from mbdcnn.system.progress import Progress, silent
+from mbdcnn.system.tables import encoding_of, identified, plain, read_table
 
 if TYPE_CHECKING:
     from mbdcnn.inference.dicom_results import Origin
 
-PICTURE_FILES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".dcm", ".dicom"}
-MASK_SUFFIXES = ("_segmentation", "_superpixels")
-"""Files that lie beside the pictures in the ISIC layout."""
-
-
-def find_pictures(sources: Sequence[str], apart_from: Path | None = None) -> list[Path]:
-    """List the pictures that files, folders and glob patterns name, each once.
-
-    Args:
-        sources: what the user named.
-        apart_from: folder of earlier results, which folders and patterns pass over.
-
-    Raises:
-        UserError: one of them names none.
-    """
-    results = apart_from.resolve() if apart_from else None
-    found: dict[Path, None] = {}
-    for source in sources:
-        path = Path(source)
-        if path.is_file():
-            files = [path]
-        else:
-            names = path.rglob("*") if path.is_dir() else map(Path, glob(source, recursive=True))
-            files = [file for file in sorted(names) if _is_picture(file) and results not in file.resolve().parents]
-        if not files:
-            raise UserError(f"{source}: no pictures there")
-        found |= dict.fromkeys(files)
-    return list(found)
+_LISTING = ("image", "file")
+"""Columns of a table that may serve as a list."""
 
 
 @dataclass(frozen=True)
 class PictureList:
-    """Pictures that a text file names, one a line; read anew each time, so that any number fits in memory."""
+    """Pictures that a file names, one a line; read anew each time, so that any number fits in memory.
+
+    A table serves too: its column `image`, relative to its folder as in `prepare`, or `file`, as `predict` wrote it.
+    """
 
     file: Path
 
     def __iter__(self) -> Iterator[str]:
-        with self.file.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
-            yield from names_in(lines)
+        with self.file.open("rb") as stream:
+            encoding = encoding_of(stream.read(4))
+        errors = "surrogateescape" if encoding.startswith("utf-8") else "strict"
+        try:
+            with self.file.open(encoding=encoding, errors=errors) as lines:
+                top = [*islice(names_in(lines), 2)]
+                if any(_is_header(line) for line in top):
+                    yield from self._of_table()
+                    return
+                lines.seek(0)
+                yield from names_in(lines)
+        except UnicodeDecodeError:
+            raise UserError(f"{self.file}: not UTF-8 or UTF-16; save it as UTF-8") from None
+
+    def _of_table(self) -> Iterator[str]:
+        table = read_table(self.file, _LISTING, errors="surrogateescape")
+        column, names = identified(table, _LISTING, lambda cell: cell or None)
+        folder = self.file.parent if column == "image" else Path()
+        return (str(folder / os.path.expanduser(name)) for name in names if name)
 
 
 def names_in(lines: Iterable[str]) -> Iterator[str]:
-    """Give the name on each line that is not empty."""
-    return (name for line in lines if (name := line.rstrip("\r\n")))
+    """Give the name on each line that is not blank."""
+    return (name for line in lines if (name := line.rstrip("\r\n").removeprefix("\ufeff")).strip())
+
+
+def _is_header(line: str) -> bool:
+    cells = {plain(cell.strip('" ')) for cell in re.split("[,;|\t]", line)}
+    return bool(cells & set(_LISTING)) and not os.path.exists(line)
 
 
 def predict_files(
@@ -162,7 +164,3 @@ def _write_dicom(out: Path, entry: Entry, origin: Origin, prediction: Prediction
         write_results(prediction, origin, out, entry["name"])
     except UserError as error:
         entry["problem"] = str(error)
-
-
-def _is_picture(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() in PICTURE_FILES and not path.stem.endswith(MASK_SUFFIXES)

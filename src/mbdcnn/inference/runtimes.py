@@ -18,6 +18,7 @@ from mbdcnn.errors import UserError, on_one_line
 from mbdcnn.inference.graphs import GRAPHS, cached_graphs
 from mbdcnn.inference.names import RuntimeChoice, RuntimeName
 from mbdcnn.inference.protocol import BoolMasks, Core, Guidance, Logits, Pixels
+from mbdcnn.inference.sessions import onnx_session
 from mbdcnn.system.device import choose_device
 from mbdcnn.system.extras import not_installed
 
@@ -244,13 +245,7 @@ def channels_first(pixels: Pixels) -> Pixels:
 
 
 def _onnx_network(file: Path) -> Callable[[list[Logits]], Sequence[Logits]]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    # Threads that wait in a loop took a third more time and half more CPU where other work shares the cores.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    session = onnx_session(file)
     names = [each.name for each in session.get_inputs()]
     return lambda arrays: session.run(None, dict(zip(names, arrays, strict=True)))
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mbdcnn.data.readers.ids import FORMULAS
+
 Entry = dict[str, Any]
 """What is said of one file: `file`, `name`, and a prediction's numbers or a `problem`."""
 JSON, CSV = "predictions.json", "predictions.csv"
 NAME_BYTES = 200
 """Of a result's name before its ending: file systems take 255 in all."""
-FORMULAS = ("=", "+", "-", "@", "\t", "\r")
-"""What a cell begins with that spreadsheets take for a formula, which can start programs."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,20 @@ def mean(counts: Counts, values: Float[np.ndarray, " n"]) -> Statistic:
     return ratio(counts, np.where(valid, values, 0.0), valid.astype(np.float64))
 
 
+def median(counts: Counts, values: Float[np.ndarray, " n"]) -> Statistic:
+    """Give the middle of the values that are not NaN, or the mean of the two middle ones."""
+    valid = np.flatnonzero(~np.isnan(values))
+    order = valid[np.argsort(values[valid])]
+    if not order.size:
+        return np.full(len(counts), np.nan)
+    drawn = np.cumsum(counts[:, order], axis=1)
+    total = drawn[:, -1:]
+    lower, upper = ((drawn >= rank).argmax(axis=1) for rank in (np.ceil(total / 2), np.floor(total / 2) + 1))
+    middle: Statistic = (values[order][lower] + values[order][upper]) / 2
+    middle[total[:, 0] == 0] = np.nan
+    return middle
+
+
 def auc(counts: Counts, score: Float[np.ndarray, " n"], is_case: Bool[np.ndarray, " n"]) -> Statistic:
     """Give the chance that a case outscores another image, ties counting half: the area under the ROC curve."""
     cases, others = _by_score(counts, score, is_case)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -14,6 +14,7 @@ from mbdcnn.errors import UserError
 from mbdcnn.models.classifier import MaskGuidedClassifier
 from mbdcnn.models.coarse import CoarseSegmenter
 from mbdcnn.models.enhanced import EnhancedSegmenter
+from mbdcnn.models.head import LAYER, HeadReport, Named, Placement, by_place, fitting_rows
 
 Network: TypeAlias = CoarseSegmenter | MaskGuidedClassifier | EnhancedSegmenter
 State: TypeAlias = Mapping[str, Tensor]
@@ -92,6 +93,12 @@ COMMITTEE: tuple[Rule, ...] = ((r"^encoder\.members\.0\.", "encoder."),)
 """Of a committee the first member is taken."""
 
 
+METHOD_CLASSES = ("nevus", "melanoma", "seborrheic_keratosis")
+"""Classes of the authors' mask-CN, whose files do not name them."""
+PUBLIC_CLASSES = (1000, 21)
+"""How many ImageNet and VOC have."""
+
+
 @dataclass(frozen=True)
 class Source:
     """A kind of checkpoint.
@@ -106,6 +113,10 @@ class Source:
     backbones: tuple[str, ...]
     """What it fits; empty for one that was registered, whose tensors tell nothing."""
     rules: tuple[Rule, ...] = ()
+    trained_on_lesions: bool = False
+    """Perhaps on the very images of an evaluation."""
+    classes: tuple[str, ...] | None = None
+    """Of the last layer, where all such files have the same."""
 
 
 @dataclass(frozen=True)
@@ -122,12 +133,16 @@ class ImportReport:
     used: tuple[str, ...]
     dropped: Mapping[str, str]
     initial: tuple[str, ...]
+    trained_on_lesions: bool = False
+    head: HeadReport | None = None
+    """Rows of a classifier's last layer; None where the checkpoint or the network is no classifier."""
 
     def summary(self) -> str:
         """Say it in one line."""
+        head = "" if self.head is None else f"; {self.head.summary()}"
         return (
             f"{self.source}: {len(self.used)} tensors used, {_counted(self.dropped)} dropped, "
-            f"{_counted(self.initial)} left at initialisation"
+            f"{_counted(self.initial)} left at initialisation{head}"
         )
 
 
@@ -140,52 +155,82 @@ def identify(state: State) -> Source:
     if {"decoder.head.weight", "head.weight"} & state.keys():
         return _own(state)
     if "cam_conv.0.weight" in state:
-        return Source("authors' enhanced-SN", "enhanced", ("xception65",), AUTHORS_DEEPLAB)
+        return Source("authors' enhanced-SN", "enhanced", ("xception65",), AUTHORS_DEEPLAB, trained_on_lesions=True)
     if "backbone.conv1.weight" in state:
-        lesion = "cls_conv.weight" in state and state["cls_conv.weight"].shape[:1] == (2,)
+        lesion = "cls_conv.weight" in state and _rows(state, "cls_conv.weight") == 2
         name = "authors' coarse-SN" if lesion else "DeepLabV3+ Xception-65"
-        return Source(name, "coarse", ("xception65",), AUTHORS_DEEPLAB)
+        return Source(name, "coarse", ("xception65",), AUTHORS_DEEPLAB, lesion or _retrained(state, "cls_conv.weight"))
     if "block11.rep.1.conv1.weight" in state:
-        name = "authors' mask-CN" if "cls.weight" in state else "ImageNet Xception"
-        return Source(name, "classifier", ("xception",), XCEPTION)
+        if "cls.weight" in state:
+            classes = METHOD_CLASSES if _rows(state, "cls.weight") == len(METHOD_CLASSES) else None
+            return Source("authors' mask-CN", "classifier", ("xception",), XCEPTION, True, classes)
+        lesion = _retrained(state, "fc.weight", "last_linear.weight")
+        return Source("ImageNet Xception", "classifier", ("xception",), XCEPTION, lesion)
     if "features.1.conv.0.0.weight" in state:
         if "concat_projection.0.weight" in state:
-            return Source("DeepLabV3 MobileNetV2", "coarse", ("mobilenet_v2",), MOBILENET)
-        return Source("MobileNetV2", "classifier", ("mobilenet_v2",), MOBILENET)
+            lesion = _retrained(state, "logits.weight")
+            return Source("DeepLabV3 MobileNetV2", "coarse", ("mobilenet_v2",), MOBILENET, lesion)
+        lesion = _retrained(state, "classifier.1.weight")
+        return Source("MobileNetV2", "classifier", ("mobilenet_v2",), MOBILENET, lesion)
     # EfficientNets that are not Lite have squeeze-excite.
     if "_conv_head.weight" in state and "_blocks.0._se_reduce.weight" not in state:
         blocks = {name.split(".")[1] for name in state if name.startswith("_blocks.")}
         scale = LITE_SCALES.get((len(blocks), *state["_conv_head.weight"].shape[1:2]))
         if scale is not None:
-            return Source(f"EfficientNet-Lite{scale}", "classifier", (f"efficientnet_lite{scale}",), EFFICIENTNET_LITE)
+            name, fits = f"EfficientNet-Lite{scale}", (f"efficientnet_lite{scale}",)
+            return Source(name, "classifier", fits, EFFICIENTNET_LITE, _retrained(state, "_fc.weight"))
     raise UserError(
         f"weights of an unknown kind (first of {len(state)} tensors: {next(iter(state), 'none')}); known are this "
         "package's, the MB-DCNN authors', Xception, DeepLabV3+ Xception-65, MobileNetV2 and EfficientNet-Lite0, 1 and 2"
     )
 
 
-def import_state_dict(network: Network, state: State) -> ImportReport:
+def _retrained(state: State, *heads: str) -> bool:
+    """Say whether the last layer has other classes than the public weights: trained on, no one knows on what."""
+    return any(name in state and _rows(state, name) not in PUBLIC_CLASSES for name in heads)
+
+
+def _rows(state: State, name: str) -> int:
+    return state[name].shape[0] if state[name].ndim else 0
+
+
+def import_state_dict(
+    network: Network, state: State, classes: Sequence[str] = (), named: Named | None = None
+) -> ImportReport:
     """Copy all that fits from a checkpoint of any known kind; change nothing where its trunk does not fit.
 
     A fourth stem channel starts as the mean of the RGB weights, or is left out where the network has none; a bias that
-    the checkpoint's convolution lacks starts as 0.
+    the checkpoint's convolution lacks starts as 0. Rows of a classifier's last layer go to the classes of their names;
+    to those of their places only where nobody names them.
+
+    Args:
+        network: what to fill.
+        state: the checkpoint's tensors.
+        classes: names of the network's classes, where it is a classifier.
+        named: names of the checkpoint's classes, if they are known.
 
     Raises:
         UserError: unknown kind, another backbone, or a trunk of another width.
     """
     source = identify(state)
+    if named is None and source.classes is not None:
+        named = Named(source.classes, "the order of the MB-DCNN authors' code")
+    placement = Placement(tuple(classes), named) if named is not None and classes else None
     if source.backbones and network.backbone not in source.backbones:
         raise UserError(
             f"{source.name} weights do not fit a {type(network).__name__} with {network.backbone}; choose theirs"
         )
     own = network.state_dict()
-    fitting, dropped = _translate(source, state, own)
+    fitting, dropped = _translate(source, state, own, placement)
+    head = _head(source, state, own, classes, placement, "head.weight" in fitting)
     zeros = {name: torch.zeros_like(own[name]) for name in _needless_biases(own, fitting) if name not in fitting}
     used = fitting | zeros
     for name, tensor in used.items():
         own[name].copy_(tensor)
-    initial = tuple(name for name in own if name not in used and not name.endswith("num_batches_tracked"))
-    return ImportReport(source.name, tuple(used), dropped, initial)
+    initial = [name for name in own if name not in used and not name.endswith("num_batches_tracked")]
+    if "head.weight" in used and head is not None:
+        initial += [f"head.weight of {name}" for name, given in head.rows.items() if given is None]
+    return ImportReport(source.name, tuple(used), dropped, tuple(initial), source.trained_on_lesions, head)
 
 
 def _needless_biases(own: State, fitting: State) -> Iterable[str]:
@@ -214,25 +259,41 @@ def _own(state: State) -> Source:
     backbones = next((backbones for name, backbones in marks.items() if name in names), ())
     segmenter = "enhanced" if "guidance.0.weight" in state else "coarse"
     network = "classifier" if "head.weight" in state else segmenter
-    return Source(f"mbdcnn's {network} ({' or '.join(backbones) or 'own backbone'})", network, backbones, rules)
+    name = f"mbdcnn's {network} ({' or '.join(backbones) or 'own backbone'})"
+    return Source(name, network, backbones, rules, trained_on_lesions=True)
 
 
-def _translate(source: Source, state: State, own: State) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _head(
+    source: Source, state: State, own: State, classes: Sequence[str], placement: Placement | None, filled: bool
+) -> HeadReport | None:
+    """Report on the last layer of a classifier that goes into a classifier."""
+    if not classes or "head.weight" not in own or not {_our_name(name, source.rules) for name in state} & {*LAYER}:
+        return None
+    return by_place(classes, filled) if placement is None else placement.report(filled)
+
+
+def _translate(
+    source: Source, state: State, own: State, placement: Placement | None
+) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the tensors that fit under our names, and those that do not with the reason."""
     fitting: dict[str, Tensor] = {}
     dropped: dict[str, str] = {}
     targets = {name: _our_name(name, source.rules) for name in state}
-    tensors = {name: _adapted(targets[name], tensor, source, own) for name, tensor in state.items()}
+    tensors = {name: _adapted(targets[name], tensor, source, own, placement) for name, tensor in state.items()}
+    foreign = placement is not None and not any(place is not None for place in placement.places)
     unfit = [name for name in state if targets[name] in own and tensors[name].shape != own[targets[name]].shape]
     _require_trunk(unfit, targets, state, own)
     unfit_layers = {_layer(targets[name]) for name in unfit}
     for name, target in targets.items():
         if target not in own:
             dropped[name] = "no place in this network"
+        elif foreign and target in LAYER:
+            dropped[name] = "for other classes"
         elif _layer(target) in unfit_layers:
             dropped[name] = f"{sides(state[name].shape)} in a layer of another size"
         else:
-            fitting[target] = tensors[name]
+            rows = placement.completed(tensors[name], own[target]) if placement and target in LAYER else tensors[name]
+            fitting[target] = rows
     return fitting, dropped
 
 
@@ -251,7 +312,7 @@ def _our_name(name: str, rules: tuple[Rule, ...]) -> str:
     return name
 
 
-def _adapted(target: str, tensor: Tensor, source: Source, own: State) -> Tensor:
+def _adapted(target: str, tensor: Tensor, source: Source, own: State, placement: Placement | None) -> Tensor:
     if target.endswith("pointwise.weight") and tensor.ndim == 2:
         return tensor[:, :, None, None]
     stem = target in STEMS
@@ -262,11 +323,8 @@ def _adapted(target: str, tensor: Tensor, source: Source, own: State) -> Tensor:
             return torch.cat([tensor, tensor.mean(1, keepdim=True)], dim=1)
         if (given, wanted) == (4, 3):
             return tensor[:, :3]
-    if source.rules is COMMITTEE and target == "head.weight" and target in own and tensor.ndim == 2:
-        # The weights of n members were divided by n.
-        classes, width = own[target].shape
-        if tensor.shape[0] == classes and tensor.shape[1] % width == 0:
-            return tensor[:, :width] * (tensor.shape[1] // width)
+    if target in LAYER and target in own:
+        return fitting_rows(tensor, own[target], placement, committee=source.rules is COMMITTEE)
     pooled = source.rules is MOBILENET and target == "pyramid.projection.0.weight"
     if pooled and target in own and tensor.shape == own[target].shape:
         # These files concatenate image pooling first, our pyramid last.

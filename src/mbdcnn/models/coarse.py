@@ -6,7 +6,7 @@ from torch import nn
 
 from mbdcnn.config import SegmentationNetwork
 from mbdcnn.models.deeplab import AtrousPyramid, Decoder, segmentation_encoder
-from mbdcnn.models.layers import Normalize
+from mbdcnn.models.layers import Normalize, draw_as_authors
 from mbdcnn.types import Images, MaskLogits
 
 
@@ -20,6 +20,8 @@ class CoarseSegmenter(nn.Module):
         self.encoder = segmentation_encoder(network)
         self.pyramid = AtrousPyramid(self.encoder.high_level_channels, network)
         self.decoder = Decoder(self.encoder.low_level_channels, network)
+        if network.initialisation == "authors":
+            draw_as_authors(self)
 
     def forward(self, images: Images) -> MaskLogits:
         low_level, high_level = self.encoder(self.normalize(images))

@@ -7,7 +7,7 @@ from torch import nn
 
 from mbdcnn.config import SegmentationNetwork
 from mbdcnn.models.deeplab import AtrousPyramid, Decoder, segmentation_encoder
-from mbdcnn.models.layers import Normalize, conv_norm_relu
+from mbdcnn.models.layers import Normalize, conv_norm_relu, draw_as_authors
 from mbdcnn.types import ActivationMaps, Images, MaskLogits
 
 
@@ -22,6 +22,8 @@ class EnhancedSegmenter(nn.Module):
         self.pyramid = AtrousPyramid(self.encoder.high_level_channels, network)
         self.guidance = conv_norm_relu(network.decoder_channels + 1, network.decoder_channels, 1, bias=True)
         self.decoder = Decoder(self.encoder.low_level_channels, network)
+        if network.initialisation == "authors":
+            draw_as_authors(self)
 
     def forward(self, images: Images, activation_maps: ActivationMaps) -> MaskLogits:
         low_level, high_level = self.encoder(self.normalize(images))

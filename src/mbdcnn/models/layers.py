@@ -118,6 +118,16 @@ def conv_norm_relu(
     )
 
 
+def draw_as_authors(network: nn.Module) -> None:
+    """Draw the convolutions' weights from a normal distribution of variance 2 / (kernel area x output channels).
+
+    Biases and batch norm keep PyTorch's start, as in the authors' code.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
 def enlarge(x: Tensor, factor: int) -> Tensor:
     """Bilinear with aligned corners, as the published weights expect."""
     large = F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=True)

@@ -17,7 +17,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from mbdcnn.errors import UserError
-from mbdcnn.models.checkpoints import ImportReport, Network, import_state_dict, sides
+from mbdcnn.models.checkpoints import ImportReport, Network, Source, identify, import_state_dict, sides
+from mbdcnn.models.head import named_classes
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 ENCODER = "encoder."
@@ -50,7 +51,7 @@ def write_committee(sources: Sequence[Path], target: Path, *, half: bool = False
     Raises:
         UserError: a weight is too large for half precision.
     """
-    states = [_read_safetensors(source)[0] for source in sources]
+    states, described = zip(*(_read_safetensors(source) for source in sources), strict=True)
     joined = {name: tensor for name, tensor in states[0].items() if not name.startswith(ENCODER)}
     for number, (state, source) in enumerate(zip(states, sources, strict=True)):
         member = {name: tensor for name, tensor in state.items() if name.startswith(ENCODER)}
@@ -59,7 +60,7 @@ def write_committee(sources: Sequence[Path], target: Path, *, half: bool = False
     # In full precision also with `half`: a few numbers, and the mean of classifiers rounds less so.
     joined["head.weight"] = torch.cat([state["head.weight"] for state in states], dim=1) / len(states)
     joined["head.bias"] = torch.stack([state["head.bias"] for state in states]).mean(0)
-    target.write_bytes(save(joined))
+    target.write_bytes(save(joined, metadata=described[0]))
 
 
 def load_weights(path: Path, network: nn.Module) -> dict[str, str]:
@@ -86,15 +87,33 @@ def load_weights(path: Path, network: nn.Module) -> dict[str, str]:
     return metadata
 
 
-def import_weights(path: Path, network: Network) -> ImportReport:
+def import_weights(path: Path, network: Network, classes: Sequence[str] = ()) -> ImportReport:
     """Read a checkpoint of any known kind into a network, as far as it fits.
+
+    Args:
+        path: the file; classes of a classifier are told by it or by the run or bundle it lies in.
+        network: what to fill.
+        classes: names of the network's classes.
 
     Raises:
         UserError: the file cannot be read, is of no known kind or does not fit the network.
     """
     state = read_state_dict(path)
     try:
-        return import_state_dict(network, state)
+        return import_state_dict(network, state, classes, named_classes(path))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def identify_file(path: Path) -> Source:
+    """Tell what kind of checkpoint a file is.
+
+    Raises:
+        UserError: it cannot be read or is of no known kind.
+    """
+    state = read_state_dict(path)
+    try:
+        return identify(state)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mbdcnn.errors import UserError
@@ -43,6 +43,35 @@ def make_folder(path: Path) -> None:
             path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{path}: no folder can be made there ({error.strerror}); choose another place") from None
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold a folder while it is written, against other processes and threads; the holder itself may do so again.
+
+    Raises:
+        UserError: another one is writing it, or nothing can be written there.
+    """
+    # Not before it is needed: it takes a tenth of the time that `mbdcnn --help` does.
+    from filelock import FileLock, Timeout
+
+    make_folder(path.parent)
+    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0, is_singleton=True)
+    with faults_told(path):
+        try:
+            lock.acquire()
+        except Timeout:
+            raise UserError(f"{path}: another mbdcnn is writing it; wait for that one, then run again") from None
+        except PermissionError as error:
+            raise UserError(f"{path}: {error.strerror}; choose another place") from None
+    try:
+        yield
+    finally:
+        if lock.lock_counter == 1:
+            # Windows removes no file that is open.
+            with suppress(PermissionError):
+                Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 @contextmanager

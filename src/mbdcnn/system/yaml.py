@@ -61,6 +61,13 @@ def read(text: str, name: str) -> Any:
     return value
 
 
+def quoted(value: object) -> str | None:
+    """Give how to write what YAML took for a truth value or a number and should be text; None for anything else."""
+    if isinstance(value, bool):
+        return '"yes"' if value else '"no"'
+    return f'"{value}"' if isinstance(value, int | float) else None
+
+
 def _count(value: Any, known: dict[int, int]) -> int:
     """Count values as often as aliases repeat them; one that holds itself counts as too many."""
     if not isinstance(value, dict | list | set | tuple):

@@ -86,8 +86,10 @@ class Augmenter:
         """Draw an equal margin in pixels for all four sides; none where a frame is too small for one."""
         step = self.settings.crop_margin_step
         size, chance = torch.rand(2, len(frames)).to(frames.device, non_blocking=True)
+        # In whole pixels, as the authors: half of the mean of the two half sides.
+        quarter = ((frames // 2).sum(dim=1) / 4).floor()
         # A strip three times as long as it is high would have nothing left between its margins.
-        limit = torch.minimum(frames.mean(dim=1) / 4, frames.amin(dim=1) / 2)
+        limit = torch.minimum(quarter, frames.amin(dim=1) / 2)
         largest = (limit / step).ceil().sub(1).clamp(min=0)
         margins = step * (1 + (size * largest).floor())
         cropped = (chance < self.settings.crop_probability) & (largest > 0)

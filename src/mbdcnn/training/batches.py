@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -106,8 +107,6 @@ class ClassificationPatches(Samples):
         masks: their coarse masks.
         crops: all views of an image, or the whole of it alone.
         truth: give the true masks too, empty where there is none or the view is a crop: `has_truth` says so.
-        soft: class probabilities by id, which make up a share of the labels.
-        soft_share: that share.
     """
 
     def __init__(
@@ -118,22 +117,19 @@ class ClassificationPatches(Samples):
         *,
         crops: bool = True,
         truth: bool = False,
-        soft: Mapping[str, Sequence[float]] | None = None,
-        soft_share: float = 0.0,
     ) -> None:
         super().__init__()
         views = [row.views if crops else row.views[:1] for row in rows]
         self.owners = np.repeat(np.arange(len(rows)), [len(each) for each in views])
+        of_view = [row for row, each in zip(rows, views, strict=True) for _ in each]
         self.image_labels = np.array([row.label for row in rows])
-        self.ids = [rows[owner].id for owner in self.owners]
+        self.ids = [row.id for row in of_view]
         patches = np.concatenate(views)
         self.arrays = {"images": (data.patches, patches), "coarse": (masks.patches, patches)}
         targets = np.array([row.shares or np.eye(len(data.classes))[row.label] for row in rows], np.float32)
-        if soft is not None:
-            targets = (1 - soft_share) * targets + soft_share * np.array([soft[row.id] for row in rows], np.float32)
         self.labels = {
             "targets": torch.from_numpy(targets[self.owners]),
-            "aspects": torch.tensor([rows[owner].aspect for owner in self.owners]),
+            "aspects": torch.tensor([row.aspect for row in of_view]),
         }
         if truth:
             lines, first = _lines(data, rows), np.array([row.views[0] for row in rows])
@@ -229,32 +225,34 @@ def sampling_weights(
     Raises:
         UserError: no image is of a source that is named, or the shares leave nothing for those not named.
     """
-    labels = np.array([-1 if row.label is None else row.label for row in rows])
-    origins = np.array([row.origin for row in rows])
     chances = np.array([row.weight for row in rows])
     if len(set(chances)) == 1 and not balance and not source_shares:
         return None
-    shares = _all_shares(origins, source_shares)
-    for origin, share in shares.items():
+    classes = Counter((row.origin, row.label) for row in rows)
+    sizes = Counter(row.origin for row in rows)
+    kinds = Counter(origin for origin, _ in classes)
+    for index, row in enumerate(rows):
+        repeats = sizes[row.origin] / (classes[row.origin, row.label] * kinds[row.origin])
+        chances[index] *= 1 - balance + balance * min(repeats, LARGEST_REPEAT)
+    origins = np.array([row.origin for row in rows])
+    for origin, share in _all_shares(sizes, source_shares).items():
         inside = origins == origin
-        _, inverse, counts = np.unique(labels[inside], return_inverse=True, return_counts=True)
-        repeats = np.minimum(len(inverse) / (counts * len(counts)), LARGEST_REPEAT)
-        chances[inside] *= 1 - balance + balance * repeats[inverse]
         chances[inside] *= share / chances[inside].sum()
     return chances
 
 
-def _all_shares(origins: npt.NDArray[np.str_], given: Mapping[str, float]) -> dict[str, float]:
-    names, counts = np.unique(origins, return_counts=True)
-    unknown = [name for name in given if name not in names]
+def _all_shares(sizes: Mapping[str, int], given: Mapping[str, float]) -> dict[str, float]:
+    unknown = [name for name in given if name not in sizes]
     if unknown:
-        raise UserError(f"source_shares: no training image is of the source {unknown[0]}; there are {', '.join(names)}")
-    rest = {name: count for name, count in zip(names, counts, strict=True) if name not in given}
+        raise UserError(
+            f"source_shares: no training image is of the source {unknown[0]}; there are {', '.join(sorted(sizes))}"
+        )
+    rest = {name: size for name, size in sizes.items() if name not in given}
     left = 1 - sum(given.values())
     if (left <= 1e-6) if rest else abs(left) > 1e-6:
         raise UserError(f"source_shares: they sum to {1 - left:g}; expected {'less than 1' if rest else '1'}")
     total = sum(rest.values())
-    return dict(given) | {str(name): left * count / total for name, count in rest.items()}
+    return dict(given) | {name: left * size / total for name, size in rest.items()}
 
 
 def _read(array: Array, rows: npt.NDArray[np.int64]) -> Tensor:

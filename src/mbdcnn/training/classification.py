@@ -9,36 +9,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mbdcnn.config import Augmentation
+from mbdcnn.config import Classifier
 from mbdcnn.metrics.classes import class_metrics, mean_auc
+from mbdcnn.models import MaskGuidedClassifier
+from mbdcnn.models.head import class_metadata
 from mbdcnn.training.augment import Augmenter
 from mbdcnn.training.batches import Batch, ClassificationPatches, as_images, as_masks
 from mbdcnn.training.losses import evidence_outside
 from mbdcnn.training.occlusions import exchange_background
-from mbdcnn.training.task import Task
+from mbdcnn.training.task import Course, Task
 
 
 class ClassificationTask(Task):
     """Train the mask-guided classifier on patches; score it on whole validation pictures, views averaged."""
 
     score = "mean_auc"
+    network: MaskGuidedClassifier
 
     def __init__(
         self,
-        *arguments: Any,
-        augmentation: Augmentation,
+        network: MaskGuidedClassifier,
+        course: Course,
+        section: Classifier,
         validation: ClassificationPatches,
         classes: tuple[str, ...],
-        label_smoothing: float,
-        evidence_weight: float,
-        **options: Any,
     ) -> None:
-        super().__init__(*arguments, **options)
-        self.augment = Augmenter(augmentation, self.side)
-        self.evidence_weight = evidence_weight
+        super().__init__(network, course)
+        self.section = section
+        self.augment = Augmenter(section.augmentation, self.side)
         self.validation = validation
         self.classes = classes
-        self.label_smoothing = label_smoothing
+        self.file_metadata = class_metadata("classifier", classes)
         self.probabilities = torch.zeros(len(validation), len(classes))
 
     def loss(self, batch: Batch) -> Tensor:
@@ -50,13 +51,13 @@ class ClassificationTask(Task):
             images = exchange_background(images, masks[1], batch["has_truth"], chance)
         images, masks = self.augment(images, masks, None, batch["aspects"])
         logits, features = self.network(images, masks[0])
-        loss = F.cross_entropy(logits, batch["targets"], label_smoothing=self.label_smoothing)
-        if self.evidence_weight:
+        loss = F.cross_entropy(logits, batch["targets"], label_smoothing=self.section.label_smoothing)
+        if self.section.evidence_weight:
             outside = evidence_outside(features, self.network.head.weight, masks[1])
             known = (batch["has_truth"] & (masks[1].amax((1, 2, 3)) > 0)).float()
             stray = (outside * known).sum() / known.sum().clamp(min=1)
             self.log("train_evidence_outside", stray.detach(), on_step=False, on_epoch=True, batch_size=len(images))
-            loss = loss + self.evidence_weight * stray
+            loss = loss + self.section.evidence_weight * stray
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
+
+from mbdcnn.system.tables import read_written
 
 
 def draw_curves(table: Path, picture: Path) -> None:
@@ -11,8 +12,7 @@ def draw_curves(table: Path, picture: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with table.open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = read_written(table)
     steps = [int(row["step"]) for row in rows]
     losses = [name for name in rows[0] if name.startswith("train_")]
     scores = [name for name in rows[0] if name not in {*losses, "step", "learning_rate"}]

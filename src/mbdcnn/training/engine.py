@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import signal
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -29,6 +28,7 @@ from mbdcnn.system.device import choose_device
 from mbdcnn.system.files import replacing
 from mbdcnn.system.processes import Processes
 from mbdcnn.system.progress import Progress
+from mbdcnn.system.tables import write_table
 from mbdcnn.training.curves import draw_curves
 from mbdcnn.training.group import Group
 from mbdcnn.training.task import REMEDY, NotFiniteError, Task
@@ -124,7 +124,7 @@ def _kept_ids(error: NotFiniteError, checkpoints: Path) -> str:
         return ""
     checkpoints.mkdir(exist_ok=True)
     file = checkpoints / NOT_FINITE
-    write_table(file, [{"step": error.step, "id": name} for name in error.ids])
+    write_table(file, ("step", "id"), ((error.step, name) for name in error.ids))
     return f" (all in {file})"
 
 
@@ -158,7 +158,7 @@ def _write_weights(task: Task, checkpoints: Path, draft: Draft, best: ModelCheck
         state = WholeCheckpoints().load_checkpoint(checkpoints / f"{name}.ckpt")
         weights = state["state_dict"].items()
         task.network.load_state_dict({key.removeprefix(prefix): value for key, value in weights})
-        save_weights(draft.path / f"{name}.safetensors", task.network)
+        save_weights(draft.path / f"{name}.safetensors", task.network, task.file_metadata)
         steps[name] = state["global_step"]
     draw_curves(draft.path / "metrics.csv", draft.path / "curves.png")
     assert best.best_model_score is not None
@@ -252,7 +252,8 @@ class MetricsTable(Callback):
         self.rows.append({"step": trainer.global_step, "learning_rate": rate} | dict(sorted(logged.items())))
         self.best = max(self.best, logged.get(self.score, -np.inf))
         if trainer.is_global_zero:
-            write_table(self.path, self.rows)
+            columns = list(self.rows[0])
+            write_table(self.path, columns, ([row[name] for name in columns] for row in self.rows))
 
     def state_dict(self) -> dict[str, Any]:
         """Give the rows for the checkpoint."""
@@ -261,11 +262,3 @@ class MetricsTable(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the rows of a checkpoint."""
         self.rows, self.best = state_dict["rows"], state_dict["best"]
-
-
-def write_table(path: Path, rows: Sequence[Mapping[str, float | str]]) -> None:
-    """Write rows of equal columns as CSV."""
-    with path.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -16,19 +15,22 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import BatchSampler, DataLoader
 
-from mbdcnn.artifacts import Draft, MaskSet, PreparedData, Run, SoftLabels, check_same_data, draft_path
-from mbdcnn.artifacts.manifest import Row, hashed_id
+from mbdcnn.artifacts import Draft, MaskSet, PreparedData, Run, check_same_data, draft_path
+from mbdcnn.artifacts.manifest import Row
 from mbdcnn.artifacts.provenance import file_digest
+from mbdcnn.artifacts.seen import Seen, write_seen
 from mbdcnn.config import Config, Training, save_config
 from mbdcnn.data.folds import Fold
 from mbdcnn.errors import UserError
-from mbdcnn.models import EnhancedSegmenter, build_classifier, build_network
+from mbdcnn.models import CoarseSegmenter, EnhancedSegmenter, MaskGuidedClassifier, build_classifier, build_network
 from mbdcnn.models.backbones import check_backbones
 from mbdcnn.models.checkpoints import Network
 from mbdcnn.models.weights import load_weights
+from mbdcnn.system.files import exclusive
 from mbdcnn.system.progress import Progress, silent
 from mbdcnn.training.batches import (
     ClassificationPatches,
+    Samples,
     SegmentationTraining,
     SegmentationValidation,
     TrainingOrder,
@@ -45,8 +47,9 @@ from mbdcnn.training.schedule import (
     validation_steps,
 )
 from mbdcnn.training.segmentation import EnhancedSegmentationTask, SegmentationTask
-from mbdcnn.training.start import Start, continue_from_coarse, find_start, pass_features_on, start_network
-from mbdcnn.training.task import Task
+from mbdcnn.training.start import Start, find_start, initialise
+from mbdcnn.training.task import Course, Task
+from mbdcnn.types import Images
 
 Stage = Literal["coarse", "classifier", "enhanced"]
 MARK = Path("checkpoints", "identity")
@@ -67,8 +70,6 @@ class Sources:
     """Starting weights of enhanced."""
     classifier: Run | None = None
     """Frozen giver of activation maps, for enhanced."""
-    soft_labels: SoftLabels | None = None
-    """What networks that did not see the images make of them, for a classifier with `distillation`."""
 
 
 class Assembly(NamedTuple):
@@ -137,20 +138,26 @@ def _draft(
 ) -> Iterator[Draft]:
     """Give the draft of a run; the first process looks at what lies there before the others, and alone writes."""
     identity = Run.identity_of(settings, inputs)
-    group.after_first(lambda: _prepare_draft(out, identity, interrupted))
-    if not group.first:
-        group.wait()
-        yield Draft(draft_path(out))
-        group.wait()
-        return
-    with Run.writing(out, settings, inputs, keep=True) as draft:
-        mark = draft.path / MARK
-        mark.parent.mkdir(exist_ok=True)
-        if not mark.is_file():
-            # Once only: emptied by a kill or a full disk, it would make the run one of other settings.
-            mark.write_text(identity)
-        group.wait()
-        yield draft
+    with ExitStack() as held:
+
+        def prepare() -> None:
+            held.enter_context(exclusive(out.resolve()))
+            _prepare_draft(out, identity, interrupted)
+
+        group.after_first(prepare)
+        if not group.first:
+            group.wait()
+            yield Draft(draft_path(out))
+            group.wait()
+            return
+        with Run.writing(out, settings, inputs, keep=True) as draft:
+            mark = draft.path / MARK
+            mark.parent.mkdir(exist_ok=True)
+            if not mark.is_file():
+                # Once only: emptied by a kill or a full disk, it would make the run one of other settings.
+                mark.write_text(identity)
+            group.wait()
+            yield draft
     # Only now: a training that could not be sealed, on a full disk, is resumed from these.
     (out / "checkpoints" / "best.ckpt").unlink(missing_ok=True)
     group.wait()
@@ -172,11 +179,9 @@ def _inputs(
     stage: Stage, data: PreparedData, sources: Sources, start: Start | None, fold: Fold | None
 ) -> dict[str, str]:
     needed = {"coarse": [], "classifier": ["masks"], "enhanced": ["masks", "coarse", "classifier"]}[stage]
-    if stage == "classifier" and sources.soft_labels is not None:
-        needed.append("soft_labels")
     inputs = {"data": data.provenance.fingerprint}
     for name in needed:
-        source: MaskSet | SoftLabels | Run | None = getattr(sources, name)
+        source: MaskSet | Run | None = getattr(sources, name)
         if source is None:
             raise UserError(f"train {stage}: give --{name}, made from {data.path}")
         check_same_data(source, data)
@@ -189,7 +194,9 @@ def _inputs(
 
 
 def _check_same_fold(run: Run, fold: Fold | None) -> None:
-    if "imported" not in run.provenance.facts and run.fold != fold:
+    # An ensemble is of the networks of folds, the first of which guides a network that is trained on all images.
+    guides = run.stage == "classifier" and fold is None
+    if not run.is_import and run.fold != fold and not guides:
         wanted = f"leaves out fold {fold.number}/{fold.of}" if fold else "was trained on all folds"
         raise UserError(f"{run.path}: give the {run.stage} run that {wanted}")
 
@@ -223,12 +230,18 @@ def _assemble(
 ) -> Assembly:
     lightning.seed_everything(config.seed, verbose=False)
     network = build_network(stage, config)
-    facts = {} if start is None else start_network(network, start)
+    facts = initialise(network, config, start, sources.coarse, lambda: _some_images(data, fold))
     if stage == "classifier":
         assembly = _classification(network, data, config, sources, fold)
     else:
         assembly = _segmentation(stage, network, data, config, sources, fold)
     return assembly._replace(facts=facts)
+
+
+def _some_images(data: PreparedData, fold: Fold | None) -> Images:
+    rows = segmentation_rows(data, "train", fold)
+    some = [row.views[0] for row in rows[:: max(1, len(rows) // 64)]]
+    return as_images(torch.from_numpy(data.patches[some]))
 
 
 def _segmentation(
@@ -238,28 +251,16 @@ def _segmentation(
     rows = {split: segmentation_rows(data, split, fold) for split in ("train", "validation")}
     samples = SegmentationTraining(data, rows["train"], sources.masks)
     validation = SegmentationValidation(data, rows["validation"], sources.masks)
-    options: dict[str, Any] = {
-        "steps": total_steps(section.training, len(samples)),
-        "seed": config.seed,
-        "ids": samples.ids,
-        "loss": section.loss,
-        "augmentation": section.augmentation,
-        "side": data.provenance.settings["data"]["image_size"],
-    }
+    course = _course(section.training, data, config, samples)
     if stage == "coarse":
-        task: Task = SegmentationTask(network, section.training, **options)
+        assert isinstance(network, CoarseSegmenter)
+        task: Task = SegmentationTask(network, course, section)
     else:
-        assert sources.coarse is not None
+        assert isinstance(network, EnhancedSegmenter)
         assert sources.classifier is not None
-        if config.enhanced.initial_weights is None:
-            continue_from_coarse(network, sources.coarse)
-        if config.enhanced.initial_weights is None and config.enhanced.guidance_start == "identity":
-            assert isinstance(network, EnhancedSegmenter)
-            some = samples.whole[:: max(1, len(samples) // 64)]
-            pass_features_on(network, as_images(torch.from_numpy(data.patches[some])))
         classifier = build_classifier(sources.classifier.config)
         load_weights(sources.classifier.weights, classifier)
-        task = EnhancedSegmentationTask(network, section.training, classifier=classifier, cam=config.cam, **options)
+        task = EnhancedSegmentationTask(network, course, config.enhanced, classifier, config.cam)
     weights = sampling_weights(rows["train"], 0.0, section.source_shares)
     return Assembly(task, samples, validation, rows, weights)
 
@@ -277,26 +278,19 @@ def _classification(
         sources.masks,
         crops=section.crops,
         truth=truth,
-        soft=None if sources.soft_labels is None else sources.soft_labels.by_id,
-        soft_share=section.distillation,
     )
     validation = ClassificationPatches(data, rows["validation"], sources.masks)
     patches = [rows["train"][owner] for owner in samples.owners]
     weights = sampling_weights(patches, section.balance, section.source_shares)
-    task = ClassificationTask(
-        network,
-        section.training,
-        steps=total_steps(section.training, len(samples)),
-        seed=config.seed,
-        ids=samples.ids,
-        augmentation=section.augmentation,
-        side=data.provenance.settings["data"]["image_size"],
-        validation=validation,
-        classes=config.classes,
-        label_smoothing=section.label_smoothing,
-        evidence_weight=section.evidence_weight,
-    )
+    assert isinstance(network, MaskGuidedClassifier)
+    course = _course(section.training, data, config, samples)
+    task = ClassificationTask(network, course, section, validation, config.classes)
     return Assembly(task, samples, validation, rows, weights)
+
+
+def _course(training: Training, data: PreparedData, config: Config, samples: Samples) -> Course:
+    side = data.provenance.settings["data"]["image_size"]
+    return Course(training, side, total_steps(training, len(samples)), config.seed, samples.ids)
 
 
 def _loaders(assembly: Assembly, settings: Training, group: Group) -> tuple[DataLoader[Any], DataLoader[Any]]:
@@ -321,9 +315,6 @@ def _loaders(assembly: Assembly, settings: Training, group: Group) -> tuple[Data
 
 def _write_ids(draft: Draft, rows: dict[str, list[Row]], start: Start | None) -> None:
     before = start or Start(draft.path)
-    ids = {
-        "training": sorted({hashed_id(row.id) for row in rows["train"]} | before.training),
-        "selection": sorted({hashed_id(row.id) for row in rows["validation"]} | before.selection),
-    }
-    (draft.path / "ids.json").write_text(json.dumps(ids, indent=0))
+    uses = {"training": Seen.of(rows["train"]) | before.training}
+    write_seen(draft.path, uses | {"selection": Seen.of(rows["validation"]) | before.selection})
     draft.facts |= {"training_images": len(rows["train"]), "validation_images": len(rows["validation"])}

@@ -58,7 +58,7 @@ def evidence_outside(features: Features, weight: Float[Tensor, "k c"], lesions: 
         lesions: true masks at the size of its input.
     """
     maps = F.conv2d(features, weight.to(features.dtype)[:, :, None, None]).float().abs().sum(1)
-    inside = F.adaptive_avg_pool2d(lesions, maps.shape[-2:])[:, 0]
+    inside = F.adaptive_avg_pool2d(lesions, (maps.shape[1], maps.shape[2]))[:, 0]
     return 1 - (maps * inside).sum((1, 2)) / maps.sum((1, 2)).clamp(min=1e-6)
 
 

@@ -77,7 +77,7 @@ def paste_stickers(images: Images, chance: float) -> Images:
     chosen = _choose(images, chance)
     count = len(chosen)
     x, y = _positions(images)
-    angle, off = _uniform(count, -math.pi, math.pi, images), _uniform(count, 0.8, 1.3, images)
+    angle, off = _uniform(count, -math.pi, math.pi, images), _uniform(count, 0.7, 1.05, images)
     radius = _uniform(count, 0.15, 0.5, images)[:, None, None]
     distance = torch.hypot(x - (off * angle.cos())[:, None, None], y - (off * angle.sin())[:, None, None])
     cover = ((radius - distance) * images.shape[-1] / 4).clamp(0, 1)[:, None]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torchmetrics import MeanMetric
 
-from mbdcnn.config import Augmentation, SegmentationLoss
-from mbdcnn.models import MaskGuidedClassifier, guide
+from mbdcnn.config import Coarse, Enhanced
+from mbdcnn.models import CoarseSegmenter, EnhancedSegmenter, MaskGuidedClassifier, guide
 from mbdcnn.training.augment import Augmenter
 from mbdcnn.training.batches import Batch, as_images, as_masks
 from mbdcnn.training.losses import dice_rank_loss
-from mbdcnn.training.task import Task
+from mbdcnn.training.task import Course, Task
 from mbdcnn.types import Images, MaskLogits, Masks
 
 
@@ -22,10 +22,12 @@ class SegmentationTask(Task):
 
     score = "jaccard"
 
-    def __init__(self, *arguments: Any, loss: SegmentationLoss, augmentation: Augmentation, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.loss_settings = loss
-        self.augment = Augmenter(augmentation, self.side)
+    def __init__(
+        self, network: CoarseSegmenter | EnhancedSegmenter, course: Course, section: Coarse | Enhanced
+    ) -> None:
+        super().__init__(network, course)
+        self.loss_settings = section.loss
+        self.augment = Augmenter(section.augmentation, self.side)
         self.jaccard = MeanMetric(nan_strategy="ignore")
 
     def logits(self, images: Images, coarse: Masks | None) -> MaskLogits:
@@ -60,9 +62,14 @@ class EnhancedSegmentationTask(SegmentationTask):
     """Train a network that also sees the activation map of the frozen classifier."""
 
     def __init__(
-        self, *arguments: Any, classifier: MaskGuidedClassifier, cam: Literal["reference", "relu"], **options: Any
+        self,
+        network: EnhancedSegmenter,
+        course: Course,
+        section: Enhanced,
+        classifier: MaskGuidedClassifier,
+        cam: Literal["reference", "relu"],
     ) -> None:
-        super().__init__(*arguments, **options)
+        super().__init__(network, course, section)
         # In a tuple, so that Lightning neither trains it nor writes it into every checkpoint.
         self.frozen = (classifier.eval().requires_grad_(False),)
         self.cam = cam

@@ -3,42 +3,41 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from mbdcnn.artifacts import Bundle, Run
+from mbdcnn.artifacts import Bundle, PreparedData, Run
 from mbdcnn.artifacts.builtin import bundled_model
+from mbdcnn.artifacts.seen import NOTHING, Seen
 from mbdcnn.config import Config
 from mbdcnn.errors import UserError
 from mbdcnn.models import EnhancedSegmenter
 from mbdcnn.models.checkpoints import Network
-from mbdcnn.models.weights import import_weights, read_state_dict
+from mbdcnn.models.weights import identify_file, import_weights, read_state_dict
 from mbdcnn.types import Images
-
-LESION_NETWORKS = ("mbdcnn's", "the MB-DCNN authors'")
-"""Kinds of checkpoint that were trained on lesions, perhaps on the very images of an evaluation."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """Starting weights, and the hashed ids of the images they were trained and selected on."""
+    """Starting weights, and the images they were trained and selected on."""
 
     weights: Path
-    training: frozenset[str] = frozenset()
-    selection: frozenset[str] = frozenset()
-    facts: dict[str, Any] = field(default_factory=dict)
-    """`imported`, where the images behind them are not known."""
+    training: Seen = NOTHING
+    selection: Seen = NOTHING
+    unknown: str | None = None
+    """What was trained on lesions that are not known, perhaps those of an evaluation; None where there is no such."""
 
 
 def find_start(stage: str, config: Config) -> Start | None:
     """Look up the starting weights that a configuration names; None where it names none.
 
     Raises:
-        UserError: they are not there.
+        UserError: they are not there, or of no known kind.
     """
     given: str | None = getattr(getattr(config, stage), "initial_weights", None)
     if given is None:
@@ -46,45 +45,93 @@ def find_start(stage: str, config: Config) -> Start | None:
     path = bundled_model() if given == "bundled" else Path(given)
     if (path / Run.filename).is_file():
         run = Run.open(path, verify=True)
-        facts = {name: run.provenance.facts[name] for name in ("imported",) if name in run.provenance.facts}
-        return Start(run.weights, frozenset(run.ids("training")), frozenset(run.ids("selection")), facts)
+        return Start(run.weights, run.seen("training"), run.seen("selection"), run.of_unknown_images)
     if (path / Bundle.filename).is_file():
         bundle = Bundle.open(path, verify=True)
-        facts = {"imported": str(path)} if bundle.imported else {}
-        return Start(
-            bundle.weights(stage), frozenset(bundle.ids("training")), frozenset(bundle.ids("selection")), facts
-        )
+        unknown = str(path) if bundle.imported else None
+        return Start(bundle.weights(stage), bundle.seen("training"), bundle.seen("selection"), unknown)
     if not path.is_file():
         raise UserError(f"{stage}.initial_weights: {path}: no such file, run or bundle")
-    return Start(path)
+    source = identify_file(path)
+    return Start(path, unknown=source.name if source.trained_on_lesions else None)
 
 
-def start_network(network: Network, start: Start) -> dict[str, Any]:
-    """Fill a network from its starting weights.
+def check_start(stage: str, data: PreparedData, config: Config, *, allow_overlap: bool) -> None:
+    """Raise a UserError if starting weights know images that their network is to be judged on."""
+    start = find_start(stage, config)
+    if start is None:
+        return
+    known = start.training.among(row for row in data.rows if row.split != "train")
+    if known and not allow_overlap:
+        raise UserError(
+            f"{stage}.initial_weights: {start.weights}: trained on {len(known)} of the validation and test images, "
+            f"such as {known[0].id}, so scores would say little about new images; start from other weights, or run "
+            "with --allow-overlap to go on all the same"
+        )
+    folds = config.calibration.folds if stage != "enhanced" else 0
+    if folds and (start.unknown or start.training.among(data.split("train"))):
+        raise UserError(
+            f"{stage}.initial_weights: {start.weights}: trained on lesions, perhaps these, so no network would be "
+            "without the images of a fold; give --set calibration.folds=0 --set committee=1, or other weights"
+        )
+
+
+def initialise(
+    network: Network, config: Config, start: Start | None, coarse: Run | None, images: Callable[[], Images]
+) -> dict[str, Any]:
+    """Give a network its first weights: those that are named, for enhanced-SN else coarse-SN's, or random ones.
+
+    Args:
+        network: with random weights.
+        config: classes, and how enhanced-SN starts.
+        start: the starting weights that the configuration names.
+        coarse: what enhanced-SN starts as where none are named.
+        images: some training pictures, to see what features there are.
 
     Returns:
-        Facts for the run: every tensor dropped or left at initialisation, and whether the images are unknown.
+        Facts for the run: every tensor dropped or left at initialisation, and whether images are not known.
 
     Raises:
-        UserError: the weights do not fit.
+        UserError: the weights do not fit, or hold what the configuration says how to begin.
     """
+    facts = {} if start is None else _fill(network, config.classes, start)
+    if not isinstance(network, EnhancedSegmenter):
+        return facts
+    if start is None:
+        assert coarse is not None
+        continue_from_coarse(network, coarse)
+    if config.enhanced.guidance_start == "identity":
+        if start is not None and not _lacks_guidance(facts["starting_weights"]["initial"]):
+            raise UserError(
+                f"{start.weights}: holds the layer that mixes in the activation map, which enhanced.guidance_start="
+                "identity would undo; give --set enhanced.guidance_start=random to begin with the file's"
+            )
+        pass_features_on(network, images())
+    return facts
+
+
+def _lacks_guidance(initial: Sequence[str]) -> bool:
+    return any(name.startswith("guidance.") for name in initial)
+
+
+def _fill(network: Network, classes: Sequence[str], start: Start) -> dict[str, Any]:
     log = logging.getLogger("mbdcnn")
-    report = import_weights(start.weights, network)
+    report = import_weights(start.weights, network, classes)
     log.info("%s: %s", start.weights, report.summary())
+    if report.head is not None and not report.head.whole:
+        log.warning("%s: %s", start.weights, report.head.summary())
     gaps = [name for name in report.initial if name.startswith("encoder.")]
     if gaps:
         log.warning("%s: %d tensors of the encoder, such as %s, start at random", start.weights, len(gaps), gaps[0])
-    facts: dict[str, Any] = {
-        "starting_weights": {
-            "source": report.source,
-            "used": len(report.used),
-            "dropped": report.dropped,
-            "initial": list(report.initial),
-        }
+    told: dict[str, Any] = {
+        "source": report.source,
+        "used": len(report.used),
+        "dropped": report.dropped,
+        "initial": list(report.initial),
     }
-    if start.facts or (not start.training and report.source.startswith(LESION_NETWORKS)):
-        facts["imported"] = start.facts.get("imported", report.source)
-    return facts
+    if report.head is not None:
+        told["head"] = vars(report.head)
+    return {"starting_weights": told} | ({} if start.unknown is None else {"imported": start.unknown})
 
 
 def continue_from_coarse(network: Network, coarse: Run) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import lightning
@@ -46,31 +47,37 @@ class Step(NamedTuple):
     loss: Tensor
 
 
-class Task(lightning.LightningModule, ABC):
-    """Steps, schedule and randomness of one training.
+@dataclass(frozen=True)
+class Course:
+    """What any training is given beside the network and the settings of its kind."""
 
-    Args:
-        network: what is trained.
-        settings: how.
-        side: side of the pictures that the network is made for, in pixels.
-        steps: optimiser steps in all.
-        seed: randomness of step t is that of `seed` and t, so a resumed training equals an unbroken one.
-        ids: names of the training samples' pictures, for a message when the loss is not finite.
-    """
+    settings: Training
+    side: int
+    """Side of the images that the network is made for, in pixels."""
+    steps: int
+    """Optimiser steps in all."""
+    seed: int
+    """Randomness of step t is that of `seed` and t, so a resumed training equals an unbroken one."""
+    ids: Sequence[str]
+    """Names of the training samples' images, for a message when the loss is not finite."""
+
+
+class Task(lightning.LightningModule, ABC):
+    """Steps, schedule and randomness of one training."""
 
     score: str
     """Name under which the validation score that chooses the weights is logged."""
+    file_metadata: Mapping[str, str] = {}
+    """What the files of the weights say of themselves."""
 
-    def __init__(
-        self, network: nn.Module, settings: Training, *, side: int, steps: int, seed: int, ids: Sequence[str]
-    ) -> None:
+    def __init__(self, network: nn.Module, course: Course) -> None:
         super().__init__()
         self.network = network
-        self.settings = settings
-        self.side = side
-        self.steps = steps
-        self.seed = seed
-        self.ids = ids
+        self.settings = course.settings
+        self.side = course.side
+        self.steps = course.steps
+        self.seed = course.seed
+        self.ids = course.ids
         self._seen: list[Step] = []
 
     def on_train_start(self) -> None:

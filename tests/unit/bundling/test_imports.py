@@ -294,3 +294,40 @@ def test_command(files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureF
     assert Run.open(tmp_path / "run").stage == "enhanced"
     assert run(str(files["coarse"]), str(files["coarse"]), "--as", "enhanced", "--out", str(tmp_path / "run")) == 1
     assert "--as goes with one file" in capsys.readouterr().err
+
+
+PERMUTED = ("seborrheic_keratosis", "nevus", "melanoma")
+
+
+def test_a_model_under_classes_in_another_order_says_the_same_of_each(bundle: Bundle, tmp_path: Path) -> None:
+    files = [bundle.weights(stage) for stage in ("coarse", "classifier", "enhanced")]
+    config = bundle.config.model_copy(update={"classes": PERMUTED})
+    imported, permuted = import_model(files, tmp_path / "model", config)
+    assert permuted.config.classes == PERMUTED
+    assert imported[1].run.provenance.facts["head"]["rows"] == {name: name for name in PERMUTED}
+    noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    plain = import_model(files, tmp_path / "plain", bundle.config)[1]
+    expected = Predictor.load(plain.path, device="cpu").predict(noise)
+    found = Predictor.load(permuted.path, device="cpu").predict(noise)
+    assert [*found.probabilities] == [*PERMUTED]
+    assert found.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
+    assert len({*expected.probabilities.values()}) == 3
+    assert np.array_equal(found.mask, expected.mask)
+    again = import_run(permuted.weights("classifier"), tmp_path / "back", bundle.config).run
+    back, first = read_state_dict(again.weights), read_state_dict(bundle.weights("classifier"))
+    assert all(torch.equal(tensor, first[name]) for name, tensor in back.items())
+
+
+def test_a_model_for_other_classes_is_not_made_of_the_rows_of_these(bundle: Bundle, tmp_path: Path) -> None:
+    files = [bundle.weights(stage) for stage in ("coarse", "classifier", "enhanced")]
+    config = bundle.config.model_copy(update={"classes": ("nevus", "melanoma", "vascular")})
+    message = one_line(lambda: import_model(files, tmp_path / "model", config))
+    assert "such as head.weight of vascular, were not in the imported file" in message
+    assert not (tmp_path / "model" / "bundle").exists()
+
+
+def test_a_run_that_was_trained_from_lesion_weights_is_no_import(bundle: Bundle, tmp_path: Path) -> None:
+    with Run.writing(tmp_path / "run", {"stage": "coarse"}, {"data": "x"}) as draft:
+        draft.facts |= {"best": 0.8, "imported": "authors' coarse-SN"}
+    message = one_line(lambda: import_run(bundle.weights("coarse"), tmp_path / "run", bundle.config))
+    assert "a run that was trained lies there" in message

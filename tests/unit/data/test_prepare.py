@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import os
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +110,10 @@ def test_facts_and_summary(data: PreparedData) -> None:
     lines = summary_lines(data)
     assert lines[0] == f"16 pictures from ISIC-2017, {len(data.patches)} views for the classifier"
     assert lines[1] == "train: 8 (nevus 4, melanoma 2, seborrheic_keratosis 2); 7 with a mask"
-    assert len(lines) == 4
+    assert lines[4].startswith(
+        "ISIC-2017_Training_Part1_GroundTruth: masks of 7 of 8 images, none of SYN_0000001; they"
+    )
+    assert len(lines) == 5
     PreparedData.open(data.path, verify=True)
 
 
@@ -155,11 +158,39 @@ def test_progress_and_what_is_up_to_date(raw: Path, tmp_path: Path) -> None:
     assert not steps
     assert again.provenance == first.provenance
     assert (out / "patches.npy").stat().st_mtime_ns == touched
-    picture = next((raw / "ISIC-2017_Training_Data").glob("*.jpg"))
-    os.utime(picture, (1, 1))
-    assert prepare(raw, out, CONFIG).provenance.identity != first.provenance.identity
     other = prepare(raw, out, load_config(None, [*SETTINGS, "data.image_size=48"]))
     assert other.patches.shape[1:] == (48, 48, 3)
+
+
+def test_what_is_prepared_elsewhere_at_the_same_time_is_refused(raw: Path, tmp_path: Path) -> None:
+    """The one that came first is not disturbed."""
+    refused: list[str] = []
+
+    def meanwhile(done: int, total: int) -> None:
+        if done == 3:
+            with ThreadPoolExecutor(1) as pool, pytest.raises(UserError) as error:
+                pool.submit(prepare, raw, tmp_path / "out", CONFIG).result()
+            refused.append(str(error.value))
+
+    data = prepare(raw, tmp_path / "out", CONFIG, meanwhile)
+    assert refused == [f"{tmp_path / 'out'}: another mbdcnn is writing it; wait for that one, then run again"]
+    PreparedData.open(data.path, verify=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"raw", "out"}
+    assert prepare(raw, tmp_path / "out", CONFIG).provenance == data.provenance
+
+
+@pytest.mark.parametrize("column", ["patient", "lesion_id", "group"])
+def test_patients_and_lesions_on_both_sides_of_a_split_are_told(raw: Path, tmp_path: Path, column: str) -> None:
+    lines = [
+        f"{file.relative_to(raw)},nevus,{'train' if number % 2 else 'test'},{number // 4}"
+        for number, file in enumerate(sorted(raw.glob("*/SYN_???????.jpg")))
+    ]
+    (raw / "t.csv").write_text("\n".join([f"image,label,split,{column}", *lines]))
+    data = prepare(raw / "t.csv", tmp_path / "out", CONFIG)
+    assert len(data.provenance.facts["groups_across_splits"]) == 4
+    warning = summary_lines(data)[-1]
+    assert warning.startswith("warning: 4 patients or lesions have images in more than one split")
+    assert "0 (train 2, test 2)" in warning
 
 
 @pytest.mark.parametrize("kept", ["train", "test"])
@@ -171,7 +202,7 @@ def test_arrays_may_be_empty(raw: Path, tmp_path: Path, kept: str) -> None:
     assert {row.split for row in data.rows} == {kept}
     assert len(data.training_images) == len(data.training_masks) == (7 if kept == "train" else 0)
     assert data.scale(48).shape == (0 if kept == "train" else 4, 48, 48, 3)
-    assert len(summary_lines(data)) == 2
+    assert len(summary_lines(data)) == (3 if kept == "train" else 2)
 
 
 def test_pictures_without_a_label(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from sklearn.metrics import confusion_matrix, roc_auc_score
 
 from mbdcnn.artifacts.calibration import Estimate, OperatingPoint
 from mbdcnn.errors import UserError
+from mbdcnn.evaluation.activation import Focus
 from mbdcnn.evaluation.image_score import ImageScore, choose_cases, write_per_image_csv
 from mbdcnn.evaluation.scoring import summarise, to_json
 from mbdcnn.metrics.classes import class_metrics, mean_auc
@@ -208,6 +209,14 @@ def test_calibration_error_before_and_after() -> None:
     assert errors["before"] == pytest.approx(1 - both["accuracy"]["value"])
     assert errors["difference"] == pytest.approx(errors["after"] - errors["before"])
     assert sum(images for *_, images in both["reliability"]["calibrated"]) == len(scores)
+    assert "uncalibrated" not in plain
+    named = ("mean_auc", "accuracy", "classes")
+    assert {name: both[name] for name in named} == {name: plain[name] for name in named}
+    alone = summarise([score._replace(probabilities=score.uncalibrated) for score in certain], CLASSES, samples=50)
+    for of_class in alone["classification"]["classes"].values():
+        del of_class["cases"]
+    assert both["uncalibrated"] == {name: alone["classification"][name] for name in named}
+    assert both["uncalibrated"]["mean_auc"] != both["mean_auc"]
     assert both["reliability"]["uncalibrated"] == [[1.0, pytest.approx(both["accuracy"]["value"]), len(scores)]]
 
 
@@ -252,7 +261,7 @@ def test_nothing_to_score_is_the_users_to_mend() -> None:
 def test_per_image_table(tmp_path: Path) -> None:
     first, second = made_up_scores(2)
     rows = [
-        first._replace(id='a,"b"\nc', patient="p"),
+        first._replace(id='a,"b"\nc', patient="p", focus=Focus(0.25, True, True, True, 0.1, 0.2)),
         second._replace(label=None, probabilities=None),
         empty(False),
     ]
@@ -262,6 +271,11 @@ def test_per_image_table(tmp_path: Path) -> None:
     assert [row["id"] for row in table] == ['a,"b"\nc', "image 1", "empty"]
     assert float(table[0]["enhanced_jaccard"]) == first.enhanced["jaccard"]
     assert float(table[0]["probability_melanoma"]) == first.probabilities[1]
+    assert (table[0]["cam_energy_inside"], table[0]["cam_pointing_game"], table[1]["cam_pointing_game"]) == (
+        "0.25",
+        "1",
+        "",
+    )
     assert table[0]["label"] == CLASSES[first.label]
     assert table[0]["decision"] == CLASSES[int(np.argmax(first.probabilities))]
     assert (table[1]["label"], table[1]["decision"], table[1]["probability_nevus"]) == ("", "", "")

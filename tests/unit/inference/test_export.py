@@ -350,3 +350,48 @@ def test_an_export_is_made_again_only_when_it_would_differ(compact: Bundle, tmp_
     (tmp_path / "mine" / "notes.txt").write_text("")
     with pytest.raises(UserError, match="is not a Export folder"):
         export_bundle(compact, tmp_path / "mine", "onnx")
+
+
+def disturbed(network: nn.Module) -> nn.Module:
+    """Move one weight of the last layer, as a wrong operator would move what comes of it."""
+    biases = {name: parameter for name, parameter in network.named_parameters() if name.endswith("head.bias")}
+    biases.get("model.classifier.head.bias", next(reversed(biases.values()))).data[0] += 0.1
+    return network
+
+
+@pytest.mark.parametrize("wrong", [*graphs.GRAPHS, "model"])
+def test_a_graph_that_gives_other_values_than_torch_is_not_kept(
+    compact: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    original = torch.onnx.export
+
+    def export_wrongly(network: nn.Module, examples: object, file: Path, **options: object) -> None:
+        original(disturbed(network) if file.stem == wrong else network, examples, file, **options)
+
+    monkeypatch.setenv("MBDCNN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(torch.onnx, "export", export_wrongly)
+    make = (export_bundle, tmp_path / "exported", "onnx") if wrong == "model" else (load_core, "onnx", "cpu")
+    with pytest.raises(UserError, match=rf"^{wrong}\.onnx: the exported graph does not give what torch gives"):
+        make[0](compact, *make[1:])
+    assert not (tmp_path / "exported").exists()
+    assert not list((tmp_path / "cache").rglob("*.onnx"))
+
+
+def test_a_program_that_gives_other_values_than_torch_is_not_kept(compact: Bundle, tmp_path: Path, monkeypatch) -> None:
+    original = torch.export.export
+    monkeypatch.setattr(
+        torch.export, "export", lambda model, *given, **options: original(disturbed(model), *given, **options)
+    )
+    with pytest.raises(UserError, match=r"^model\.pt2: the exported graph does not give what torch gives"):
+        export_bundle(compact, tmp_path / "exported", "torch")
+    assert not (tmp_path / "exported").exists()
+
+
+def test_what_counts_as_alike() -> None:
+    small, large = np.full((2, 3), 0.5), np.full((2, 3), -20.0)
+    assert tracing.agree([small, large], [small + 0.009, large + 0.19])
+    assert not tracing.agree([small, large], [small - 0.011, large])
+    assert not tracing.agree([small, large], [small, large + 0.21])
+    assert not tracing.agree([small], [np.full((2, 3), np.nan)])
+    assert not tracing.agree([small], [small[:1]])
+    assert not tracing.agree([small, large], [small])

@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from mbdcnn.data.images.decode import picture_size
+from mbdcnn.data.readers.folders import find_images
 from mbdcnn.data.synthetic import draw
 from mbdcnn.errors import UserError
-from mbdcnn.inference.predict import OVERLAY_SIDE, find_pictures, predict_files, unique_names
+from mbdcnn.inference.predict import OVERLAY_SIDE, predict_files, unique_names
 from mbdcnn.inference.predictor import Predictor
 from mbdcnn.inference.tables import Entries, writing_tables
 
@@ -144,6 +145,10 @@ def test_results_do_not_go_among_the_pictures(predictor: Predictor, tmp_path: Pa
     assert (tmp_path / "a_mask.png").read_bytes() == mine
 
 
+def find(*sources: Path, apart_from: Path | None = None) -> list[Path]:
+    return list(find_images([str(source) for source in sources], apart_from).images)
+
+
 def test_files_folders_and_patterns_are_found_once_and_masks_passed_over(tmp_path: Path) -> None:
     files = [picture(tmp_path / "b.png"), picture(tmp_path / "deep" / "a.JPG")]
     picture(tmp_path / "b_segmentation.png")
@@ -152,14 +157,14 @@ def test_files_folders_and_patterns_are_found_once_and_masks_passed_over(tmp_pat
     picture(tmp_path / "out" / "b_mask.png")
     odd = tmp_path / "picture.dat"
     odd.write_bytes(b"")
-    assert find_pictures([str(tmp_path)], tmp_path / "out") == files
-    assert len(find_pictures([str(tmp_path)])) == 3
-    assert find_pictures([str(tmp_path / "*.png"), str(files[0])], tmp_path / "out") == files[:1]
-    assert find_pictures([str(tmp_path / "**" / "*.JPG")]) == files[1:]
-    assert find_pictures([str(odd)]) == [odd]
+    assert find(tmp_path, apart_from=tmp_path / "out") == files
+    assert find(tmp_path) == files
+    assert find(tmp_path / "*.png", files[0], apart_from=tmp_path / "out") == files[:1]
+    assert find(tmp_path / "**" / "*.JPG") == files[1:]
+    assert find(odd) == [odd]
     for nothing in ("absent.jpg", "*.gif", "deep/*.png"):
-        with pytest.raises(UserError, match="no pictures there"):
-            find_pictures([str(tmp_path / nothing)])
+        with pytest.raises(UserError, match="no images there"):
+            find(tmp_path / nothing)
 
 
 def test_a_large_jpeg_is_predicted_whole_with_an_overlay_worth_looking_at(predictor: Predictor, tmp_path: Path) -> None:

@@ -130,12 +130,12 @@ def test_a_batch_gives_what_each_picture_alone_gives() -> None:
             assert np.allclose(one.view_logits, other.view_logits)
 
 
-def test_prepared_pictures_look_as_the_pictures_they_were_prepared_from(data) -> None:
+def test_prepared_pictures_look_as_the_pictures_they_were_prepared_from(data, raw) -> None:
     from mbdcnn.data.images.decode import decode
 
     settings = Data.model_validate(data.provenance.settings["data"])
     for row in [row for row in data.rows if row.split == "test"]:
-        fresh = inputs_of_picture(decode(row.source), settings, "paper")
+        fresh = inputs_of_picture(decode(raw / row.source), settings, "paper")
         stored = inputs_of_row(data, row, settings)
         assert np.array_equal(stored.patches, fresh.patches)
         assert stored.views == fresh.views

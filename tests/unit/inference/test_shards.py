@@ -230,6 +230,22 @@ def test_a_name_that_is_no_text_is_written_as_text(predictor: Predictor, names: 
     assert bad["problem"].endswith("sion.png.absent: no such file")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_lists_of_other_programs(tmp_path: Path, encoding: str) -> None:
+    listing = tmp_path / "list.csv"
+
+    def read(text: str) -> list[str]:
+        listing.write_bytes(text.encode(encoding))
+        return list(PictureList(listing))
+
+    assert read("a.jpg\r\n \r\np,q/M\u00fcller.jpg\r\n") == ["a.jpg", "p,q/M\u00fcller.jpg"]
+    here = str(tmp_path)
+    assert read("sep=;\nid;Image ;label\n0;a.jpg;x\n1;/b.jpg;y\n") == [f"{here}/a.jpg", "/b.jpg"]
+    assert read("file,name,nevus\np/a.jpg,a,0.5\n") == ["p/a.jpg"]
+    with pytest.raises(UserError, match=r"columns 1 \('image'\) and 2 \('Image'\) have the same name"):
+        read("image,Image\na,b\n")
+
+
 def test_a_long_list_is_not_held_in_memory(predictor: Predictor, names: list[str], tmp_path: Path) -> None:
     listing = tmp_path / "list.txt"
     listing.write_text(f"{names[0]}\n" * 200_000)

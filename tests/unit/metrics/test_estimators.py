@@ -24,6 +24,18 @@ def test_vectorised_areas_equal_the_loop_over_drawn_images(decimals: int) -> Non
         assert precision == pytest.approx(average_precision_score(is_case[drawn], score[drawn]))
 
 
+def test_median_of_resamples_is_that_of_the_values_drawn() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=9).round(1)
+    values[4] = np.nan
+    counts = rng.integers(0, 3, (50, 9)).astype(float)
+    expected = [np.nanmedian(np.repeat(values, row.astype(int))) for row in counts]
+    assert np.allclose(estimators.median(counts, values), expected)
+    only_nan = np.eye(9)[4:5]
+    assert np.isnan(estimators.median(only_nan, values)).all()
+    assert np.isnan(estimators.median(counts, np.full(9, np.nan))).all()
+
+
 def test_means_and_ratios_equal_the_loop_over_drawn_images() -> None:
     values = np.array([0.5, np.nan, 1.0, 0.0, 0.25])
     sizes = np.array([1, 5, 2, 8, 4])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mbdcnn.errors import UserError
-from mbdcnn.system.files import faults_told, make_folder, replace_folder, replacing
+from mbdcnn.system.files import exclusive, faults_told, make_folder, replace_folder, replacing
 
 KILLED = """
 import os, shutil, signal, sys
@@ -118,3 +118,40 @@ def test_a_replacement_that_fails_puts_the_earlier_one_back(tmp_path: Path, monk
     with pytest.raises(KeyboardInterrupt):
         replace_folder(tmp_path / "place", tmp_path / "draft")
     assert (tmp_path / "place" / "place").exists()
+
+
+HELD = """
+import sys
+from pathlib import Path
+from mbdcnn.errors import UserError
+from mbdcnn.system.files import exclusive
+try:
+    with exclusive(Path(sys.argv[1])):
+        pass
+except UserError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_a_folder_is_written_by_one_process_at_a_time(tmp_path: Path) -> None:
+    def attempt() -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", HELD, str(tmp_path / "out")]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+    with exclusive(tmp_path / "out"), exclusive(tmp_path / "other"):
+        with exclusive(tmp_path / "out"):
+            pass
+        refused = attempt()
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"{tmp_path / 'out'}: another mbdcnn is writing it; wait for that one")
+    with pytest.raises(KeyboardInterrupt), exclusive(tmp_path / "out"):
+        raise KeyboardInterrupt
+    assert attempt().returncode == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_process_held_is_free(tmp_path: Path) -> None:
+    (tmp_path / ".out.lock").write_text("")
+    with exclusive(tmp_path / "out"):
+        pass
+    assert not list(tmp_path.iterdir())

@@ -190,14 +190,40 @@ def test_changes_follow_one_another_as_in_torchvision(monkeypatch: pytest.Monkey
     assert torch.allclose(move @ forward, torch.eye(3), atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [(1600.0, 1200.0), (240.0, 240.0), (241.0, 240.0), (1600.0, 200.0), (30.0, 20.0)])
+def margin_limit(width: float, height: float) -> int:
+    """Where the authors' `range(30, limit, 30)` of margins ends."""
+    half_sides = [int(width / 2), int(height / 2)]
+    return int(sum(half_sides) / len(half_sides) / 2)
+
+
+def test_there_are_as_many_margins_as_the_authors_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Of longer strips their margins leave nothing.
+    grid = [size for size in product(range(150, 1601, 13), range(150, 1601, 17)) if max(size) < 3 * min(size)]
+    sizes = [(962, 722), (1022, 767), (1600, 1200), *grid]
+    # The largest margin of all, each time.
+    monkeypatch.setattr(torch, "rand", lambda *shape: torch.tensor([1 - 1e-6, 0.0])[:, None].expand(shape))
+    frames = torch.tensor(sizes, dtype=torch.float32)
+    kept = augmenter(crop_probability=1, crop_margin_step=30).draw_crops(frames)[:, 0, 0]
+    found = ((1 - kept) * frames[:, 0] / 60).round().int().tolist()
+    theirs = [len(range(30, margin_limit(*size), 30)) for size in sizes]
+    assert theirs[0] == 6
+    assert found == theirs
+    # Below a quarter in fractions of pixels there would be one more for some.
+    in_fractions = [math.ceil(sum(size) / 240) - 1 for size in sizes]
+    assert in_fractions[0] == 7
+    assert 0.01 < sum(n != m for n, m in zip(theirs, in_fractions, strict=True)) / len(sizes) < 0.1
+
+
+@pytest.mark.parametrize(
+    "size", [(962.0, 722.0), (1600.0, 1200.0), (240.0, 240.0), (241.0, 240.0), (1600.0, 200.0), (30.0, 20.0)]
+)
 def test_margins_are_multiples_below_a_quarter_of_the_mean_side(size: tuple[float, float]) -> None:
     frames = torch.tensor([size] * 2000)
     torch.manual_seed(0)
     kept = augmenter(crop_probability=1, crop_margin_step=30).draw_crops(frames).diagonal(dim1=1, dim2=2)[:, :2]
     margins = ((1 - kept) * frames / 2).round(decimals=2)
     assert torch.equal(margins[:, 0], margins[:, 1])
-    limit = min(sum(size) / 8, min(size) / 2)
+    limit = min(margin_limit(*size), min(size) / 2)
     possible = [margin for margin in range(30, 1000, 30) if margin < limit]
     assert sorted({float(margin) for margin in margins[:, 0]}) == (possible or [0])
     assert (kept > 0).all()
@@ -273,3 +299,15 @@ def test_a_finer_source_is_averaged_not_skipped() -> None:
     stripes = (torch.arange(4 * SIDE) % 2).float().expand(1, 3, 4 * SIDE, 4 * SIDE)
     read = sample(stripes, torch.eye(3)[None], SIDE)
     assert torch.allclose(read, torch.tensor(0.5))
+
+
+def test_squashed_and_square_images_of_one_scene_come_to_look_alike() -> None:
+    """A disc in a square frame, and the same disc in a 4:3 frame that was squashed, drawn as from a 6:5 frame."""
+    settings = Augmentation(**STILL, interpolation="bilinear", frame=(1.2, 1.2))
+    y, x = torch.meshgrid(*[torch.linspace(-1, 1, 129)[1:] - 1 / 128] * 2, indexing="ij")
+    square, squashed = (torch.hypot(x * aspect**0.5, y / aspect**0.5) < 0.4 for aspect in (1, 4 / 3))
+    images = torch.stack([square, squashed]).float()[:, None].expand(2, 3, 128, 128)
+    result, _ = Augmenter(settings, 128)(images, [], None, torch.tensor([1.0, 4 / 3]))
+    assert (result[0] - result[1]).abs().mean() < 0.005
+    height, width = ((result[0, 0] > 0.5).any(axis).sum().item() for axis in (1, 0))
+    assert height / width == pytest.approx(1.2, abs=0.05)

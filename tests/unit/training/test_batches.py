@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from mbdcnn.artifacts import pack, unpack
+from mbdcnn.artifacts.manifest import Row
+from mbdcnn.errors import UserError
 from mbdcnn.training.batches import (
     ClassificationPatches,
     SegmentationTraining,
@@ -15,7 +19,7 @@ from mbdcnn.training.batches import (
     TrainingOrder,
     as_images,
     as_masks,
-    balancing_weights,
+    sampling_weights,
     steps_per_epoch,
 )
 
@@ -64,13 +68,15 @@ def test_validation_masks_are_those_of_the_picture(data) -> None:
 
 def test_patches_know_their_picture_and_label(data, experiment) -> None:
     rows, masks = of_split(data, "train"), experiment.results.masks
-    patches = ClassificationPatches(data, rows, masks)
+    patches = ClassificationPatches(data, rows, masks, truth=True)
     expected = [(owner, view) for owner, row in enumerate(rows) for view in row.views]
     assert len(patches) == len(expected)
     batch = patches[list(range(len(expected)))]
     for place, (owner, view) in enumerate(expected):
         assert patches.owners[place] == owner
-        assert batch["labels"][place] == rows[owner].label
+        assert batch["targets"][place].tolist() == [float(index == rows[owner].label) for index in range(3)]
+        assert batch["has_truth"][place] == (rows[owner].has_mask and view == rows[owner].views[0])
+        assert np.array_equal(batch["truth"][place], data.masks[data.rows.index(rows[owner])])
         assert np.array_equal(batch["images"][place], data.patches[view])
         assert np.array_equal(batch["coarse"][place], masks.patches[view])
 
@@ -134,10 +140,69 @@ def test_the_seed_decides_the_order() -> None:
     assert first != second
 
 
-@pytest.mark.parametrize(("balance", "rare"), [(0.0, 0.1), (1.0, 0.5), (0.5, 0.3)])
+def test_whole_images_alone_and_uncertain_labels(data, experiment) -> None:
+    rows, masks = of_split(data, "train")[:3], experiment.results.masks
+    rows[0] = replace(rows[0], shares=(0.5, 0.25, 0.25))
+    patches = ClassificationPatches(data, rows, masks, crops=False)
+    assert patches.ids == [row.id for row in rows]
+    assert patches[[0]]["targets"].tolist() == [[0.5, 0.25, 0.25]]
+
+
+def images_of(*groups: tuple[str, int | None, int]) -> list[Row]:
+    row = Row("", "train", None, "", 8, 8, None, False, "", (0,), None, None)
+    return [replace(row, origin=origin, label=label) for origin, label, count in groups for _ in range(count)]
+
+
+def drawn(rows: list[Row], chances: np.ndarray, **wanted: object) -> float:
+    matching = [all(getattr(row, name) == value for name, value in wanted.items()) for row in rows]
+    return float(chances[np.array(matching)].sum())
+
+
+def test_classes_are_balanced_within_each_source_and_sources_take_their_shares() -> None:
+    rows = images_of(("a", 0, 80), ("a", 1, 20), ("b", 1, 40), ("b", 2, 10), ("c", 0, 150))
+    chances = sampling_weights(rows, 1.0, {"a": 0.5})
+    assert chances is not None
+    assert drawn(rows, chances, origin="a", label=0) == pytest.approx(0.25)
+    assert drawn(rows, chances, origin="a", label=1) == pytest.approx(0.25)
+    assert drawn(rows, chances, origin="b", label=2) == pytest.approx(0.5 * 50 / 200 / 2)
+    assert drawn(rows, chances, origin="c") == pytest.approx(0.5 * 150 / 200)
+
+
+def test_three_images_of_a_class_do_not_become_half_of_what_is_seen() -> None:
+    rows = images_of(("a", 0, 997), ("a", 1, 3))
+    chances = sampling_weights(rows, 1.0, {})
+    assert chances is not None
+    # 10 times as often as on average, beside the others that come half as often.
+    assert drawn(rows, chances, label=1) == pytest.approx(30 / (30 + 997 * (1000 / 997 / 2)))
+
+
+def test_weights_alone_count_and_without_any_wish_each_image_has_its_turn() -> None:
+    rows = images_of(("a", 0, 4))
+    assert sampling_weights(rows, 0.0, {}) is None
+    rows[0] = replace(rows[0], weight=0.5)
+    chances = sampling_weights(rows, 0.0, {})
+    assert chances is not None
+    assert chances == pytest.approx(np.array([1, 2, 2, 2]) / 7)
+
+
+@pytest.mark.parametrize(
+    ("shares", "message"),
+    [
+        ({"z": 0.5}, "no training image is of the source z; there are a, b"),
+        ({"a": 1.0}, "they sum to 1; expected less than 1"),
+        ({"a": 0.5, "b": 0.4}, "they sum to 0.9; expected 1"),
+    ],
+)
+def test_shares_that_cannot_be_are_refused(shares: dict[str, float], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        sampling_weights(images_of(("a", 0, 2), ("b", 1, 2)), 0.0, shares)
+
+
+@pytest.mark.parametrize(("balance", "rare"), [(1.0, 0.5), (0.5, 0.3)])
 def test_balancing_moves_from_as_they_come_to_equally_often(balance: float, rare: float) -> None:
     labels = np.array([0] * 90 + [2] * 10)
-    weights = balancing_weights(labels, balance)
+    weights = sampling_weights(images_of(("a", 0, 90), ("a", 2, 10)), balance, {})
+    assert weights is not None
     assert weights.sum() == pytest.approx(1)
     assert weights[labels == 2].sum() == pytest.approx(rare)
     order = training_order(100, 100, [1], 0, weights=weights)

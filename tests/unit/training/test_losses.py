@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mbdcnn.config import SegmentationLoss
-from mbdcnn.training.losses import dice_rank_loss, rank_loss, soft_dice_loss
+from mbdcnn.training.losses import dice_rank_loss, evidence_outside, rank_loss, soft_dice_loss
 
 
 def batch(seed: int = 0, images: int = 3, side: int = 16, lesion: float = 0.3):
@@ -95,3 +95,15 @@ def test_gradient_of_double_logits():
     logits, truth = batch(images=2, side=5)
     logits = logits.double().requires_grad_()
     torch.autograd.gradcheck(lambda x: dice_rank_loss(x, truth.double(), SegmentationLoss(rank_pixels=4)).total, logits)
+
+
+def test_evidence_outside_the_lesion_is_the_share_of_all_maps_there() -> None:
+    features = torch.zeros(2, 2, 2, 2)
+    features[0, 0, 0, 0], features[0, 1, 1, 1] = 3.0, 1.0
+    weight = torch.tensor([[1.0, 0.0], [-1.0, 2.0]])
+    lesions = torch.zeros(2, 1, 32, 32)
+    lesions[:, :, :16, :16] = 1
+    # Class maps: |3| and |-3| in the lesion, 0 and |2| outside; the second image shows nothing at all.
+    assert evidence_outside(features, weight, lesions).tolist() == pytest.approx([2 / 8, 1.0])
+    lesions[:, :, :16, :8] = 0
+    assert evidence_outside(features, weight, lesions)[0] == pytest.approx(1 - 3 / 8)

@@ -5,10 +5,10 @@ import torch
 
 from mbdcnn.config import Augmentation
 from mbdcnn.training.augment import Augmenter
-from mbdcnn.training.occlusions import blur, darken_corners, lay_hairs
+from mbdcnn.training.occlusions import add_noise, blur, darken_corners, exchange_background, lay_hairs, paste_stickers
 
 SIDE = 64
-ALL = [blur, darken_corners, lay_hairs]
+ALL = [add_noise, blur, darken_corners, lay_hairs, paste_stickers]
 
 
 @pytest.fixture
@@ -76,3 +76,19 @@ def test_each_setting_changes_the_picture_and_not_the_mask(name: str, images) ->
     changed, (moved,) = Augmenter(still.model_copy(update={name: 1.0}), SIDE)(images, [masks])
     assert torch.equal(moved, masks)
     assert (changed != plain).flatten(1).any(1).all()
+
+
+def test_a_background_is_exchanged_and_the_lesion_stays() -> None:
+    lesions = torch.zeros(3, 1, SIDE, SIDE)
+    lesions[:, :, 20:44, 20:44] = 1
+    skin = torch.tensor([0.9, 0.6, 0.3]).view(3, 1, 1, 1).expand(3, 3, SIDE, SIDE)
+    images = torch.where(lesions > 0, 0.1, skin).contiguous()
+    known = torch.tensor([True, True, False])
+    changed = exchange_background(images, lesions, known, 1.0)
+    assert torch.allclose(changed[:2, :, 24:40, 24:40], images[:2, :, 24:40, 24:40])
+    # The skin of the image before it in the batch, without a trace of the lesion there.
+    assert torch.allclose(changed[1, :, :8], images[0, :, :8], atol=1e-5)
+    assert changed[0, :, :8].max() < 0.4  # the third's, whose lesion is not known, so that it is blurred into the skin
+    assert torch.equal(changed[2], images[2])
+    assert torch.equal(exchange_background(images, lesions, known, 0.0), images)
+    assert torch.equal(exchange_background(images, torch.zeros_like(lesions), known, 1.0), images)

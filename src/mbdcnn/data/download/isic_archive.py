@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,15 +16,17 @@ from pydantic import BaseModel
 from mbdcnn.config import parse
 from mbdcnn.data.download.http import RefusedError, fetch, length, plain, read_json
 from mbdcnn.data.images.decode import PICTURE_SUFFIXES
+from mbdcnn.data.readers.ids import ID_COLUMNS, bare
 from mbdcnn.errors import UserError
 from mbdcnn.system.files import faults_told, make_folder, replacing
 from mbdcnn.system.progress import Progress, silent
+from mbdcnn.system.tables import as_table, identified, read_lines, write_table
 
 API_URL = "https://api.isic-archive.com/api/v2/"
 BATCH = 50
 """Ids in one query, whose length servers limit; the addresses it gives are valid for a while only."""
 THREADS = 4
-_ID = re.compile(r"(ISIC_\d{7})(?:\.jpe?g)?", re.IGNORECASE)
+_ID = re.compile(r"(ISIC_\d{7})", re.IGNORECASE)
 
 Clinical = Mapping[str, Any]
 """What the archive says about a lesion; diagnoses among it as `diagnosis_1` to `diagnosis_5`, or as `diagnosis`."""
@@ -107,21 +108,16 @@ def read_ids(file: Path) -> dict[str, Clinical]:
     Raises:
         UserError: it is no list of ids.
     """
-    if not file.is_file():
-        raise UserError(f"{file}: no such file")
-    try:
-        rows = list(csv.reader(file.read_text(encoding="utf-8-sig").splitlines()))
-    except UnicodeDecodeError:
-        raise UserError(f"{file}: not a text file in UTF-8") from None
-    except csv.Error as error:
-        raise UserError(f"{file}: not CSV: {error}") from None
-    header = [name.strip().casefold() for name in rows[0]] if rows else []
-    header = header if "isic_id" in header else []
+    lines = read_lines(file, known=ID_COLUMNS)
     ids: dict[str, Clinical] = {}
-    for number, row in enumerate(rows[bool(header) :], 2 if header else 1):
-        if any(cell.strip() for cell in row):
-            cells = dict(zip(header or ["isic_id"], row, strict=False))
-            ids.setdefault(_id(cells.get("isic_id", ""), f"{file} row {number}"), cells)
+    if lines and not lines[0].plain.isdisjoint(ID_COLUMNS):
+        table = as_table(file, lines)
+        column, _ = identified(table, ID_COLUMNS, _found_id)
+        for row in table.rows:
+            ids.setdefault(_id(row.cells[column], row.where), row.cells)
+    else:
+        for line in lines:
+            ids.setdefault(_id(" ".join(filter(None, line.cells)), line.where), {})
     if not ids:
         raise UserError(f"{file}: no ids in it; give one a line, such as ISIC_0000005, or a column isic_id")
     return ids
@@ -140,11 +136,16 @@ def class_of(clinical: Clinical) -> str | None:
     return earlier if earlier in {"melanoma", "seborrheic_keratosis", "nevus"} else None
 
 
-def _id(text: str, where: str) -> str:
-    match = _ID.fullmatch(text.strip())
-    if match is None:
-        raise UserError(f"{where}: {text.strip()!r} is no id of the ISIC Archive, such as ISIC_0000005")
-    return match[1].upper()
+def _found_id(cell: str) -> str | None:
+    match = _ID.fullmatch(bare(cell))
+    return match[1].upper() if match else None
+
+
+def _id(cell: str, where: str) -> str:
+    image_id = _found_id(cell)
+    if image_id is None:
+        raise UserError(f"{where}: {cell!r} is no id of the ISIC Archive, such as ISIC_0000005")
+    return image_id
 
 
 def _levels(clinical: Clinical) -> list[str]:
@@ -200,6 +201,6 @@ def _picture(picture: _Picture | None, said: Clinical, folder: Path) -> tuple[Pa
     return file, label
 
 
-def _write(file: Path, header: Sequence[str], rows: Any) -> None:
-    with faults_told(file, kept=True), replacing(file) as part, part.open("w", newline="") as stream:
-        csv.writer(stream).writerows([header, *rows])
+def _write(file: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    with faults_told(file, kept=True), replacing(file) as part:
+        write_table(part, header, rows)

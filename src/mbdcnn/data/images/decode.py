@@ -15,7 +15,10 @@ from mbdcnn.data.images.limits import PIXEL_LIMIT, SIDE_LIMIT, Source, file_cont
 from mbdcnn.data.images.modes import to_mask, to_rgb
 from mbdcnn.errors import UserError
 
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+PICTURE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif"}
+    | {".jp2", ".j2k", ".jpf", ".jpx", ".jpc", ".j2c"}
+)
 
 FORMATS = ("JPEG", "JPEG2000", "PNG", "BMP", "TIFF", "WEBP", "GIF")
 """What Pillow is let try. Others it knows are no pictures of skin, EPS would run another program, and PPM is decoded
@@ -220,7 +223,8 @@ def _unreadable(name: str, error: Exception) -> UserError:
         limit = f"{PIXEL_LIMIT // 1_000_000} million pixels, or {SIDE_LIMIT} on a side"
         return TooManyPixelsError(f"{name}: has more than {limit}; make it smaller")
     if isinstance(error, UnidentifiedImageError):
-        return UserError(f"{name}: not a picture that can be read (JPEG, PNG, BMP, TIFF, WebP or DICOM)")
+        kinds = "JPEG, PNG, BMP, TIFF, WebP or DICOM"
+        return UserError(f"{name}: not a picture that can be read ({kinds}); save other kinds, such as HEIC, as JPEG")
     # Where the system gave it: no permission, a link in a circle, a name too long.
     if isinstance(error, OSError) and error.filename is not None:
         return UserError(f"{name}: {error.strerror}")

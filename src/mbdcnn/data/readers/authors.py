@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mbdcnn.data.readers.folders import existing
 from mbdcnn.data.readers.isic2017 import find_pictures, labelled_records, read_labels, surplus_labels
+from mbdcnn.data.readers.mask_files import find_masks, masks_of_split
 from mbdcnn.data.readers.records import RawData, Record
 from mbdcnn.errors import UserError
 
@@ -35,14 +37,18 @@ def read(root: Path, classes: tuple[str, ...]) -> RawData:
         folder = _images(root, name)
         if folder is None:
             continue
-        pictures = find_pictures(folder)
+        pictures, passed = find_pictures(folder)
         label_file = _label_file(root, name)
-        labels = read_labels(label_file, classes)
-        masks = folder.parent / "Annotation"
+        labels = read_labels(label_file, classes, pictures)
+        mask_folder, said = existing(folder.parent / "Annotation") or folder.parent / "Annotation", list[str]()
+        if name == EXTENDED:  # what is new in it has no mask
+            masks = find_masks(mask_folder, pictures).of
+        else:
+            masks, said = masks_of_split(pictures, mask_folder, folder.parent)
         for record in labelled_records(pictures, labels, masks, split, label_file):
             _add(records, record, repeats=name == EXTENDED, label_file=label_file)
         label_files.append(label_file)
-        notes += surplus_labels(labels, pictures, label_file)
+        notes += [*passed, *said, *surplus_labels(labels, pictures, label_file)]
     return RawData("the authors' folders", root, list(records.values()), label_files, notes)
 
 
@@ -61,8 +67,8 @@ def _names() -> list[str]:
 
 
 def _images(root: Path, name: str) -> Path | None:
-    folder = root / f"{name}_Data" / "Images"
-    return folder if folder.is_dir() else None
+    folder = existing(root / f"{name}_Data" / "Images")
+    return folder if folder and folder.is_dir() else None
 
 
 def _label_file(root: Path, name: str) -> Path:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from mbdcnn.data.images.decode import PICTURE_SUFFIXES
+from mbdcnn.data.readers.folders import existing, is_hidden, looks_like_image, some
+from mbdcnn.data.readers.ids import ID_COLUMNS, Ids, bare
+from mbdcnn.data.readers.mask_files import masks_of_split
 from mbdcnn.data.readers.records import RawData, Record, class_index
 from mbdcnn.errors import UserError
+from mbdcnn.system.tables import Row, folded, identified, number, read_table
 
 SPLIT_NAMES = {"train": "ISIC-2017_Training", "validation": "ISIC-2017_Validation", "test": "ISIC-2017_Test_v2"}
 
 POSITIVE = ("melanoma", "seborrheic_keratosis")
 """Columns of the label files; a picture with neither is of the first class."""
+
+_WORDS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
+_DECOYS = ("_superpixels", "_segmentation", "_mask")
+"""What lies beside an image and shows something of it."""
 
 
 def find_root(path: Path) -> Path | None:
@@ -25,45 +32,55 @@ def read(root: Path, classes: tuple[str, ...]) -> RawData:
     """Read every split that is present.
 
     Raises:
-        UserError: labels are missing, contradictory or without their class in `classes`.
+        UserError: labels are missing, contradictory or without their class in `classes`; or masks are there, but not
+            where or as they are called.
     """
     records: list[Record] = []
     label_files: list[Path] = []
     notes: list[str] = []
-    for split in _splits(root):
+    used: set[Path] = set()
+    for split, folder in _splits(root).items():
         name = SPLIT_NAMES[split]
-        pictures = find_pictures(_unpacked(root / f"{name}_Data"))
-        label_file = root / f"{name}_Part3_GroundTruth.csv"
-        labels = read_labels(label_file, classes)
-        masks = _unpacked(root / f"{name}_Part1_GroundTruth")
+        pictures, passed = find_pictures(_unpacked(folder))
+        label_file = _called(root / f"{name}_Part3_GroundTruth.csv")
+        labels = read_labels(label_file, classes, pictures)
+        mask_folder = _called(root / f"{name}_Part1_GroundTruth")
+        masks, said = masks_of_split(pictures, _unpacked(mask_folder), root)
         records += labelled_records(pictures, labels, masks, split, label_file)
         label_files.append(label_file)
-        notes += surplus_labels(labels, pictures, label_file)
-    return RawData("ISIC-2017", root, records, label_files, notes)
+        used.add(folder)
+        notes += [*passed, *said, *surplus_labels(labels, pictures, label_file)]
+    return RawData("ISIC-2017", root, records, label_files, [*notes, *_not_read(root, used)])
 
 
-def find_pictures(folder: Path) -> dict[str, Path]:
-    """List the pictures of a folder by id, leaving out superpixels, masks and hidden files.
+def find_pictures(folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """List the pictures of a folder by id, and say what looks like one and is left out.
+
+    Superpixels, masks and hidden files are left out without a word.
 
     Raises:
         UserError: there are none, or two with one id.
     """
     pictures: dict[str, Path] = {}
+    unread: list[str] = []
     for file in sorted(folder.iterdir()):
-        hidden = file.name.startswith(".")
-        decoy = file.stem.endswith(("_superpixels", "_segmentation"))
-        if hidden or decoy or file.suffix.lower() not in PICTURE_SUFFIXES:
+        if is_hidden(file) or file.stem.lower().endswith(_DECOYS) or not looks_like_image(file):
+            continue
+        if file.suffix.lower() not in PICTURE_SUFFIXES:
+            unread.append(file.name)
             continue
         if file.stem in pictures:
             raise UserError(f"{file}: {pictures[file.stem].name} in the same folder has the same id; remove one")
         pictures[file.stem] = file
     if not pictures:
-        raise UserError(f"{folder}: no pictures in it; unpack the zip file of that name here")
-    return pictures
+        held = f"; {some(unread)} there are of a kind that is not read here: save them as JPEG or PNG" if unread else ""
+        raise UserError(f"{folder}: no pictures in it; unpack the zip file of that name here{held}")
+    said = f"{folder.name}: {len(unread)} files not read ({some(unread)}); save them as JPEG or PNG"
+    return pictures, [said] if unread else []
 
 
 def labelled_records(
-    pictures: Mapping[str, Path], labels: Mapping[str, int], masks: Path, split: str, label_file: Path
+    pictures: Mapping[str, Path], labels: Mapping[str, int], masks: Mapping[str, Path], split: str, label_file: Path
 ) -> Iterator[Record]:
     """Join pictures with labels and masks by id.
 
@@ -73,8 +90,7 @@ def labelled_records(
     for image_id, image in pictures.items():
         if image_id not in labels:
             raise UserError(f"{label_file}: no row for {image_id}, which lies in {image.parent}")
-        mask = masks / f"{image_id}_segmentation.png"
-        yield Record(image_id, image, mask if mask.is_file() else None, labels[image_id], split)
+        yield Record(image_id, image, masks.get(image_id), labels[image_id], split)
 
 
 def surplus_labels(labels: Mapping[str, int], pictures: Mapping[str, Path], label_file: Path) -> list[str]:
@@ -85,65 +101,80 @@ def surplus_labels(labels: Mapping[str, int], pictures: Mapping[str, Path], labe
     return [f"{label_file.name}: {len(surplus)} of {len(labels)} rows have no picture (first: {surplus[0]})"]
 
 
-def read_labels(file: Path, classes: tuple[str, ...]) -> dict[str, int]:
+def read_labels(file: Path, classes: tuple[str, ...], pictures: Collection[str]) -> dict[str, int]:
     """Read a Part3 label file, official or with the authors' extra column `nodiease`.
 
     Raises:
-        UserError: the file or a column is missing, a value is neither 0 nor 1, or a row names two classes.
+        UserError: the file or a column is missing, a value is neither 0 nor 1, or a row names two classes; or no row
+            is about any of the pictures.
     """
     if not file.is_file():
-        raise UserError(f"{file}: missing; the labels of the pictures are read from it")
+        others = [other.name for other in sorted(file.parent.glob("*.[cCtT][sS][vV]"))]
+        there = f"; there are {some(others)}: rename the right one" if others else ""
+        raise UserError(f"{file}: missing; the labels of the pictures are read from it{there}")
+    expected = f"image_id,{','.join(POSITIVE)}"
+    table = read_table(file, known=(*ID_COLUMNS, *POSITIVE))
+    if not table.columns.keys() & set(ID_COLUMNS):
+        raise table.lacks("image_id", expected)
+    table.need(POSITIVE, expected)
+    column, ids = identified(table, ID_COLUMNS, Ids(pictures).find)
     labels: dict[str, int] = {}
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, skipinitialspace=True)
-            _check_columns(file, reader.fieldnames or [])
-            for row in reader:
-                where = f"{file} row {reader.line_num}"
-                image_id = (row["image_id"] or "").strip()
-                if image_id in labels:
-                    raise UserError(f"{where}: {image_id} stands twice")
-                labels[image_id] = _label(row, classes, where)
-    except UnicodeDecodeError:
-        raise UserError(f"{file}: not a text file in UTF-8") from None
-    except csv.Error as error:
-        raise UserError(f"{file}: not CSV: {error}") from None
+    for row, known in zip(table.rows, ids, strict=True):
+        image_id = known or bare(row.cells[column])
+        if image_id in labels:
+            raise UserError(f"{row.where}: {image_id} stands twice")
+        labels[image_id] = _label(row, classes)
+    if labels and not any(ids):
+        raise UserError(
+            f"{file}: column {table.columns[column]} names {some(list(labels))}, but the pictures are called "
+            f"{some(list(pictures))}; no row for any of them"
+        )
     return labels
 
 
-def _check_columns(file: Path, columns: Sequence[str]) -> None:
-    missing = [column for column in ("image_id", *POSITIVE) if column not in columns]
-    if missing:
-        raise UserError(f"{file}: no column {missing[0]}; expected image_id,{','.join(POSITIVE)}")
-
-
-def _label(row: dict[str, str], classes: tuple[str, ...], where: str) -> int:
-    flags = {column: _flag(row[column], column, where) for column in POSITIVE}
-    named = [column for column, flag in flags.items() if flag]
+def _label(row: Row, classes: tuple[str, ...]) -> int:
+    named = [column for column in POSITIVE if _flag(row, column)]
     if len(named) > 1:
-        raise UserError(f"{where}: both melanoma and seborrheic_keratosis are 1")
+        raise UserError(f"{row.where}: both melanoma and seborrheic_keratosis are 1")
     # The column is spelled so in the authors' label files.
-    if row.get("nodiease") and _flag(row["nodiease"], "nodiease", where) == bool(named):
-        raise UserError(f"{where}: nodiease contradicts the other columns")
-    return class_index(named[0], classes, where) if named else 0
+    if row.cells.get("nodiease") and _flag(row, "nodiease") == bool(named):
+        raise UserError(f"{row.where}: nodiease contradicts the other columns")
+    return class_index(named[0], classes, row.where) if named else 0
 
 
-def _flag(value: str | None, column: str, where: str) -> bool:
-    try:
-        number = float(value or "")
-    except ValueError:
-        number = -1.0
-    if number not in {0.0, 1.0}:
-        raise UserError(f"{where}: {column} is {value!r}; expected 0 or 1")
-    return number == 1.0
+def _flag(row: Row, column: str) -> bool:
+    cell = row.cells[column]
+    value = _WORDS.get(cell.casefold(), number(cell))
+    if value not in {0.0, 1.0}:
+        raise UserError(f"{row.where}: {column} is {cell!r}; expected 0 or 1")
+    return value == 1.0
 
 
-def _splits(folder: Path) -> list[str]:
-    return [split for split, name in SPLIT_NAMES.items() if (folder / f"{name}_Data").is_dir()]
+def _splits(root: Path) -> dict[str, Path]:
+    folders = {split: _called(root / f"{name}_Data") for split, name in SPLIT_NAMES.items()}
+    return {split: folder for split, folder in folders.items() if folder.is_dir()}
+
+
+def _called(path: Path) -> Path:
+    """Give the file or folder of that name, whatever its case; the name itself if there is none."""
+    return existing(path) or path
+
+
+def _not_read(root: Path, used: Collection[Path]) -> list[str]:
+    """Name folders beside the splits that hold images and belong to none."""
+    masks = {folded(f"{name}_Part1_GroundTruth") for name in SPLIT_NAMES.values()}
+    unused = [folder for folder in _subfolders(root) if folder not in used and folded(folder.name) not in masks]
+    others = [folder for folder in unused if any(map(looks_like_image, folder.iterdir()))]
+    if not others:
+        return []
+    wanted = ", ".join(f"{name}_Data" for name in SPLIT_NAMES.values())
+    return [f"folders with images that were not read: {some([folder.name for folder in others])}; splits are {wanted}"]
 
 
 def _subfolders(path: Path) -> list[Path]:
-    return sorted(folder for folder in path.iterdir() if folder.is_dir()) if path.is_dir() else []
+    if not path.is_dir():
+        return []
+    return sorted(folder for folder in path.iterdir() if folder.is_dir() and not is_hidden(folder))
 
 
 def _unpacked(folder: Path) -> Path:

@@ -8,8 +8,11 @@ from pathlib import Path
 from zipfile import ZipFile
 
 from mbdcnn.data.images.decode import PICTURE_SUFFIXES
+from mbdcnn.data.readers.folders import some
+from mbdcnn.data.readers.mask_files import find_masks
 from mbdcnn.data.readers.records import RawData, Record, class_index
 from mbdcnn.errors import UserError
+from mbdcnn.system.tables import folded, plain, read_text, unique_columns
 
 CLASS_NAMES = {"0": "nevus", "1": "nevus", "2": "melanoma"}
 """Clinical diagnosis: common nevus, atypical nevus, melanoma."""
@@ -44,9 +47,12 @@ def read(root: Path, classes: tuple[str, ...]) -> RawData:
         if case.name not in diagnoses:
             raise UserError(f"{label_file}: no row for {case.name}, which lies in {images}")
         label = class_index(CLASS_NAMES[diagnoses[case.name]], classes, str(label_file))
-        records.append(Record(case.name, _picture(case), _find(case, "lesion"), label, "test"))
+        records.append(Record(case.name, _picture(case), _mask(case), label, "test"))
     surplus = len(diagnoses.keys() - {record.id for record in records})
     notes = [f"{label_file.name}: {surplus} of {len(diagnoses)} rows have no picture"] if surplus else []
+    without = [record.id for record in records if record.mask is None]
+    if without:
+        notes.append(f"no mask of {len(without)} of {len(records)} images ({some(without)}), looked for in ID_lesion")
     return RawData("PH2", root, records, [label_file], notes)
 
 
@@ -57,45 +63,46 @@ def _is_root(folder: Path, asked: Path) -> bool:
 
 def _images_folder(root: Path) -> Path | None:
     folders = (folder for folder in root.iterdir() if folder.is_dir())
-    return next((folder for folder in folders if _plain(folder.name) == "ph2 dataset images"), None)
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_]+", " ", name).casefold()
+    return next((folder for folder in folders if plain(folder.name) == "ph2_dataset_images"), None)
 
 
 def _label_file(root: Path) -> Path:
     for suffix in (".txt", ".xlsx"):
         for file in sorted(root.iterdir()):
-            if file.suffix.lower() == suffix and _plain(file.stem) == "ph2 dataset" and file.is_file():
+            if file.suffix.lower() == suffix and plain(file.stem) == "ph2_dataset" and file.is_file():
                 return file
     raise UserError(f"{root}: neither PH2_dataset.txt nor PH2_dataset.xlsx; the diagnoses are read from one of them")
 
 
 def _picture(case: Path) -> Path:
-    picture = _find(case, "Dermoscopic_Image")
+    folder = case / f"{case.name}_Dermoscopic_Image"
+    files = sorted(folder.glob("*")) if folder.is_dir() else []
+    called = (file for file in files if folded(file.stem) == folded(case.name))
+    picture = next((file for file in called if file.suffix.lower() in PICTURE_SUFFIXES), None)
     if picture is None:
-        raise UserError(f"{case / f'{case.name}_Dermoscopic_Image'}: no picture of {case.name} in it")
+        raise UserError(f"{folder}: no picture of {case.name} in it")
     return picture
 
 
-def _find(case: Path, part: str) -> Path | None:
-    folder = case / f"{case.name}_{part}"
-    stem = f"{case.name}_lesion" if part == "lesion" else case.name
-    files = sorted(folder.glob(f"{stem}.*"))
-    return next((file for file in files if file.suffix.lower() in PICTURE_SUFFIXES), None)
+def _mask(case: Path) -> Path | None:
+    folder = case / f"{case.name}_lesion"
+    masks = find_masks(folder, [case.name])
+    if masks.unused and not masks.of:
+        raise UserError(f"{masks.unused[0]}: not called {case.name}_lesion, as a mask of PH2 is; rename it")
+    return masks.of.get(case.name)
 
 
 def _read_text(file: Path) -> dict[str, str]:
     """Read lines such as `|| IMD003 ||  || 0 || ...`: name, histological and clinical diagnosis."""
     diagnoses: dict[str, str] = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
+    for number, line in enumerate(read_text(file, errors="replace").splitlines(), 1):
         cells = [cell.strip() for cell in line.split("||")]
         if len(cells) < 4 or not re.fullmatch(r"IMD\d+", cells[1]):
             continue
         if cells[3] not in CLASS_NAMES:
             raise UserError(f"{file} row {number}: clinical diagnosis {cells[3]!r}; expected 0, 1 or 2")
-        diagnoses[cells[1]] = cells[3]
+        if diagnoses.setdefault(cells[1], cells[3]) != cells[3]:
+            raise UserError(f"{file} row {number}: {cells[1]} stands twice, with two diagnoses")
     return diagnoses
 
 
@@ -106,6 +113,7 @@ def _read_sheet(file: Path) -> dict[str, str]:
     missing = [name for name in ("Image Name", *_COLUMNS) if name not in header]
     if missing:
         raise UserError(f"{file}: no column {missing[0]}; use the file that comes with PH2")
+    unique_columns(file, header)
     diagnoses: dict[str, str] = {}
     for row in rows:
         name = row[header.index("Image Name")]
@@ -114,7 +122,8 @@ def _read_sheet(file: Path) -> dict[str, str]:
             continue
         if len(marked) != 1:
             raise UserError(f"{file}: {name} has {len(marked)} diagnoses marked with an X; expected one")
-        diagnoses[name] = marked[0]
+        if diagnoses.setdefault(name, marked[0]) != marked[0]:
+            raise UserError(f"{file}: {name} stands twice, with two diagnoses")
     return diagnoses
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mbdcnn.errors import UserError
+from mbdcnn.system.tables import folded, number, plain
 
 TABLE = "a table"
 """What the layout of a user's own table is called."""
@@ -58,13 +59,15 @@ class RawData:
 def join(sources: Sequence[RawData]) -> RawData:
     """Put several raw data sets together; images that name no source are given the name of their folder or table.
 
+    One alone may be called anything, so that a copy of it is the same data.
+
     Raises:
         UserError: two pictures have one id.
     """
     first = sources[0]
-    records = [replace(each, source=each.source or source.name) for source in sources for each in source.records]
     if len(sources) == 1:
-        return replace(first, records=records)
+        return first
+    records = [replace(each, source=each.source or source.name) for source in sources for each in source.records]
     check_records(records, first.root)
     return RawData(
         kind=" and ".join(source.kind for source in sources),
@@ -84,7 +87,7 @@ def check_records(records: Sequence[Record], where: Path) -> None:
         if _UNSAFE.search(record.id) or len(record.id) > 200:
             raise UserError(f"{record.image}: the id {record.id!r} cannot name a file; rename it")
         # Ids name files, and some file systems do not tell upper from lower case.
-        earlier = seen.setdefault(record.id.casefold(), record)
+        earlier = seen.setdefault(folded(record.id), record)
         if earlier is not record:
             raise UserError(_clash(earlier, record))
 
@@ -100,9 +103,9 @@ def class_index(name: str, classes: Sequence[str], where: str) -> int:
     Raises:
         UserError: there is no such class.
     """
-    wanted = _plain(name)
+    wanted = plain(name)
     for index, known in enumerate(classes):
-        if _plain(known) == wanted:
+        if plain(known) == wanted:
             return index
     raise UserError(f"{where}: class {name!r} is not one of the configured classes: {', '.join(classes)}")
 
@@ -115,19 +118,12 @@ def class_shares(text: str, classes: Sequence[str], where: str) -> tuple[float, 
     """
     shares = [0.0] * len(classes)
     for part in text.split("|"):
-        name, _, number = part.rpartition(":")
+        name, _, cell = part.partition(":")
         index = class_index(name, classes, where)
-        try:
-            share = float(number)
-        except ValueError:
-            share = -1.0
+        share = number(cell) or -1.0
         if not 0 < share <= 1 or shares[index]:
             raise UserError(f"{where}: label {text!r}; expected each class once with its share, such as {EXAMPLE}")
         shares[index] = share
     if abs(sum(shares) - 1) > 0.01:
         raise UserError(f"{where}: label {text!r}: the shares sum to {sum(shares):g} instead of 1; correct them")
     return tuple(share / sum(shares) for share in shares)
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_-]+", "_", name.strip()).casefold()

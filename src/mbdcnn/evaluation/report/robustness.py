@@ -58,6 +58,37 @@ def comparison_section(summary: Mapping[str, Any]) -> str:
     return section("Comparison", card(table(heads, rows, in_per_cent(summary)) + note(text), wide=True))
 
 
+def activation_section(summary: Mapping[str, Any]) -> str:
+    """Show whether the classifier's activation maps lie on the lesions."""
+    found = summary.get("activation_maps")
+    if not found:
+        return ""
+    names = {
+        "cam_energy_inside": ("Energy inside the lesion", "lesion_share"),
+        "cam_pointing_game": ("Peak inside the lesion (pointing game)", "lesion_share"),
+        "cam_pointing_game_near": ("Peak inside or within a cell of the map", "near_share"),
+    }
+    rows = [
+        row(
+            name,
+            (
+                cell(found[of][average]) if average in found[score] else "<td></td>"
+                for average in ("mean", "median")
+                for of in (score, chance)
+            ),
+        )
+        for score, (name, chance) in names.items()
+    ]
+    text = (
+        f"The activation map of the class that mask-CN predicts from the whole image, clipped at 0, against the true "
+        f"lesion in {found['images']} images. Chance is what an even map or a random peak would give: the share of the "
+        f"image that the lesion covers, or that is near enough. {found['without_positive_values']} maps have no "
+        "positive value; they count as 0 and as misses."
+    )
+    heads = ["", "mean", "mean by chance", "median", "median by chance"]
+    return section("Where the classifier looks", card(table(heads, rows, in_per_cent(summary)) + note(text), wide=True))
+
+
 def stress_section(summary: Mapping[str, Any]) -> str:
     """Show what spoilt pictures cost."""
     stress = summary.get("stress")
@@ -81,7 +112,35 @@ def stress_section(summary: Mapping[str, Any]) -> str:
         for corruption in stress["corruptions"]
     ]
     numbers = card(table(heads, rows, "Change in points, with 95 % intervals", "dense"), "All numbers", wide=True)
-    return section("Stress test", *plots, numbers, before=note(text), kind="columns narrow")
+    moved = _counterfactuals(stress, list(summary["images"]["per_class"])[1:], summary)
+    return section("Stress test", *plots, numbers, moved, before=note(text), kind="columns narrow")
+
+
+def _counterfactuals(stress: Mapping[str, Any], classes: Sequence[str], summary: Mapping[str, Any]) -> str:
+    """Show how far answers move when all but the lesion changes."""
+    shown = [each for each in stress["counterfactuals"] if each["images"]]
+    if not shown:
+        return ""
+    rows = [row("Decision changes", (cell(each["decisions_changed"]) for each in shown))]
+    for name in classes:
+        title = f"Probability of {class_name(name)}"
+        rows += [
+            row(f"{title}, mean amount", (cell(each["probability_change"][name]) for each in shown)),
+            row(f"{title}, in its cases", (cell(each["probability_change_of_cases"][name], True) for each in shown)),
+        ]
+    areas = {"mean_auc": "Mean AUC", **{f"{name}_auc": f"AUC, {class_name(name)}" for name in classes}}
+    rows += [
+        row(title, (cell(each["auc_change"][name], True) for each in shown))
+        for name, title in areas.items()
+        if all("auc_change" in each for each in shown)
+    ]
+    text = (
+        "Changes in points, but for the share of decisions that change. A coloured disc is pasted beside the lesion; "
+        "or the lesion, by its true mask and with a fading rim, is put on the skin of another of these images. The "
+        "lesion stays as it is, and so should the answers."
+    )
+    heads = ["", *(f"{each['name']}, {each['images']} images" for each in shown)]
+    return card(table(heads, rows, in_per_cent(summary)) + note(text), "What is not the lesion changes", wide=True)
 
 
 def _falls(stress: Mapping[str, Any], score: str, name: str) -> str:

@@ -49,6 +49,7 @@ CLASS_METRICS = {
     "specificity_at_95": "Specificity at 95 % sensitivity",
     "calibration_error": "Calibration error (ECE)",
 }
+UNCALIBRATED = ("auc", "average_precision", "accuracy", "sensitivity", "specificity")
 PIXELS = {"boundary_distance"}
 
 
@@ -117,10 +118,23 @@ def classification_section(summary: Mapping[str, Any]) -> str:
     )
     return section(
         "Classification",
-        card(table(["", *heads], rows, in_per_cent(summary)) + note(text)),
+        stack(card(table(["", *heads], rows, in_per_cent(summary)) + note(text)), _uncalibrated(summary, heads)),
         stack(_roc(classification), _precision_recall(classification, summary["images"])),
         card(_confusion(classification["confusion_truth_by_decision"], names), "Confusion matrix", wide=True),
     )
+
+
+def _uncalibrated(summary: Mapping[str, Any], heads: Sequence[str]) -> str:
+    """Show what the authors' protocol scores, which knows no calibration."""
+    plain = summary["classification"].get("uncalibrated")
+    if not plain:
+        return ""
+    rows = [
+        row(CLASS_METRICS[key], (cell(of_class[key]) for of_class in plain["classes"].values())) for key in UNCALIBRATED
+    ]
+    overall = row("Mean AUC", [cell(plain["mean_auc"]), *["<td></td>"] * (len(heads) - 1)])
+    text = "The same scores from the networks' own probabilities, as the authors' protocol has them."
+    return card(table(["", *heads], [*rows, overall], in_per_cent(summary)) + note(text), "Before calibration")
 
 
 def calibration_section(summary: Mapping[str, Any]) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 from mbdcnn.artifacts import Bundle, Run
 from mbdcnn.errors import UserError
+from mbdcnn.system.tables import read_written
 
 Curves: TypeAlias = Mapping[str, Mapping[str, Sequence[tuple[int | float, float]]]]
 """Title of a chart, name of a curve, its points (optimiser step, value)."""
@@ -31,13 +31,12 @@ def training_curves(bundle: Bundle) -> Curves:
 
 def _points(table: Path) -> dict[str, list[tuple[int | float, float]]]:
     try:
-        with table.open(newline="") as stream:
-            rows = list(csv.DictReader(stream))
+        rows = read_written(table)
         curves: dict[str, list[tuple[int | float, float]]] = {
             title: [(int(row["step"]), float(row[column])) for row in rows if row.get(column)]
             for column, title in CHARTS.items()
         }
-    except (csv.Error, LookupError, TypeError, ValueError):
+    except (LookupError, TypeError, ValueError):
         raise UserError(f"{table}: damaged; move the runs away from the bundle, or train again") from None
     return {title: points for title, points in curves.items() if points}
 

@@ -45,6 +45,11 @@ def score_lines(report: Report) -> list[str]:
                 lines.append(f"{network:<8} Jaccard {_with_interval(metrics['segmentation'][network]['jaccard'])}")
     if metrics["classification"]:
         lines.append(f"classes  mean AUC {_with_interval(metrics['classification']['mean_auc'])}")
+    if metrics.get("activation_maps"):
+        inside, hits = (
+            metrics["activation_maps"][f"cam_{name}"]["mean"] for name in ("energy_inside", "pointing_game")
+        )
+        lines.append(f"maps     energy inside the lesion {_with_interval(inside)}, peak {_with_interval(hits)}")
     if "comparison" in metrics:
         lines.append(f"compared with {metrics['comparison']['second_name']}, its score less this one's:")
         for score, name in (("enhanced_jaccard", "Jaccard"), ("mean_auc", "mean AUC")):

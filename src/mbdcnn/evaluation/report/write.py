@@ -13,7 +13,12 @@ from typing import Any
 from mbdcnn.evaluation.report import charts
 from mbdcnn.evaluation.report.gallery import GalleryCase, gallery_section
 from mbdcnn.evaluation.report.markup import figure, network_style, section, series_legend
-from mbdcnn.evaluation.report.robustness import comparison_section, groups_section, stress_section
+from mbdcnn.evaluation.report.robustness import (
+    activation_section,
+    comparison_section,
+    groups_section,
+    stress_section,
+)
 from mbdcnn.evaluation.report.scores import NETWORKS, calibration_section, classification_section, segmentation_section
 from mbdcnn.evaluation.report.training_runs import Curves
 from mbdcnn.evaluation.report.wording import Estimate, class_name, interval, percent
@@ -42,6 +47,7 @@ def write_report(
         segmentation_section(summary),
         classification_section(summary),
         calibration_section(summary),
+        activation_section(summary),
         comparison_section(summary),
         gallery_section(gallery),
         groups_section(summary),

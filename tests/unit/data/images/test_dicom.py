@@ -34,8 +34,8 @@ from mbdcnn.config import load_config
 from mbdcnn.data.images import dicom
 from mbdcnn.data.images.decode import decode, decode_mask, picture_size
 from mbdcnn.data.prepare import prepare
+from mbdcnn.data.readers.folders import find_images
 from mbdcnn.errors import UserError
-from mbdcnn.inference.predict import find_pictures
 
 PIXELS = lesion()
 GREY = PIXELS[..., 1]
@@ -276,7 +276,7 @@ def test_pydicom_is_imported_when_a_dicom_file_is_met(tmp_path: Path) -> None:
 def test_folders_of_dicom_files_are_found(tmp_path: Path) -> None:
     for name in ("a.dcm", "b.DICOM", "a_segmentation.dcm", "notes.txt"):
         (tmp_path / name).write_bytes(b"")
-    assert [file.name for file in find_pictures([str(tmp_path)])] == ["a.dcm", "b.DICOM"]
+    assert [file.name for file in find_images([str(tmp_path)]).images] == ["a.dcm", "b.DICOM"]
 
 
 def test_a_table_may_list_dicom_files(tmp_path: Path, config_file: Path) -> None:

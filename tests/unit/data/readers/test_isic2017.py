@@ -88,8 +88,97 @@ def test_pictures_without_a_mask_and_rows_without_a_picture(root: Path) -> None:
     raw = read_raw(root, CLASSES)
     assert [record.mask is not None for record in raw.records[:3]] == [True, False, True]
     assert [record.label for record in raw.records[:3]] == [0, 1, 2]
-    expected = "ISIC-2017_Training_Part3_GroundTruth.csv: 1 of 4 rows have no picture (first: SYN_0000002)"
-    assert raw.notes == [expected]
+    missing, unused, surplus = raw.notes
+    assert missing.startswith(
+        f"{TRAINING}_Part1_GroundTruth: masks of 2 of 3 images, none of SYN_0000001; they are looked"
+    )
+    assert "ID.png, or ID and _segmentation, _mask" in missing
+    assert unused == f"{TRAINING}_Part1_GroundTruth: 1 image files not used: SYN_0000002_segmentation.png"
+    assert surplus == f"{TRAINING}_Part3_GroundTruth.csv: 1 of 4 rows have no picture (first: SYN_0000002)"
+
+
+@pytest.mark.parametrize(
+    "name", ["{}_Segmentation.png", "{}_segmentation.PNG", "{}.png", "{}_mask.BMP", "{}_segmentation.jpg", "{}-seg.tif"]
+)
+def test_masks_under_other_names(root: Path, name: str) -> None:
+    for number in range(4):
+        mask = root / f"{TRAINING}_Part1_GroundTruth" / f"SYN_000000{number}_segmentation.png"
+        mask.rename(mask.with_name(name.format(f"SYN_000000{number}")))
+    raw = read_raw(root, CLASSES)
+    masks = [record.mask for record in raw.records if record.split == "train"]
+    assert [mask.name for mask in masks if mask] == [name.format(f"SYN_000000{number}") for number in range(4)]
+    assert raw.notes == []
+
+
+def test_masks_of_names_that_nobody_looks_for_are_no_missing_masks(root: Path) -> None:
+    folder = root / f"{TRAINING}_Part1_GroundTruth"
+    for mask in folder.iterdir():
+        mask.rename(folder / f"truth-of-{mask.name}")
+    with pytest.raises(UserError, match=r"no mask of any of the 4 images, .* but truth-of-SYN_\S+, .*1 more"):
+        read_raw(root, CLASSES)
+    shutil.rmtree(folder)
+    assert read_raw(root, CLASSES).notes == [f"no masks of 4 images; they are looked for in {folder}"]
+
+
+@pytest.mark.parametrize(
+    ("place", "remedy"),
+    [
+        ("ISIC2017_Task1_Training_GroundTruth", "rename the folder so"),
+        (f"{TRAINING}_Data", "move them there"),
+        (".", "move them there"),
+    ],
+)
+def test_masks_in_another_folder_are_no_missing_masks(root: Path, place: str, remedy: str) -> None:
+    folder = root / f"{TRAINING}_Part1_GroundTruth"
+    (root / place).mkdir(exist_ok=True)
+    for mask in folder.iterdir():
+        mask.rename(root / place / mask.name)
+    folder.rmdir()
+    with pytest.raises(UserError, match=f"holds masks of 4 of 4 images, such as SYN_.*: {remedy}"):
+        read_raw(root, CLASSES)
+
+
+def test_folders_in_another_case_are_read_and_others_named(root: Path) -> None:
+    (root / f"{TRAINING}_Data").rename(root / f"{TRAINING}_DATA".lower())
+    (root / f"{TRAINING}_Part1_GroundTruth").rename(root / f"{TRAINING}_Part1_Groundtruth")
+    (root / "ISIC-2017_Test_v2_Data").rename(root / "ISIC-2017_Test_Data")
+    raw = read_raw(root, CLASSES)
+    assert [(record.split, record.mask is not None) for record in raw.records] == [
+        *[("train", True)] * 4,
+        *[("validation", True)] * 2,
+    ]
+    (note,) = raw.notes
+    splits = "ISIC-2017_Training_Data, ISIC-2017_Validation_Data, ISIC-2017_Test_v2_Data"
+    assert note == f"folders with images that were not read: ISIC-2017_Test_Data; splits are {splits}"
+
+
+def test_images_that_cannot_be_read_are_named(root: Path) -> None:
+    folder = root / f"{TRAINING}_Data"
+    (folder / "SYN_0000000.jpg").rename(folder / "SYN_0000000.HEIC")
+    first, *_ = read_raw(root, CLASSES).notes
+    assert first == f"{TRAINING}_Data: 1 files not read (SYN_0000000.HEIC); save them as JPEG or PNG"
+    for file in folder.glob("*.jpg"):
+        file.unlink()
+    with pytest.raises(UserError, match=r"no pictures in it; .*SYN_0000000.HEIC there are of a kind that is not read"):
+        read_raw(root, CLASSES)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image_id;melanoma;seborrheic_keratosis\nSYN_0000003;0,0;1,0\nsyn_0000000;0;0\nSYN_0000002;0;0\nSYN_0000001;1;0",
+        "sep=,\nImage ID,Melanoma,Seborrheic Keratosis,,\nSYN_0000003.jpg,0,1,,\nSYN_0000000.JPG,0,0,,\n"
+        "SYN_0000002.jpg,0,0,,\np/SYN_0000001.jpg,1,0,,",
+        "id,image,melanoma,seborrheic_keratosis\n0,SYN_0000003,False,True\n1,SYN_0000000,FALSE,FALSE\n"
+        "2,SYN_0000002,False,False\n3,SYN_0000001,true,False",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_label_files_of_other_programs(root: Path, text: str, encoding: str) -> None:
+    (root / f"{TRAINING}_Part3_GroundTruth.csv").write_bytes(text.encode(encoding))
+    raw = read_raw(root, CLASSES)
+    assert [record.label for record in raw.records if record.split == "train"] == [0, 1, 0, 2]
+    assert raw.notes == []
 
 
 @pytest.mark.parametrize(
@@ -98,10 +187,19 @@ def test_pictures_without_a_mask_and_rows_without_a_picture(root: Path) -> None:
         ("image_id,melanoma,seborrheic_keratosis\nSYN_0000000,0,0\n", "no row for SYN_0000001"),
         ("image_id,melanoma,seborrheic_keratosis\nSYN_0000000,1,1.0\n", "row 2: both"),
         ("image_id,melanoma,seborrheic_keratosis\nSYN_0000000,0.5,0\n", "row 2: melanoma is '0.5'"),
-        ("image_id,melanoma,seborrheic_keratosis\nSYN_0000000,0\n", "seborrheic_keratosis is None"),
+        ("image_id,melanoma,seborrheic_keratosis\nSYN_0000000,0\n", "seborrheic_keratosis is ''"),
         ("image_id,melanoma,seborrheic_keratosis\nSYN_0000000,0,0\nSYN_0000000,0,0\n", "row 3: .* stands twice"),
         ("image_id,melanoma\nSYN_0000000,0\n", "no column seborrheic_keratosis"),
         ("", "no column image_id"),
+        (
+            "image_id,melanoma,seborrheic_keratosis,Melanoma \nSYN_0000000,0,0,1\n",
+            r"columns 2 \('melanoma'\) and 4 \('Melanoma'\) have the same name; remove or rename one",
+        ),
+        ("image_id,melanoma,seborrheic_keratosis\nSYN_0000000,0,0\nsyn_0000000.jpg,0,0\n", "row 3: .* stands twice"),
+        (
+            "image_id,melanoma,seborrheic_keratosis\n7,0,0\n",
+            "image_id names 7, but the pictures are called SYN_",
+        ),
     ],
 )
 def test_wrong_label_files(root: Path, text: str, message: str) -> None:
@@ -111,8 +209,8 @@ def test_wrong_label_files(root: Path, text: str, message: str) -> None:
 
 
 def test_what_is_missing_is_named(root: Path, tmp_path: Path) -> None:
-    (root / f"{TRAINING}_Part3_GroundTruth.csv").unlink()
-    with pytest.raises(UserError, match=r"Training_Part3_GroundTruth.csv: missing"):
+    (root / f"{TRAINING}_Part3_GroundTruth.csv").rename(root / f"{TRAINING}_Part3_GroundTruth (1).csv")
+    with pytest.raises(UserError, match=r"Part3_GroundTruth.csv: missing.*Part3_GroundTruth \(1\).csv.*: rename"):
         read_raw(root, CLASSES)
     for file in (root / f"{TRAINING}_Data").glob("*.jpg"):
         file.unlink()

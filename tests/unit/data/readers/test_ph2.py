@@ -78,6 +78,31 @@ def test_mistakes(tmp_path: Path) -> None:
         read_raw(root, CLASSES)
 
 
+def test_masks_that_are_missing_or_called_otherwise_are_told(tmp_path: Path) -> None:
+    root = _cases(tmp_path / "ph2", "PH2 Dataset images")
+    _text(root)
+    mask = root / "PH2 Dataset images" / "IMD003" / "IMD003_lesion" / "IMD003_lesion.bmp"
+    upper = mask.rename(mask.with_name("imd003_Lesion.BMP"))
+    assert read_raw(root, CLASSES).records[1].mask == upper
+    other = upper.rename(mask.with_name("outline.bmp"))
+    with pytest.raises(UserError, match=r"outline.bmp: not called IMD003_lesion, as a mask of PH2 is; rename it"):
+        read_raw(root, CLASSES)
+    other.unlink()
+    assert read_raw(root, CLASSES).notes == ["no mask of 1 of 3 images (IMD003), looked for in ID_lesion"]
+
+
+def test_two_diagnoses_of_one_case(tmp_path: Path) -> None:
+    root = _cases(tmp_path / "ph2", "PH2 Dataset images")
+    _text(root)
+    file = root / "PH2_dataset.txt"
+    text = file.read_text()
+    file.write_text(text, encoding="utf-16")
+    assert [record.label for record in read_raw(root, CLASSES).records] == [0, 0, 1]
+    file.write_text(f"{text}\n|| IMD002 ||  || 2 ||")
+    with pytest.raises(UserError, match="row 9: IMD002 stands twice, with two diagnoses"):
+        read_raw(root, CLASSES)
+
+
 def test_a_sheet_without_openpyxl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = _cases(tmp_path / "ph2", "PH2 Dataset images")
     (root / "PH2_dataset.xlsx").write_bytes(b"no workbook")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mbdcnn.evaluation.activation import Focus
 from mbdcnn.evaluation.image_score import ImageScore
 from mbdcnn.evaluation.report import charts
 from mbdcnn.evaluation.report.gallery import GalleryCase
@@ -158,6 +159,34 @@ def test_every_number_of_the_tables_is_shown(path: Path) -> None:
         assert f" {100 * estimate['value']:.1f} " in f" {text} "
     assert "No intervals were computed" in text
     assert "95 % interval" not in text
+
+
+def test_scores_before_calibration_stand_beside_those_after(path: Path) -> None:
+    calibrated = made_up_scores()
+    rng = np.random.default_rng(1)
+    scores = [score._replace(uncalibrated=tuple(rng.dirichlet(np.ones(3)).tolist())) for score in calibrated]
+    text = write(path, scores, samples=0).text
+    shown = text[text.index("Before calibration") : text.index("ROC curves")]
+    plain = summarise(scores, CLASSES, samples=0)["classification"]["uncalibrated"]
+    for of_class in plain["classes"].values():
+        for name in ("auc", "average_precision", "accuracy", "sensitivity", "specificity"):
+            assert f" {100 * of_class[name]['value']:.1f} " in f" {shown} "
+    assert f" {100 * plain['mean_auc']['value']:.1f} " in f" {shown} "
+    assert "Before calibration" not in write(path, calibrated, samples=0).text
+
+
+def test_where_the_classifier_looks_is_shown_beside_chance(path: Path) -> None:
+    scores = made_up_scores()
+    assert "Where the classifier looks" not in write(path, scores).text
+    looking = [score._replace(focus=Focus(0.271, n < 6, n < 9, n > 1, 0.113, 0.317)) for n, score in enumerate(scores)]
+    text = write(path, looking, samples=0).text
+    shown = text[text.index("Where the classifier looks") :]
+    shown = " ".join(shown[: shown.index("positive value")].split())
+    assert "Energy inside the lesion 27.1 11.3 27.1 11.3" in shown
+    assert "(pointing game) 20.0 11.3" in shown
+    assert "within a cell of the map 30.0 31.7" in shown
+    assert "in 30 images" in shown
+    assert "2 maps have no" in shown
 
 
 def test_the_confusion_matrix_keeps_truth_in_rows(path: Path) -> None:

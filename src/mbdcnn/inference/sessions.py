@@ -1,0 +1,17 @@
+"""Graphs loaded into ONNX Runtime. Imports it only then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def onnx_session(file: Path) -> Any:
+    """Load a graph, to run on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    # Threads that wait in a loop took a third more time and half more CPU where other work shares the cores.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
