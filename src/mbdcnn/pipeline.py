@@ -102,12 +102,8 @@ def run(
             device=device,
             progress=progress,
         )
-    options = Options(
-        protocol=protocol,
-        device=device,
-        bootstrap_samples=config.evaluation.bootstrap_samples,
-        allow_training_images=allow_overlap,
-    )
+    samples = config.evaluation.bootstrap_samples
+    options = Options(protocol=protocol, device=device, bootstrap_samples=samples, allow_training_images=allow_overlap)
     report = _score(bundle, data, split, out / "report", options, bar)
     return Results(data, masks, bundle, report)
 

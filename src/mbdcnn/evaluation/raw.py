@@ -31,5 +31,5 @@ def open_or_prepare(path: Path, model: Callable[[], Bundle], progress: Progress 
     bundle = model()
     key = fingerprint([str(path.resolve()), prepared_with(bundle.config)])[:16]
     place = cache_folder() / "prepared" / f"{path.resolve().stem}-{key}"
-    logger.warning("%s: raw images, prepared by the settings of %s in %s", path, bundle.path, place)
+    logger.warning("%s: raw images, prepared by the settings of %s in %s, to be used again", path, bundle.path, place)
     return prepare(path, place, bundle.config, progress)

@@ -83,8 +83,8 @@ class ModelMethod:
 
     def results_of(self, inputs: Sequence[Inputs]) -> Iterator[Result]:
         """Run the networks on pictures that are already resampled."""
-        for prediction in self.predictor.predict_inputs(list(inputs), self.protocol):
-            yield Result.of(prediction)
+        # Mapped, so that nothing holds on to a prediction's full-size probabilities.
+        return map(Result.of, self.predictor.predict_inputs(list(inputs), self.protocol))
 
 
 def score_rows(method: Method, data: PreparedData, rows: Sequence[Row], progress: Progress) -> list[ImageScore]:

@@ -35,6 +35,8 @@ PACKAGES: dict[RuntimeName, str] = {
     "openvino": "openvino",
     "openvino-bf16": "openvino",
 }
+_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+"""Of NVIDIA's, AMD's and, under Windows' Linux, any GPU."""
 LARGEST_BATCH = 64
 """Pictures in one pass of a network; more are cut up, so that memory stays bounded."""
 
@@ -87,8 +89,8 @@ def _automatic(bundle: Bundle, device: str) -> Core:
 
 def _has_gpu() -> bool:
     """Ask torch for a GPU, which takes seconds, only where a driver for one is there."""
-    drivers = any(os.path.exists(device) for device in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg"))
-    return (drivers or which("nvidia-smi") is not None) and choose_device("auto").type != "cpu"
+    driver = any(map(os.path.exists, _DRIVERS)) or which("nvidia-smi") is not None
+    return driver and choose_device("auto").type != "cpu"
 
 
 class ArrayNetwork(ABC):
