@@ -71,6 +71,7 @@ coarse:
     dilations: []
     separable_decoder: true
     dropout: 0.1
+    initialisation: torch
     pixel_mean: 0.5
     pixel_std: 0.25
   training: &training {batch_size: 8, length: 3 epochs, learning_rate: 0.01, precision: fp32}

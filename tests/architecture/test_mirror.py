@@ -37,7 +37,7 @@ ELSEWHERE = {
     ),
     "unit/evaluation/report/test_write.py": (
         "the page is read whole",
-        {f"evaluation/report/{name}" for name in ("charts", "gallery", "markup", "robustness", "scores", "wording")},
+        {f"evaluation/report/{name}" for name in ("charts", "gallery", "wording")},
     ),
     "integration/test_evaluate.py": (
         "trained networks are evaluated",
@@ -63,7 +63,7 @@ ELSEWHERE = {
     "integration/test_pipeline.py": ("run as a whole", {"pipeline"}),
     "unit/serving/test_app.py": (
         "asked over HTTP, as one application",
-        {f"serving/{name}" for name in ("answers", "facts", "forms", "limits", "shield", "uploads")},
+        {f"serving/{name}" for name in ("answers", "facts", "limits", "shield", "uploads")},
     ),
     "behaviour/test_serving_load.py": ("under load", {"serving/batching"}),
     "behaviour/test_serving_process.py": ("as a process", {"serving/server"}),

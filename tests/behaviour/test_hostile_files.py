@@ -13,7 +13,6 @@ import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,7 +31,6 @@ from mbdcnn.cli import main
 from mbdcnn.config import Config, load_config
 from mbdcnn.data import read_raw
 from mbdcnn.data.download.isic_archive import read_ids
-from mbdcnn.data.download.unpack import unpack
 from mbdcnn.data.readers import ph2, table
 from mbdcnn.data.readers.isic2017 import read_labels
 from mbdcnn.errors import UserError
@@ -666,45 +664,3 @@ class TestTables:
         with manifest.open("w", newline="") as stream:
             csv.writer(stream).writerows(rows)
         assert "manifest.csv" in refusal(lambda: PreparedData.open(tmp_path / "data").rows)
-
-
-def archive_of(tmp_path: Path, *entries: tuple[str, bytes], packing: int = zipfile.ZIP_STORED) -> Path:
-    with zipfile.ZipFile(tmp_path / "x.zip", "w", packing) as archive:
-        for name, content in entries:
-            archive.writestr(name, content)
-    return tmp_path / "x.zip"
-
-
-class TestArchives:
-    """Beside the tests in `test_download.py`: names that lead out, links, bombs, repeated names, damage."""
-
-    def test_an_archive_in_an_archive_stays_one(self, tmp_path: Path) -> None:
-        inner = BytesIO()
-        with zipfile.ZipFile(inner, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr("../owned", bytes(10_000_000))
-        unpack(archive_of(tmp_path, ("inner.zip", inner.getvalue())), tmp_path / "x")
-        assert {file.name for file in tmp_path.rglob("*")} == {"x.zip", "x", "inner.zip"}
-        assert (tmp_path / "x" / "inner.zip").read_bytes() == inner.getvalue()
-
-    @pytest.mark.parametrize("packing", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-    def test_other_ways_of_packing(self, packing: int, tmp_path: Path) -> None:
-        archive = archive_of(tmp_path, ("a", b"content" * 100), packing=packing)
-        assert "packed in a way that is not read" in refusal(lambda: unpack(archive, tmp_path / "x"))
-
-    def test_entries_that_overlap(self, tmp_path: Path) -> None:
-        """One packed content that many entries point to: each unpacks, a hundred times the file in all."""
-        content = os.urandom(100_000)
-        archive = archive_of(tmp_path, ("a0", content))
-        whole = archive.read_bytes()
-        directory = whole.index(b"PK\1\2")
-        entry = whole[directory : whole.index(b"PK\5\6")]
-        entries = b"".join(entry.replace(b"a0", f"{number:02x}".encode()) for number in range(200))
-        end = struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, 200, 200, len(entries), directory, 0)
-        archive.write_bytes(whole[:directory] + entries + end)
-        assert "zip bomb" in refusal(lambda: unpack(archive, tmp_path / "x"))
-        assert not (tmp_path / "x").exists()
-
-    def test_a_file_that_is_a_folder_too(self, tmp_path: Path) -> None:
-        with pytest.raises((UserError, OSError)):
-            unpack(archive_of(tmp_path, ("a", b"1"), ("a/b", b"2")), tmp_path / "x")
-        assert not (tmp_path / "x").exists()

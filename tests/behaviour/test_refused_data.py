@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -17,7 +16,6 @@ from bad_images import png, saved, whole_images
 from dicom_files import lesion, palette, photograph
 from mbdcnn.data import prepare, read_raw
 from mbdcnn.data.download import http as fetch
-from mbdcnn.data.download import unpack
 from mbdcnn.data.images.decode import decode, decode_mask, decode_opened, picture_size
 from mbdcnn.data.readers import authors, ph2
 from mbdcnn.errors import UserError
@@ -122,19 +120,6 @@ class TestLayouts:
         with pytest.raises(UserError, match=r"a\.png: its header and its pixels give different sizes; save it again"):
             prepare.prepare(tmp_path / "a.csv", tmp_path / "data", tiny_config())
         assert not (tmp_path / "data").exists()
-
-
-def test_an_encrypted_archive_is_not_unpacked(tmp_path: Path) -> None:
-    file = tmp_path / "x.zip"
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("a", b"content")
-    content = bytearray(file.read_bytes())
-    for mark, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
-        content[content.index(mark) + flags] |= 1
-    file.write_bytes(content)
-    with pytest.raises(UserError, match="a is encrypted; not unpacked"):
-        unpack.unpack(file, tmp_path / "x")
-    assert not (tmp_path / "x").exists()
 
 
 class Answer(BytesIO):

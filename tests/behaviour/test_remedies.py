@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import mbdcnn
-from mbdcnn.cli import VERBS, parse
+from mbdcnn.cli import VERBS, main, parse
 from mbdcnn.config import Config, load_config
 
 SOURCE = Path(mbdcnn.__file__).parent
@@ -135,3 +135,20 @@ def test_what_is_said_where_memory_is_out_is_taken(verb: str, capsys: pytest.Cap
         else:
             assert changed.device == "cpu" != parsed.device
     assert "--" in parsed.when_out_of_memory() or "device" not in vars(parsed)
+
+
+def test_a_gpu_without_room_ends_a_command_with_what_helps(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class OutOfMemoryError(RuntimeError):
+        """Called as torch calls its own."""
+
+    def fail(self: object) -> None:
+        raise OutOfMemoryError
+
+    monkeypatch.setattr(VERBS["train"], "run", fail)
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "classifier", "--config", "compact"])
+    assert ended.value.code == 1
+    told = capsys.readouterr().err
+    assert "the GPU has too little memory; give --set classifier.training.batch_size=16, or --set runtime" in told

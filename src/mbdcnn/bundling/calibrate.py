@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mbdcnn.artifacts.calibration import Calibration, Estimate, OperatingPoint
 from mbdcnn.config import Calibration as Settings
 from mbdcnn.inference.probabilities import Floats, averaged_softmax
-from mbdcnn.metrics.bootstrap import Counts, Resamples, Statistics
+from mbdcnn.metrics.bootstrap import Counts, Resamples, Statistic, Statistics
 from mbdcnn.metrics.bootstrap import Estimate as Bounded
 from mbdcnn.metrics.estimators import ratio
 
@@ -68,6 +68,8 @@ def fit_temperature(view_logits: Floats, labels: npt.NDArray[np.int64]) -> float
         view_logits: n v k.
         labels: n.
     """
+    from scipy.optimize import minimize_scalar
+
     low, high = np.log(TEMPERATURES)
 
     def loss(log_temperature: float) -> float:
@@ -77,7 +79,8 @@ def fit_temperature(view_logits: Floats, labels: npt.NDArray[np.int64]) -> float
     # Averaging over views makes several minima possible, so the search starts beside the best of a grid.
     grid = np.linspace(low, high, 61)
     best = int(np.argmin([loss(value) for value in grid]))
-    return math.exp(_golden_section(loss, grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]))
+    bounds = (grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)])
+    return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x)
 
 
 def threshold_at(sensitivity: float, probabilities: Floats, weights: Floats) -> float:
@@ -86,22 +89,6 @@ def threshold_at(sensitivity: float, probabilities: Floats, weights: Floats) -> 
     found = np.cumsum(weights[order])
     # Weights are whole numbers; the slack is for targets such as 0.8 that have no exact binary form.
     return float(probabilities[order][np.searchsorted(found, sensitivity * found[-1] - 1e-9)])
-
-
-def _golden_section(function: Callable[[float], float], low: float, high: float, tolerance: float = 1e-5) -> float:
-    ratio = (math.sqrt(5) - 1) / 2
-    left, right = high - ratio * (high - low), low + ratio * (high - low)
-    at_left, at_right = function(left), function(right)
-    while high - low > tolerance:
-        if at_left < at_right:
-            high, right, at_right = right, left, at_left
-            left = high - ratio * (high - low)
-            at_left = function(left)
-        else:
-            low, left, at_left = left, right, at_right
-            right = low + ratio * (high - low)
-            at_right = function(right)
-    return (low + high) / 2
 
 
 def _operating_point(
@@ -115,7 +102,7 @@ def _operating_point(
         # A resample without a case has no threshold.
         thresholds = [threshold_at(target, probabilities[is_case], row) if row.any() else np.nan for row in cases]
         return {
-            ("threshold",): np.array(thresholds),
+            ("threshold",): Statistic(np.array(thresholds)),
             ("sensitivity",): ratio(counts, above & is_case, is_case),
             ("specificity",): ratio(counts, ~above & ~is_case, ~is_case),
         }

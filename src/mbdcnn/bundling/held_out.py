@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -67,11 +68,7 @@ def left_out_by_folds(data: PreparedData, folds: FoldRuns, device: torch.device,
     shares = []
     for number, (coarse, classifier) in enumerate(folds):
         rows = [row for row in Fold(number, len(folds)).split(training)[1] if row.label is not None]
-
-        def core(coarse: Run = coarse, classifier: Run = classifier) -> Core:
-            return TorchCore(_joined(coarse, classifier), device)
-
-        shares.append((core, rows))
+        shares.append((partial(_joined, coarse, classifier, device), rows))
     alone = ", by one mask-CN each" if committee > 1 else ""
     return HeldOut(f"training images, each seen by networks that left out its fold of {len(folds)}{alone}", shares)
 
@@ -130,12 +127,12 @@ def fit_familiarity(core: Core, data: PreparedData, settings: Data, advance: Adv
     return Familiarity.fit(training, held_out)
 
 
-def _joined(coarse: Run, classifier: Run) -> MBDCNN:
-    """Build the networks of two runs; enhanced-SN, which is not asked, stays at random."""
+def _joined(coarse: Run, classifier: Run, device: torch.device) -> Core:
+    """Get the networks of two runs ready; enhanced-SN, which is not asked, stays at random."""
     model = MBDCNN(classifier.config.model_copy(update={"coarse": coarse.config.coarse, "committee": 1}))
     load_weights(coarse.weights, model.coarse)
     load_weights(classifier.weights, model.classifier)
-    return model
+    return TorchCore(model, device)
 
 
 def _evaluation_views(data: PreparedData, row: Row, settings: Data) -> Inputs:

@@ -78,8 +78,10 @@ def summarise_focus(found: Sequence[Focus | None], resamples: Resamples) -> dict
     }
 
     def statistics(counts: Counts) -> dict[tuple[str, ...], Statistic]:
-        means = {(name, "mean"): estimators.mean(counts, values) for name, values in columns.items()}
-        return means | {(name, "median"): estimators.median(counts, columns[name]) for name in SHARES}
+        return {
+            **{(name, "mean"): estimators.mean(counts, values) for name, values in columns.items()},
+            **{(name, "median"): estimators.median(counts, columns[name]) for name in SHARES},
+        }
 
     estimates = resamples.estimates(statistics)
     return {

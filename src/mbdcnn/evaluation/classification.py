@@ -96,9 +96,9 @@ def overall_statistics(decisions: Decisions, classes: Sequence[str], counts: Cou
         for index, name in enumerate(classes)
         if index > 0
     }
-    with_cases = [area for index, area in enumerate(areas.values(), 1) if _has_both(decisions.labels == index)]
+    with_cases = [area.values for index, area in enumerate(areas.values(), 1) if _has_both(decisions.labels == index)]
     return {
-        "mean_auc": np.mean(with_cases, axis=0) if with_cases else np.full(len(counts), math.nan),
+        "mean_auc": Statistic(np.mean(with_cases, axis=0) if with_cases else np.full(len(counts), math.nan)),
         **areas,
         "accuracy": estimators.mean(counts, decisions.right.astype(float)),
         "calibration_error": _top_error(decisions.labels, decisions.probabilities, counts),

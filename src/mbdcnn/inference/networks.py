@@ -32,13 +32,12 @@ def load_networks(config: Config, folder: Path) -> MBDCNN:
             load_weights(folder / f"{stage}.safetensors", getattr(model, stage))
         return model.eval()
 
-    # Without memory, and without first numbers that the file's then replace.
+    # Without memory, and without first numbers that the file's then replace, unless a registered backbone computes
+    # with its tensors while it is built or holds some that are in no file.
     try:
         with torch.device("meta"):
             model = MBDCNN(config)
-    # A registered backbone may compute with its tensors while it is built,
     except RuntimeError:
         return filled(MBDCNN(config))
     model = filled(model)
-    # or hold some that are in no file.
     return filled(MBDCNN(config)) if any(buffer.is_meta for buffer in model.buffers()) else model

@@ -136,6 +136,8 @@ def _finish(predictor: Predictor, out: Path, dicom: bool, job: FileJob, predicti
         origin = _origin(job.image, predictor) if dicom else None
     except UserError as error:
         return entry | {"problem": str(error)}
+    if job.inputs is not None and job.inputs.profile_ignored:
+        entry["note"] = "its colour profile is damaged or of another kind of image, and was ignored"
     entry |= prediction.to_dict()
     if prediction.picture is not None:
         write_maps(prediction, out, job.name)

@@ -6,7 +6,6 @@ import json
 from base64 import b64encode
 from dataclasses import dataclass, field
 from functools import cached_property
-from html import escape
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ from mbdcnn.inference.overlay import COARSE, heat, outline, shrink
 from mbdcnn.inference.probabilities import softmax
 from mbdcnn.inference.protocol import Outcome, resize_mask
 from mbdcnn.system.files import faults_told, make_folder, replacing
+from mbdcnn.system.templates import render
 
 DRAWN_SIDE = 1600
 """Longer side of the copy of an image that is drawn on; masks keep the image's own size."""
@@ -242,31 +242,17 @@ def _uncertainty(
 
 
 NOTICE = "For research and education. Not a medical device."
-SHEET = "display:flex;flex-wrap:wrap;gap:12px;align-items:flex-start"
 
 
 def as_html(prediction: Prediction) -> str:
     """Show outlines, activation map, probabilities, decisions and the notice; needs nothing from elsewhere."""
     picture = shrink(_shown(prediction), SHOWN_SIDE)
-    lines = [f"<b>{escape(_words(prediction.decision))}</b>"]
-    if prediction.looks_like_dermoscopy is False:
-        lines.append(
-            "<b>Does not look like the dermoscopy images the model learnt from</b> (unfamiliarity "
-            f"{prediction.unfamiliarity:.1f}, usual is up to 1); its results mean little."
-        )
-    lines.append(_table({_words(name): f"{value:.1%}" for name, value in prediction.probabilities.items()}))
-    if prediction.decisions:
-        lines.append(_table({name: "reached" if is_so else "-" for name, is_so in prediction.decisions.items()}))
-    lines.append(f"lesion: {prediction.area_fraction:.1%} of the picture")
-    lines.append(f"<small>{NOTICE}</small>")
-    outlines = Image.fromarray(overlay(picture, prediction))
-    heated = Image.fromarray(cam_overlay(picture, prediction))
-    return (
-        f'<div style="{SHEET}">'
-        f"{as_figure(outlines, 'outlines: coarse amber, final blue')}"
-        f"{as_figure(heated, f'where {_words(prediction.decision)} was seen')}"
-        f"<div>{'<br>'.join(lines)}</div></div>"
-    )
+    figures = {
+        "outlines: coarse amber, final blue": data_uri(Image.fromarray(overlay(picture, prediction))),
+        f"where {_words(prediction.decision)} was seen": data_uri(Image.fromarray(cam_overlay(picture, prediction))),
+    }
+    values = {"prediction": prediction, "figures": figures, "words": _words, "notice": NOTICE}
+    return render("mbdcnn.inference", "prediction.html.j2", values)
 
 
 def _shown(prediction: Prediction) -> Image.Image:
@@ -277,18 +263,11 @@ def _shown(prediction: Prediction) -> Image.Image:
     return shrink(grey.convert("RGB"), DRAWN_SIDE)
 
 
-def as_figure(image: Image.Image, caption: str) -> str:
-    """Show an image with its caption."""
+def data_uri(image: Image.Image) -> str:
+    """Give an image as an address that holds it, for HTML."""
     stream = BytesIO()
     image.save(stream, "JPEG", quality=90)
-    source = f"data:image/jpeg;base64,{b64encode(stream.getvalue()).decode()}"
-    caption = escape(caption)
-    return f'<figure style="margin:0"><img src="{source}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
-
-
-def _table(rows: dict[str, str]) -> str:
-    cells = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in rows.items())
-    return f'<table style="display:inline-table">{cells}</table>'
+    return f"data:image/jpeg;base64,{b64encode(stream.getvalue()).decode()}"
 
 
 def _words(name: str) -> str:

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mbdcnn.errors import UserError
 from mbdcnn.inference.overlay import shrink
-from mbdcnn.inference.prediction import NOTICE, Prediction, as_figure, write_maps
+from mbdcnn.inference.prediction import NOTICE, Prediction, data_uri, write_maps
 from mbdcnn.inference.tables import Entry, flat, unique_names, writing_tables
 from mbdcnn.system.files import faults_told, make_folder, replacing
 
@@ -24,7 +24,9 @@ class Predictions(list[Prediction]):
     """Predictions of several images, in their order. For research; not a medical device."""
 
     def _repr_html_(self) -> str:
-        return as_figure(self.contact_sheet(), f"{len(self)} images. {NOTICE}") if self else "no images"
+        if not self:
+            return "no images"
+        return f'<img src="{data_uri(self.contact_sheet())}" alt="{len(self)} images with their outlines">'
 
     def table(self) -> list[dict[str, Any]]:
         """Give a flat dictionary for each image, all with the same keys: `pandas.DataFrame(predictions.table())`.

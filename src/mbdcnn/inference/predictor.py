@@ -153,8 +153,11 @@ class Predictor:
         """
         settings = self.bundle.config.data
         decoded = _decode(image, least_side(settings))
-        inputs = inputs_of_picture(decoded, settings, protocol)
-        return replace(inputs, shown=_copy(image, decoded, shown)) if shown else inputs
+        return replace(
+            inputs_of_picture(decoded, settings, protocol),
+            shown=_copy(image, decoded, shown) if shown else None,
+            profile_ignored=decoded.profile_ignored,
+        )
 
     def predict_inputs(self, inputs: list[Inputs], protocol: ProtocolName) -> Iterator[Prediction]:
         """Predict images that were read, in one batch; give the large results one by one."""

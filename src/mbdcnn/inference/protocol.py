@@ -69,6 +69,8 @@ class Inputs:
     """The whole picture by side, s s 3."""
     shown: npt.NDArray[np.uint8] | None = None
     """A copy to draw on, h w 3, where one was asked for."""
+    profile_ignored: bool = False
+    """Whether it has a colour profile that could not be used."""
 
 
 class Classified(NamedTuple):

@@ -31,9 +31,9 @@ class Entries:
     def __iter__(self) -> Iterator[Entry]:
         with self.table.open(encoding="utf-8") as stream:
             for line in stream:
-                text = line.rstrip(",\n")
-                if text not in {"[", "]"}:
-                    yield json.loads(text)
+                if line.startswith("{"):
+                    # Ends where the entry does, before the comma.
+                    yield json.JSONDecoder().raw_decode(line)[0]
 
     def __len__(self) -> int:
         return self.count

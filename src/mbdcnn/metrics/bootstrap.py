@@ -15,17 +15,28 @@ from jaxtyping import Float
 
 Counts: TypeAlias = Float[np.ndarray, "s n"]
 """How often each of n images stands in each of s resamples."""
-Statistic: TypeAlias = Float[np.ndarray, " s"]
+Values: TypeAlias = Float[np.ndarray, " s"]
 """One value a resample; NaN where the resample lacks what the statistic needs."""
-Statistics: TypeAlias = Mapping[tuple[str, ...], Statistic]
-"""Statistics by name; a name of several words is a place in a nested summary."""
 
-INFLATED = "calibration_error"
-"""A statistic that every redrawing makes larger on average, being a sum of absolute errors."""
-DIFFERENCE = "difference"
-"""Part of the name of what is the difference of two statistics."""
 BLOCK = 4_000_000
 """Counts held at a time: 32 MB, however many images and resamples there are."""
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """One statistic of each resample."""
+
+    values: Values
+    inflated: bool = False
+    """Larger in a resample than among the images, on average; the interval is moved down by as much."""
+
+    def __sub__(self, other: Statistic) -> Statistic:
+        """Subtract another; what inflates both cancels out."""
+        return Statistic(self.values - other.values)
+
+
+Statistics: TypeAlias = Mapping[tuple[str, ...], Statistic]
+"""Statistics by name; a name of several words is a place in a nested summary."""
 
 
 class Interval(NamedTuple):
@@ -56,10 +67,9 @@ class Resamples:
     def estimates(self, statistics: Callable[[Counts], Statistics]) -> dict[tuple[str, ...], Estimate | None]:
         """Give each statistic of the images with its interval; None where it is undefined."""
         parts = [statistics(counts) for counts in self._blocks()]
-        joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         return {
-            name: estimate(_centred(values) if name[-1] == INFLATED and DIFFERENCE not in name else values)
-            for name, values in joined.items()
+            name: estimate(Statistic(np.concatenate([part[name].values for part in parts]), first.inflated))
+            for name, first in parts[0].items()
         }
 
     def _blocks(self) -> Iterator[Counts]:
@@ -83,13 +93,15 @@ def resample_counts(
 
 def estimate(statistic: Statistic) -> Estimate | None:
     """Take the images' own value, which stands first, and the interval of the resamples after it."""
-    if not np.isfinite(statistic[0]):
+    own, *_ = values = statistic.values
+    if not np.isfinite(own):
         return None
-    low, high = percentile_interval(statistic[1:]) or (None, None)
-    return Estimate(value=float(statistic[0]), low=low, high=high)
+    resampled = _centred(values[1:], own) if statistic.inflated else values[1:]
+    low, high = percentile_interval(resampled) or (None, None)
+    return Estimate(value=float(own), low=low, high=high)
 
 
-def percentile_interval(values: Statistic, level: float = 0.95) -> Interval | None:
+def percentile_interval(values: Values, level: float = 0.95) -> Interval | None:
     """Bound the middle of the resamples' values, leaving out NaN; None if nothing is left."""
     valid = values[np.isfinite(values)]
     if not valid.size:
@@ -98,7 +110,7 @@ def percentile_interval(values: Statistic, level: float = 0.95) -> Interval | No
     return Interval(float(low), float(high))
 
 
-def _centred(statistic: Statistic) -> Statistic:
-    """Move resamples so that their mean is the images' own value, which stands first; none below 0."""
-    bias = np.nanmean(statistic[1:]) - statistic[0] if np.isfinite(statistic[1:]).any() else 0.0
-    return np.concatenate([statistic[:1], np.maximum(statistic[1:] - bias, 0)])
+def _centred(values: Values, own: float) -> Values:
+    """Move resamples so that their mean is the images' own value; none below 0."""
+    bias = np.nanmean(values) - own if np.isfinite(values).any() else 0.0
+    return np.maximum(values - bias, 0)

@@ -8,6 +8,8 @@ from typing import TypedDict
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from mbdcnn.metrics.estimators import auc, average_precision
+
 
 class ClassMetrics(TypedDict):
     """One class against all others. None where cases, or images of other classes, are wanting."""
@@ -45,22 +47,12 @@ def _one_against_rest(
     score: Float[np.ndarray, " n"], is_case: Bool[np.ndarray, " n"], decided: Bool[np.ndarray, " n"]
 ) -> ClassMetrics:
     cases, others = int(is_case.sum()), int((~is_case).sum())
-    auc, average_precision = _ranking(score, is_case) if cases and others else (None, None)
+    once = np.ones((1, len(score)))
     return ClassMetrics(
         cases=cases,
         accuracy=float((decided == is_case).mean()),
-        auc=auc,
-        average_precision=average_precision,
+        auc=float(auc(once, score, is_case).values[0]) if cases and others else None,
+        average_precision=float(average_precision(once, score, is_case).values[0]) if cases and others else None,
         sensitivity=float(decided[is_case].mean()) if cases else None,
         specificity=float((~decided)[~is_case].mean()) if others else None,
     )
-
-
-def _ranking(score: Float[np.ndarray, " n"], is_case: Bool[np.ndarray, " n"]) -> tuple[float, float]:
-    # Imported here because it takes seconds.
-    from torch import from_numpy
-    from torchmetrics.functional.classification import binary_auroc, binary_average_precision
-
-    # A sum of softmax outputs may round to just above 1, and torchmetrics takes such scores for logits.
-    scores, truth = from_numpy(np.minimum(score, 1)), from_numpy(is_case.astype(np.int64))
-    return float(binary_auroc(scores, truth)), float(binary_average_precision(scores, truth))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from mbdcnn.metrics.bootstrap import Counts, Statistic
+from mbdcnn.metrics.bootstrap import Counts, Statistic, Values
 
 
 def ratio(counts: Counts, numerators: Shaped[np.ndarray, " n"], denominators: Shaped[np.ndarray, " n"]) -> Statistic:
     """Divide the sum of one quantity over the images by the sum of another."""
-    return _divide(counts @ numerators, counts @ denominators)
+    return Statistic(_divide(counts @ numerators, counts @ denominators))
 
 
 def mean(counts: Counts, values: Float[np.ndarray, " n"]) -> Statistic:
@@ -24,13 +24,13 @@ def median(counts: Counts, values: Float[np.ndarray, " n"]) -> Statistic:
     valid = np.flatnonzero(~np.isnan(values))
     order = valid[np.argsort(values[valid])]
     if not order.size:
-        return np.full(len(counts), np.nan)
+        return Statistic(np.full(len(counts), np.nan))
     drawn = np.cumsum(counts[:, order], axis=1)
     total = drawn[:, -1:]
     lower, upper = ((drawn >= rank).argmax(axis=1) for rank in (np.ceil(total / 2), np.floor(total / 2) + 1))
-    middle: Statistic = (values[order][lower] + values[order][upper]) / 2
+    middle: Values = (values[order][lower] + values[order][upper]) / 2
     middle[total[:, 0] == 0] = np.nan
-    return middle
+    return Statistic(middle)
 
 
 def auc(counts: Counts, score: Float[np.ndarray, " n"], is_case: Bool[np.ndarray, " n"]) -> Statistic:
@@ -38,7 +38,7 @@ def auc(counts: Counts, score: Float[np.ndarray, " n"], is_case: Bool[np.ndarray
     cases, others = _by_score(counts, score, is_case)
     lower = np.cumsum(others, axis=1) - others
     wins = (cases * (lower + others / 2)).sum(axis=1)
-    return _divide(wins, cases.sum(axis=1) * others.sum(axis=1))
+    return Statistic(_divide(wins, cases.sum(axis=1) * others.sum(axis=1)))
 
 
 def partial_auc(
@@ -56,9 +56,9 @@ def partial_auc(
     crossing = (found[:, :-1] < sensitivity) & (found[:, 1:] >= sensitivity)
     share[crossing] = (found[:, 1:][crossing] - sensitivity) / gained[crossing]
     lower = np.where(crossing, sensitivity, found[:, :-1])
-    area: Statistic = (share * step * (lower + found[:, 1:]) / 2).sum(axis=1)
+    area: Values = (share * step * (lower + found[:, 1:]) / 2).sum(axis=1)
     area[~np.isfinite(found[:, -1] + alarms[:, -1])] = np.nan
-    return area
+    return Statistic(area)
 
 
 def specificity_at(
@@ -67,9 +67,9 @@ def specificity_at(
     """Give the specificity at the highest threshold that finds at least this share of the cases."""
     found, alarms = _rates(counts, score, is_case)
     reached = (found >= sensitivity - 1e-12).argmax(axis=1)
-    specificity: Statistic = 1 - alarms[np.arange(len(alarms)), reached]
+    specificity: Values = 1 - alarms[np.arange(len(alarms)), reached]
     specificity[~np.isfinite(found[:, -1])] = np.nan
-    return specificity
+    return Statistic(specificity)
 
 
 def average_precision(counts: Counts, score: Float[np.ndarray, " n"], is_case: Bool[np.ndarray, " n"]) -> Statistic:
@@ -78,7 +78,7 @@ def average_precision(counts: Counts, score: Float[np.ndarray, " n"], is_case: B
     found = np.cumsum(cases, axis=1)
     precision = _divide(found, found + np.cumsum(others, axis=1))
     # A threshold that no drawn image reaches has no precision, and gains no recall either.
-    return _divide((np.nan_to_num(precision) * cases).sum(axis=1), cases.sum(axis=1))
+    return Statistic(_divide((np.nan_to_num(precision) * cases).sum(axis=1), cases.sum(axis=1)))
 
 
 def calibration_error(
@@ -87,7 +87,8 @@ def calibration_error(
     """Average over equal bins of confidence how far it is from the share that is right (the ECE), by images."""
     bin_of = confidence_bins(confidence, bins)
     gaps = counts @ ((bin_of[:, None] == np.arange(bins)) * (right - confidence)[:, None])
-    return _divide(np.abs(gaps).sum(axis=1), counts.sum(axis=1))
+    # A sum of absolute errors, which every resampling makes larger on average.
+    return Statistic(_divide(np.abs(gaps).sum(axis=1), counts.sum(axis=1)), inflated=True)
 
 
 def confidence_bins(confidence: Float[np.ndarray, " n"], bins: int = 10) -> Shaped[np.ndarray, " n"]:

@@ -33,6 +33,26 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
+class Settings(uvicorn.Config):
+    """What uvicorn is told, and what its connections keep to."""
+
+    def __init__(self, app: ASGIApp, limits: Limits, patience: float) -> None:
+        super().__init__(
+            app,
+            http=Connection,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            # A second more than a request has, so that it can still be told that it took too long.
+            timeout_graceful_shutdown=math.ceil(limits.timeout) + 1,
+        )
+        self.connections = limits.connections
+        self.patience = patience
+
+
 class Connection(H11Protocol):
     """A connection that is closed when its client dawdles, where uvicorn would wait for ever.
 
@@ -40,15 +60,13 @@ class Connection(H11Protocol):
     do not read their answer would otherwise use up all connections.
     """
 
-    limit: int
-    """Open connections from which on a new one is only told to come back."""
-    patience: float
+    config: Settings
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection."""
         super().connection_made(transport)
         self._deadline: asyncio.TimerHandle | None = None
-        if len(self.connections) > self.limit:
+        if len(self.connections) > self.config.connections:
             self.app = _come_back
         self._watch()
 
@@ -72,7 +90,7 @@ class Connection(H11Protocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self._unwatch()
         elif self._deadline is None:
-            self._deadline = self.loop.call_later(self.patience, self.transport.abort)
+            self._deadline = self.loop.call_later(self.config.patience, self.transport.abort)
 
     def _unwatch(self) -> None:
         if self._deadline is not None:
@@ -82,20 +100,7 @@ class Connection(H11Protocol):
 
 def make_server(app: ASGIApp, limits: Limits, patience: float = PATIENCE) -> Server:
     """Make a server that logs nothing of what it is asked."""
-    protocol = type("LimitedConnection", (Connection,), {"limit": limits.connections, "patience": patience})
-    config = uvicorn.Config(
-        app,
-        http=protocol,
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        # A second more than a request has, so that it can still be told that it took too long.
-        timeout_graceful_shutdown=math.ceil(limits.timeout) + 1,
-    )
-    return Server(config)
+    return Server(Settings(app, limits, patience))
 
 
 def listen(host: str, port: int) -> socket.socket:

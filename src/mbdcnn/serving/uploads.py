@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from io import BytesIO
 from typing import NamedTuple
 
 from PIL import Image, UnidentifiedImageError
+from python_multipart.exceptions import FormParserError
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from mbdcnn.data.images.decode import FORMATS, TooManyPixelsError, picture_size
+from mbdcnn.data.images.kinds import another_kind, is_dicom
 from mbdcnn.errors import UserError
 from mbdcnn.inference.names import ProtocolName
 from mbdcnn.inference.predictor import Predictor
 from mbdcnn.inference.protocol import Inputs
-from mbdcnn.serving.forms import FormError, parse_form
 from mbdcnn.serving.limits import Limits, RefusedError
 
 FIELD = "image"
 """Name of the picture in a form."""
 BARE = ("application/octet-stream", "application/dicom")
 """Types, beside image/..., of a picture that is the whole body."""
+MOST_FIELDS = 8
+"""Fields of a form."""
+
+# Its warnings quote what was sent.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 
 class Upload(NamedTuple):
@@ -47,7 +56,7 @@ async def read_upload(request: Request, limits: Limits) -> Upload:
             body = b"".join([chunk async for chunk in _limited(request, limits)])
     except TimeoutError:
         raise RefusedError(408, f"the upload took more than {limits.upload_timeout:g} seconds") from None
-    upload = _from_form(body, request.headers["content-type"]) if form else Upload(body, {})
+    upload = await _from_form(body, request.headers) if form else Upload(body, {})
     if not upload.picture:
         raise RefusedError(400, f"no picture: send it as a form's file '{FIELD}', or as the body")
     return upload
@@ -65,6 +74,8 @@ def open_picture(content: bytes, limits: Limits, predictor: Predictor, protocol:
             raise _too_many_pixels(limits)
         return predictor.read(content, protocol)
     except UnidentifiedImageError:
+        if (reason := another_kind(content, "FILE")) is not None:
+            raise RefusedError(415, reason) from None
         raise RefusedError(415, "not a picture that can be read (JPEG, PNG, BMP, TIFF, WebP, GIF or DICOM)") from None
     except (TooManyPixelsError, Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_many_pixels(limits) from None
@@ -79,7 +90,7 @@ def open_picture(content: bytes, limits: Limits, predictor: Predictor, protocol:
 
 def _size(content: bytes) -> tuple[int, int]:
     """Read width and height from the header, of the formats that are taken alone."""
-    if content[128:132] == b"DICM":
+    if is_dicom(content):
         return picture_size(content)
     with Image.open(BytesIO(content), formats=FORMATS) as picture:
         return picture.size
@@ -99,13 +110,47 @@ async def _limited(request: Request, limits: Limits) -> AsyncGenerator[bytes, No
         yield chunk
 
 
-def _from_form(body: bytes, content_type: str) -> Upload:
+class _Form(MultiPartParser):
+    """A form's parser that keeps files of any size in memory, and knows whether the form has its end."""
+
+    spool_max_size = 1 << 40
+    ended = False
+
+    def on_end(self) -> None:
+        """Note the last boundary."""
+        self.ended = True
+
+
+async def _from_form(body: bytes, headers: Headers) -> Upload:
+    too_many = f"it has more than {MOST_FIELDS} fields"
+    reasons = {"Missing boundary": "its type names no boundary", "Too many": too_many}
+
+    async def whole() -> AsyncGenerator[bytes, None]:
+        yield body
+        # Refused while the parser is at work, so that it closes its files.
+        names = [name for name, _ in parser.items]
+        if not parser.ended:
+            raise _bad_form("it is cut off")
+        if len(names) > MOST_FIELDS:
+            raise _bad_form(too_many)
+        if len(set(names)) < len(names):
+            raise _bad_form("two of its fields have one name")
+
+    parser = _Form(headers, whole(), max_files=MOST_FIELDS, max_fields=MOST_FIELDS, max_part_size=len(body))
     try:
-        fields = parse_form(body, content_type)
-    except FormError as error:
-        raise RefusedError(400, f"the form cannot be read: {error}") from None
-    picture = fields.pop(FIELD, b"")
-    return Upload(picture, {name: value[:100].decode("utf-8", "replace") for name, value in fields.items()})
+        form = await parser.parse()
+    except (MultiPartException, FormParserError) as error:
+        raise _bad_form(next((ours for its, ours in reasons.items() if its in str(error)), "it is damaged")) from None
+    try:
+        picture = form.get(FIELD)
+        options = {name: str(value)[:100] for name, value in form.items() if name != FIELD}
+        return Upload(await picture.read() if isinstance(picture, UploadFile) else b"", options)
+    finally:
+        await form.close()
+
+
+def _bad_form(reason: str) -> RefusedError:
+    return RefusedError(400, f"the form cannot be read: {reason}")
 
 
 def _too_many_pixels(limits: Limits) -> RefusedError:

@@ -13,7 +13,6 @@ from mbdcnn.evaluation.counterfactuals import (
     summarise_changes,
 )
 from mbdcnn.evaluation.image_score import ImageScore
-from mbdcnn.evaluation.report.robustness import _counterfactuals
 
 CLASSES = ("nevus", "melanoma", "keratosis")
 PALE, DARK = (220, 180, 160), (130, 95, 80)
@@ -129,15 +128,3 @@ def test_images_without_a_label_have_no_auc_but_answers_that_move() -> None:
     assert "auc_change" not in found
     assert found["decisions_changed"]["value"] == 0.25
     assert found["probability_change_of_cases"]["melanoma"] is None
-
-
-def test_the_report_shows_what_moves_and_leaves_out_what_was_not_done() -> None:
-    stress = {"counterfactuals": summarise_changes({"sticker": changes(), "background": []}, CLASSES, 0, 0)}
-    html = _counterfactuals(stress, CLASSES[1:], {"bootstrap": {"samples": 0}})
-    assert "sticker, 4 images" in html
-    assert "background, " not in html
-    assert "25.0" in html  # decisions
-    assert "15.0" in html  # melanoma's probability
-    assert "\N{MINUS SIGN}15.0" in html  # and in melanomas
-    nothing = {"counterfactuals": [{"name": "sticker", "images": 0}]}
-    assert _counterfactuals(nothing, CLASSES[1:], {"bootstrap": {"samples": 0}}) == ""

@@ -54,7 +54,8 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.text.append(data)
+        if data.strip():
+            self.text.append(data)
 
 
 def test_pictures_probabilities_and_notice(prediction: Prediction) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mbdcnn.metrics import bootstrap, estimators
-from mbdcnn.metrics.bootstrap import Resamples, percentile_interval, resample_counts
+from mbdcnn.metrics.bootstrap import Resamples, Statistic, percentile_interval, resample_counts
 
 
 def test_resamples_draw_as_many_images_as_there_are_and_repeat_with_the_seed() -> None:
@@ -29,7 +29,7 @@ def test_grouping_widens_the_interval_of_correlated_images() -> None:
     values = np.repeat(np.random.default_rng(0).uniform(size=30), 10)
     patients = np.repeat(np.arange(30), 10).tolist()
     width = [
-        np.ptp(percentile_interval(estimators.mean(resample_counts(300, 500, 0, groups), values)))
+        np.ptp(percentile_interval(estimators.mean(resample_counts(300, 500, 0, groups), values).values))
         for groups in (None, patients)
     ]
     assert width[1] > 2 * width[0]
@@ -37,7 +37,7 @@ def test_grouping_widens_the_interval_of_correlated_images() -> None:
 
 def test_interval_of_a_mean_agrees_with_the_normal_one() -> None:
     values = np.random.default_rng(1).normal(0.8, 0.2, 400)
-    low, high = percentile_interval(estimators.mean(resample_counts(400, 4000, seed=2), values))
+    low, high = percentile_interval(estimators.mean(resample_counts(400, 4000, seed=2), values).values)
     error = 1.96 * values.std() / 20
     assert (low, high) == pytest.approx((values.mean() - error, values.mean() + error), abs=0.002)
 
@@ -67,13 +67,14 @@ def test_the_interval_of_the_calibration_error_holds_it() -> None:
     rng = np.random.default_rng(0)
     confidence = rng.uniform(0.3, 1, 80)
     right = rng.uniform(size=80) < confidence
-    name = ("calibration_error",)
-    difference = ("difference", "calibration_error")
     estimates = Resamples(80, 400).estimates(
         lambda counts: {
-            name: estimators.calibration_error(counts, confidence, right),
-            difference: estimators.calibration_error(counts, confidence, right) - 0.5,
+            ("error",): (error := estimators.calibration_error(counts, confidence, right)),
+            ("difference",): error - Statistic(np.full(len(counts), 0.5)),
         }
     )
-    assert 0 <= estimates[name]["low"] < estimates[name]["value"] < estimates[name]["high"]
-    assert estimates[difference]["low"] < 0
+    error, difference = estimates["error",], estimates["difference",]
+    assert 0 <= error["low"] < error["value"] < error["high"]
+    assert difference["low"] < 0
+    # As the resamples are: nothing is moved where two are subtracted.
+    assert difference["high"] + 0.5 > error["high"]

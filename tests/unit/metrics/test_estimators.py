@@ -17,7 +17,10 @@ def example(images: int = 40, decimals: int = 1) -> tuple[np.ndarray, np.ndarray
 def test_vectorised_areas_equal_the_loop_over_drawn_images(decimals: int) -> None:
     score, is_case = example(decimals=decimals)
     counts = resample_counts(len(score), 50, seed=1)
-    areas, precisions = estimators.auc(counts, score, is_case), estimators.average_precision(counts, score, is_case)
+    areas, precisions = (
+        estimators.auc(counts, score, is_case).values,
+        estimators.average_precision(counts, score, is_case).values,
+    )
     for row, area, precision in zip(counts.astype(int), areas, precisions, strict=True):
         drawn = np.repeat(np.arange(len(score)), row)
         assert area == pytest.approx(roc_auc_score(is_case[drawn], score[drawn]))
@@ -30,17 +33,17 @@ def test_median_of_resamples_is_that_of_the_values_drawn() -> None:
     values[4] = np.nan
     counts = rng.integers(0, 3, (50, 9)).astype(float)
     expected = [np.nanmedian(np.repeat(values, row.astype(int))) for row in counts]
-    assert np.allclose(estimators.median(counts, values), expected)
+    assert np.allclose(estimators.median(counts, values).values, expected)
     only_nan = np.eye(9)[4:5]
-    assert np.isnan(estimators.median(only_nan, values)).all()
-    assert np.isnan(estimators.median(counts, np.full(9, np.nan))).all()
+    assert np.isnan(estimators.median(only_nan, values).values).all()
+    assert np.isnan(estimators.median(counts, np.full(9, np.nan)).values).all()
 
 
 def test_means_and_ratios_equal_the_loop_over_drawn_images() -> None:
     values = np.array([0.5, np.nan, 1.0, 0.0, 0.25])
     sizes = np.array([1, 5, 2, 8, 4])
     counts = resample_counts(5, 50, seed=1)
-    means, ratios = estimators.mean(counts, values), estimators.ratio(counts, sizes, sizes**2)
+    means, ratios = estimators.mean(counts, values).values, estimators.ratio(counts, sizes, sizes**2).values
     for row, mean, ratio in zip(counts.astype(int), means, ratios, strict=True):
         drawn = np.repeat(np.arange(5), row)
         assert mean == pytest.approx(np.nanmean(values[drawn]))
@@ -50,7 +53,7 @@ def test_means_and_ratios_equal_the_loop_over_drawn_images() -> None:
 def test_a_resample_without_cases_is_left_out() -> None:
     score, is_case = np.array([0.1, 0.9, 0.4]), np.array([False, True, False])
     counts = np.array([[1.0, 0.0, 2.0], [1.0, 1.0, 1.0], [0.0, 3.0, 0.0]])
-    area = estimators.auc(counts, score, is_case)
+    area = estimators.auc(counts, score, is_case).values
     assert np.isnan(area).tolist() == [True, False, True]
     assert percentile_interval(area) == Interval(1.0, 1.0)
     assert percentile_interval(np.array([np.nan])) is None
@@ -70,8 +73,8 @@ def area_above_sensitivity(is_case: np.ndarray, score: np.ndarray, sensitivity: 
 def test_partial_area_and_specificity_equal_the_loop_over_drawn_images(decimals: int) -> None:
     score, is_case = example(decimals=decimals)
     counts = resample_counts(len(score), 50, seed=1)
-    areas = estimators.partial_auc(counts, score, is_case, 0.8)
-    specificities = estimators.specificity_at(counts, score, is_case, 0.9)
+    areas = estimators.partial_auc(counts, score, is_case, 0.8).values
+    specificities = estimators.specificity_at(counts, score, is_case, 0.9).values
     for row, area, specificity in zip(counts.astype(int), areas, specificities, strict=True):
         drawn = np.repeat(np.arange(len(score)), row)
         assert area == pytest.approx(area_above_sensitivity(is_case[drawn], score[drawn], 0.8))
@@ -82,12 +85,12 @@ def test_partial_area_and_specificity_equal_the_loop_over_drawn_images(decimals:
 def test_partial_area_of_perfect_useless_and_missing_classifiers() -> None:
     is_case = np.arange(10) < 4
     ones = np.ones((1, 10))
-    assert estimators.partial_auc(ones, is_case.astype(float), is_case) == pytest.approx(1)
-    assert estimators.partial_auc(ones, np.full(10, 0.5), is_case) == pytest.approx(0.18)
-    assert estimators.partial_auc(ones, -is_case.astype(float), is_case) == pytest.approx(0)
+    assert estimators.partial_auc(ones, is_case.astype(float), is_case).values == pytest.approx(1)
+    assert estimators.partial_auc(ones, np.full(10, 0.5), is_case).values == pytest.approx(0.18)
+    assert estimators.partial_auc(ones, -is_case.astype(float), is_case).values == pytest.approx(0)
     for missing in (np.ones(10, bool), np.zeros(10, bool)):
-        assert np.isnan(estimators.partial_auc(ones, np.linspace(0, 1, 10), missing)).all()
-        assert np.isnan(estimators.specificity_at(ones, np.linspace(0, 1, 10), missing, 0.8)).all()
+        assert np.isnan(estimators.partial_auc(ones, np.linspace(0, 1, 10), missing).values).all()
+        assert np.isnan(estimators.specificity_at(ones, np.linspace(0, 1, 10), missing, 0.8).values).all()
 
 
 def test_calibration_error_equals_the_loop_over_bins() -> None:
@@ -95,7 +98,9 @@ def test_calibration_error_equals_the_loop_over_bins() -> None:
     confidence = np.concatenate([rng.uniform(size=60), [0.0, 0.1, 0.3, 1.0]])
     right = rng.uniform(size=64) < confidence**2
     counts = resample_counts(64, 20, seed=0)
-    for row, error in zip(counts.astype(int), estimators.calibration_error(counts, confidence, right), strict=True):
+    for row, error in zip(
+        counts.astype(int), estimators.calibration_error(counts, confidence, right).values, strict=True
+    ):
         drawn, expected = np.repeat(np.arange(64), row), 0.0
         for low in np.arange(10) / 10:
             inside = (confidence[drawn] > low + 1e-12) & (confidence[drawn] <= low + 0.1 + 1e-12)

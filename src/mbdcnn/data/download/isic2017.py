@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from mbdcnn.artifacts import draft_path
 from mbdcnn.data.download.http import check_space, content_length, fetch, length, md5_of
-from mbdcnn.data.download.unpack import unpack
 from mbdcnn.data.readers.isic2017 import SPLIT_NAMES
 from mbdcnn.errors import UserError
-from mbdcnn.system.files import make_folder
+from mbdcnn.system.files import faults_told, make_folder
 from mbdcnn.system.progress import Progress, silent
 
 BASE_URL = "https://isic-challenge-data.s3.amazonaws.com/2017/"
@@ -63,7 +65,7 @@ def download_isic2017(
             fetch(f"{address}/{name}", folder / name, md5=CHECKSUMS[name], size=sizes[name], progress=count)
         if name.endswith(".zip"):
             count.begin(f"unpacking {name}")
-            unpack(folder / name, _unpacked(folder / name), count.unpacking)
+            _unpack(folder / name, count.unpacking)
     return [folder / name for name in names if name.endswith(".zip") and (folder / name).is_file()]
 
 
@@ -102,6 +104,21 @@ def _is_done(file: Path) -> bool:
 
 def _unpacked(file: Path) -> Path:
     return file.with_suffix("")
+
+
+def _unpack(archive: Path, progress: Progress) -> None:
+    """Unpack a zip file of known MD5 into a folder of its name, which appears once everything is in it."""
+    folder = _unpacked(archive)
+    draft = draft_path(folder)
+    with zipfile.ZipFile(archive) as content, faults_told(folder, kept=True):
+        entries = [each for each in content.infolist() if not (each.is_dir() or each.filename.startswith("__MACOSX/"))]
+        check_space(folder.parent, sum(entry.file_size for entry in entries))
+        shutil.rmtree(draft, ignore_errors=True)
+        for done, entry in enumerate(entries, 1):
+            entry.filename = entry.filename.removeprefix(f"{folder.name}/")
+            content.extract(entry, draft)
+            progress(done, len(entries))
+    draft.rename(folder)
 
 
 def _check_room(folder: Path, sizes: dict[str, int | None]) -> None:

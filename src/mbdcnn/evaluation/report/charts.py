@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import NamedTuple, TypeAlias
 
+from markupsafe import Markup
+
 WIDTH, HEIGHT = 420, 320
 LEFT, RIGHT, TOP, BOTTOM = 50, 12, 12, 44
 ROW = 46
@@ -102,14 +104,14 @@ def histogram(edges: Sequence[Number], counts: Mapping[str, Sequence[int]], x_la
     highest = max(1, *(count for heights in counts.values() for count in heights))
     axes = Axes(edges[0], edges[-1], 0, highest)
     bars = "".join(
-        f'<rect class="bar {_style(name)}" x="{axes.x(low) + 1:.2f}" y="{axes.y(count)}"'
+        f'<rect class="bar {network_style(name)}" x="{axes.x(low) + 1:.2f}" y="{axes.y(count)}"'
         f' width="{axes.x(high) - axes.x(low) - 2:.2f}" height="{axes.y(0) - axes.y(count):.2f}"/>'
         for name, heights in counts.items()
         if name == "enhanced"
         for low, high, count in zip(edges[:-1], edges[1:], heights, strict=True)
     )
     steps = "".join(
-        f'<polyline class="curve {_style(name)}" points="{_path(axes, _steps(edges, heights))}"/>'
+        f'<polyline class="curve {network_style(name)}" points="{_path(axes, _steps(edges, heights))}"/>'
         for name, heights in counts.items()
         if name != "enhanced"
     )
@@ -135,6 +137,11 @@ def interval_chart(rows: Sequence[IntervalRow], title: str) -> str:
 def series_style(number: int) -> str:
     """Name the colour of a curve; the style sheet has five."""
     return f"series-{number % 5}"
+
+
+def network_style(network: str) -> str:
+    """Name the colour of a network's masks."""
+    return "final" if network == "enhanced" else "coarse"
 
 
 def ticks(low: Number, high: Number, count: int = 5) -> list[Number]:
@@ -207,7 +214,7 @@ def _frame(axes: Axes, x_label: str, y_label: str) -> str:
 
 
 def _svg(title: str, body: str, height: int = HEIGHT) -> str:
-    return (
+    return Markup(
         f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">'
         f"<title>{escape(title)}</title>{body}</svg>"
     )
@@ -221,10 +228,6 @@ def _steps(edges: Sequence[Number], heights: Sequence[int]) -> list[tuple[Number
     corners = [(edge, height) for i, height in enumerate(heights) for edge, height in
                ((edges[i], height), (edges[i + 1], height))]  # fmt: skip
     return [(edges[0], 0), *corners, (edges[-1], 0)]
-
-
-def _style(network: str) -> str:
-    return "final" if network == "enhanced" else "coarse"
 
 
 def _number(value: Number) -> str:

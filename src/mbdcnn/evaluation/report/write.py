@@ -2,26 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from html import escape
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from math import isfinite
-from pathlib import Path
-from string import Template
+from pathlib import Path, PurePath
 from typing import Any
 
-from mbdcnn.evaluation.report import charts
-from mbdcnn.evaluation.report.gallery import GalleryCase, gallery_section
-from mbdcnn.evaluation.report.markup import figure, network_style, section, series_legend
-from mbdcnn.evaluation.report.robustness import (
-    activation_section,
-    comparison_section,
-    groups_section,
-    stress_section,
-)
-from mbdcnn.evaluation.report.scores import NETWORKS, calibration_section, classification_section, segmentation_section
+from markupsafe import Markup
+
+from mbdcnn.evaluation.report import charts, wording
+from mbdcnn.evaluation.report.gallery import GalleryCase, legend
 from mbdcnn.evaluation.report.training_runs import Curves
 from mbdcnn.evaluation.report.wording import Estimate, class_name, interval, percent
+from mbdcnn.system.templates import render
+
+NETWORKS = {"coarse": "Coarse mask", "enhanced": "Final mask"}
+MASK_METRICS = {
+    "jaccard": "Jaccard index",
+    "thresholded_jaccard": "Thresholded Jaccard",
+    "pooled_jaccard": "Pooled Jaccard",
+    "dice": "Dice",
+    "accuracy": "Pixel accuracy",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "boundary_distance_fraction": "Boundary distance, of the diagonal",
+    "boundary_distance": "Boundary distance, pixels",
+}
+PIXELS = {"boundary_distance"}
+BY_RULE = {
+    name: MASK_METRICS[name] for name in ("jaccard", "thresholded_jaccard", "dice", "sensitivity", "specificity")
+}
+CLASS_METRICS = {
+    "auc": "AUC",
+    "partial_auc": "Partial AUC above 80 % sensitivity",
+    "average_precision": "Average precision",
+    "accuracy": "Accuracy",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "specificity_at_80": "Specificity at 80 % sensitivity",
+    "specificity_at_90": "Specificity at 90 % sensitivity",
+    "specificity_at_95": "Specificity at 95 % sensitivity",
+    "calibration_error": "Calibration error (ECE)",
+}
+UNCALIBRATED = ("auc", "average_precision", "accuracy", "sensitivity", "specificity")
+COMPARED = {
+    "enhanced_jaccard": "Jaccard index, final mask",
+    "coarse_jaccard": "Jaccard index, coarse mask",
+    "enhanced_thresholded_jaccard": "Thresholded Jaccard, final mask",
+    "enhanced_pooled_jaccard": "Pooled Jaccard, final mask",
+    "enhanced_dice": "Dice, final mask",
+    "enhanced_boundary_distance": "Boundary distance, final mask, pixels",
+    "mean_auc": "Mean AUC",
+    "accuracy": "Right decisions",
+    "calibration_error": "Calibration error (ECE)",
+}
+GROUP_SCORES = {"jaccard": "Jaccard index", "mean_auc": "Mean AUC", "accuracy": "Right decisions"}
+STRESS_SCORES = {"jaccard": "Jaccard", "mean_auc": "mean AUC", "calibration_error": "ECE"}
+LEVELS = {"weak": "level-1", "medium": "level-2", "strong": "level-3"}
+RELIABILITY = {
+    "uncalibrated": "before calibration", "calibrated": "after calibration", "probabilities": "probabilities"
+}  # fmt: skip
+
+CONSTANTS = {
+    "MASK_METRICS": MASK_METRICS,
+    "PIXELS": PIXELS,
+    "BY_RULE": BY_RULE,
+    "CLASS_METRICS": CLASS_METRICS,
+    "UNCALIBRATED": UNCALIBRATED,
+    "LEVELS": LEVELS,
+}
 
 
 def write_report(
@@ -42,81 +91,53 @@ def write_report(
         facts: provenance, such as model, data, protocol and version.
         curves: training curves to show.
     """
-    sections = [
-        _headline(summary),
-        segmentation_section(summary),
-        classification_section(summary),
-        calibration_section(summary),
-        activation_section(summary),
-        comparison_section(summary),
-        gallery_section(gallery),
-        groups_section(summary),
-        stress_section(summary),
-        _curves(curves or {}),
-        _provenance(summary, facts),
-    ]
-    template = resources.files("mbdcnn.evaluation.report")
-    page = Template((template / "report.html").read_text(encoding="utf-8")).substitute(
-        title=escape(title),
-        style=(template / "report.css").read_text(encoding="utf-8"),
-        lead=_lead(summary["images"]),
-        caution=_caution(facts),
-        sections="\n".join(section for section in sections if section),
-    )
-    path.write_text(page, encoding="utf-8")
+    style = resources.files("mbdcnn.evaluation.report").joinpath("report.css").read_text(encoding="utf-8")
+    values = {
+        **CONSTANTS,
+        **{"charts": charts, "number": wording.number, "percent": percent, "interval": interval, "words": class_name},
+        **{"title": title, "style": Markup(style), "facts": facts, "caution": facts.get("caution")},
+        **{name: summary[name] for name in ("images", "bootstrap")},
+        "per_cent": "Per cent, with 95 % intervals" if summary["bootstrap"]["samples"] else "Per cent",
+        "headline": _headline(summary),
+        "segmentation": _segmentation(summary),
+        "classes": _classification(summary),
+        "maps": summary.get("activation_maps"),
+        "comparison": _comparison(summary),
+        "gallery": gallery,
+        **legend(gallery),
+        "groups": _groups(summary),
+        "stress": _stress(summary),
+        "curves": {title: drawn for title, series in (curves or {}).items() if (drawn := _finite(series))},
+    }
+    path.write_text(render("mbdcnn.evaluation.report", "report.html.j2", values), encoding="utf-8")
 
 
-def _caution(facts: Mapping[str, str]) -> str:
-    return f'<p class="caution"><b>Caution.</b> {escape(facts["caution"])}.</p>' if "caution" in facts else ""
-
-
-def _lead(images: Mapping[str, Any]) -> str:
-    classes = ", ".join(f"{count} {class_name(name)}" for name, count in images["per_class"].items() if count)
-    labels = f", {images['with_label']} with a diagnosis ({classes})" if images["with_label"] else ""
-    total = f"{images['total']} image{'' if images['total'] == 1 else 's'}"
-    return escape(f"{total}: {images['with_mask']} with a mask{labels}.")
-
-
-def _headline(summary: Mapping[str, Any]) -> str:
-    segmentation, classification = summary["segmentation"], summary["classification"]
-    cards = (_jaccard_card(segmentation) if segmentation else "") + (
-        _auc_card(classification) if classification else ""
-    )
-    return f'<section class="columns" aria-label="Headline">{cards}</section>'
-
-
-def _jaccard_card(segmentation: Mapping[str, Any]) -> str:
-    jaccards = {network: segmentation[network]["jaccard"] for network in NETWORKS if segmentation[network]}
-    rows = {NETWORKS[network]: (network_style(network), jaccard) for network, jaccard in jaccards.items()}
-    gain = segmentation["difference"] and segmentation["difference"]["jaccard"]
-    text = f"Final less coarse mask: {_points(gain)}." if gain else ""
-    # The last one present is the final mask, unless there are coarse masks only.
-    return _headline_card("Jaccard index, mean over images", list(jaccards.values())[-1], rows, text)
-
-
-def _auc_card(classification: Mapping[str, Any]) -> str:
-    classes = classification["classes"]
-    rows = {f"AUC, {class_name(name)}": ("plain", of_class["auc"]) for name, of_class in classes.items()}
-    return _headline_card(
-        "Mean AUC, one class against the rest", classification["mean_auc"], rows, _missing_classes(classes)
-    )
+def _headline(summary: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    if segmentation := summary["segmentation"]:
+        jaccards = {network: segmentation[network]["jaccard"] for network in NETWORKS if segmentation[network]}
+        rows = [(NETWORKS[network], charts.network_style(network), jaccard) for network, jaccard in jaccards.items()]
+        gain = segmentation["difference"] and segmentation["difference"]["jaccard"]
+        text = f"Final less coarse mask: {_points(gain)}." if gain else ""
+        # The last one present is the final mask, unless there are coarse masks only.
+        yield _headline_card("Jaccard index, mean over images", list(jaccards.values())[-1], rows, text)
+    if classification := summary["classification"]:
+        areas = {class_name(name): of_class["auc"] for name, of_class in classification["classes"].items()}
+        rows = [(f"AUC, {name}", "plain", area) for name, area in areas.items()]
+        missing = ", ".join(name for name, area in areas.items() if area is None)
+        text = f"Not applicable here, and left out of the mean: {missing}." if missing else ""
+        yield _headline_card("Mean AUC, one class against the rest", classification["mean_auc"], rows, text)
 
 
 def _headline_card(
-    name: str, estimate: Estimate | None, rows: Mapping[str, tuple[str, Estimate | None]], text: str
-) -> str:
+    title: str, estimate: Estimate | None, rows: Sequence[tuple[str, str, Estimate | None]], text: str
+) -> dict[str, Any]:
     drawn = [
         charts.IntervalRow(row, style, shown["value"], shown["low"], shown["high"])
-        for row, (style, shown) in rows.items()
+        for row, style, shown in rows
         if shown
     ]
-    value = f"{percent(estimate['value'])}<small> %</small>" if estimate else "not applicable"
-    bounds = f"95 % interval {interval(estimate)}" if estimate and estimate["low"] is not None else ""
-    chart = charts.interval_chart(drawn, name) if drawn else ""
-    return (
-        f'<div class="card headline"><h3>{escape(name)}</h3><p class="value">{value}</p>'
-        f'<p class="note">{bounds}</p>{chart}<p class="note">{escape(text)}</p></div>'
-    )
+    chart = charts.interval_chart(drawn, title) if drawn else ""
+    return {"title": title, "estimate": estimate, "chart": chart, "text": text}
 
 
 def _points(gain: Estimate) -> str:
@@ -124,37 +145,104 @@ def _points(gain: Estimate) -> str:
     return f"{percent(gain['value'], signed=True)} points{bounds}"
 
 
-def _missing_classes(classes: Mapping[str, Mapping[str, Any]]) -> str:
-    missing = [class_name(name) for name, of_class in classes.items() if of_class["auc"] is None]
-    return f"Not applicable here, and left out of the mean: {', '.join(missing)}." if missing else ""
+def _segmentation(summary: Mapping[str, Any]) -> dict[str, Any] | None:
+    scores = summary["segmentation"]
+    if not scores:
+        return None
+    networks = {key: name for key, name in NETWORKS.items() if scores[key]}
+    last, bins = list(networks)[-1], scores["jaccard_histogram"]
+    return {
+        "scores": scores,
+        "columns": networks | ({"difference": "Final less coarse"} if scores["difference"] else {}),
+        "histogram": charts.histogram(bins["edges"], {key: bins[key] for key in networks}, "Jaccard index"),
+        "legend": [(name, charts.network_style(key)) for key, name in networks.items()],
+        "last": scores[last],
+        "last_name": NETWORKS[last],
+        "rules_differ": any(scores[last][metric] != scores[last][f"{metric}_official"] for metric in BY_RULE),
+    }
 
 
-def _curves(curves: Curves) -> str:
-    figures = [
-        figure(title, charts.line_chart(drawn, title, "step") + series_legend(drawn))
-        for title, drawn in ((title, _finite(series)) for title, series in curves.items())
-        if drawn
-    ]
-    return section("Training", *figures) if figures else ""
+def _classification(summary: Mapping[str, Any]) -> dict[str, Any] | None:
+    found, images = summary["classification"], summary["images"]
+    if not found:
+        return None
+    curves = {
+        kind: {name: curve for name, curve in found[kind].items() if curve} for kind in ("roc", "precision_recall")
+    }
+    errors = {head: found["calibration"][head]["calibration_error"] for head in found["calibration"]}
+    return {
+        "heads": [f"{class_name(name)} ({of_class['cases']})" for name, of_class in found["classes"].items()],
+        "scores": list(found["classes"].values()),
+        "uncalibrated": found.get("uncalibrated"),
+        **{kind: {class_name(name): curve for name, curve in drawn.items()} for kind, drawn in curves.items()},
+        "shares": [images["per_class"][name] / max(1, images["with_label"]) for name in curves["precision_recall"]],
+        "confusion": found["confusion_truth_by_decision"],
+        "reliability": {
+            name: found["reliability"][key] for key, name in RELIABILITY.items() if key in found["reliability"]
+        },
+        "errors": {head: errors[head] for head in ("before", "after", "difference")}
+        if "before" in errors
+        else {"": errors["after"]},
+        "operating_points": found["operating_points"],
+    }
+
+
+def _comparison(summary: Mapping[str, Any]) -> dict[str, Any] | None:
+    found = summary.get("comparison")
+    if not found:
+        return None
+    areas = {f"{name}_auc": f"AUC, {class_name(name)}" for name in summary["images"]["per_class"]}
+    parts = [PurePath(found[f"{side}_name"]).parts for side in ("first", "second")]
+    shared = 0
+    while shared < min(map(len, parts)) and parts[0][-shared - 1] == parts[1][-shared - 1]:
+        shared += 1
+    # As many last parts of a path as tell it from the other.
+    first, second = (str(PurePath(*each[-shared - 1 :])) for each in parts)
+    rows = {score: name for score, name in (COMPARED | areas).items() if score in found["difference"]}
+    return {**found, "rows": rows, "first_short": first, "second_short": second}
+
+
+def _groups(summary: Mapping[str, Any]) -> dict[str, Any] | None:
+    groupings = summary["groups"]
+    present = [key for key in GROUP_SCORES if any(group[key] for each in groupings for group in each["groups"])]
+    if not present:
+        return None
+    heads = ["images", *(GROUP_SCORES[key] for key in present)]
+    heads[2:2] = ["drawn, 0 to 100"] if "jaccard" in present else []
+    return {"groupings": groupings, "present": present, "heads": heads}
+
+
+def _stress(summary: Mapping[str, Any]) -> dict[str, Any] | None:
+    found, classes = summary.get("stress"), list(summary["images"]["per_class"])[1:]
+    if not found:
+        return None
+    shown = {score: name for score, name in STRESS_SCORES.items() if found["clean"][score]}
+    moved = [each for each in found["counterfactuals"] if each["images"]]
+    areas = {"mean_auc": "Mean AUC", **{f"{name}_auc": f"AUC, {class_name(name)}" for name in classes}}
+    return {
+        **found,
+        "shown": shown,
+        "plots": {name: _changes(found["corruptions"], score, name) for score, name in shown.items()},
+        "heads": [f"{name}, {level}" for name in shown.values() for level in LEVELS],
+        "moved": moved,
+        "moved_heads": [f"{each['name']}, {each['images']} images" for each in moved],
+        "areas": areas if all("auc_change" in each for each in moved) else {},
+    }
+
+
+def _changes(corruptions: Sequence[Mapping[str, Any]], score: str, name: str) -> str:
+    rows = {
+        corruption["name"]: [
+            charts.IntervalRow(style, style, change["value"], change["low"], change["high"])
+            for style, level in zip(LEVELS.values(), corruption["levels"], strict=True)
+            if (change := level["difference"][score])
+        ]
+        for corruption in corruptions
+    }
+    return charts.fall_chart(rows, f"Change of {name} in points")
 
 
 def _finite(series: Mapping[str, Sequence[tuple[int | float, float]]]) -> dict[str, list[tuple[int | float, float]]]:
     """Leave out what cannot be drawn, such as a loss that became NaN."""
     drawn = {name: [point for point in points if isfinite(point[1])] for name, points in series.items()}
     return {name: points for name, points in drawn.items() if points}
-
-
-def _provenance(summary: Mapping[str, Any], facts: Mapping[str, str]) -> str:
-    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
-    bootstrap = summary["bootstrap"]
-    intervals = (
-        f"Intervals hold the middle 95 % of {bootstrap['samples']} bootstrap resamples by {bootstrap['unit']} "
-        f"(seed {bootstrap['seed']}). They tell how far chance in the choice of images moves a score, no more."
-        if bootstrap["samples"]
-        else "No intervals were computed."
-    )
-    return (
-        f'<section><h2>How this was made</h2><div class="card"><dl class="facts">{rows}</dl></div>'
-        f'<p class="note" style="margin-top:14px">{intervals} Means leave out images for which a score is '
-        "undefined, such as the sensitivity of an image without a lesion.</p></section>"
-    )

@@ -98,13 +98,45 @@ class TestIsic2017:
 
     def test_interrupted_between_download_and_unpacking(self, mirror: Site, tmp_path: Path, monkeypatch):
         with monkeypatch.context() as patch:
-            patch.setattr(download, "unpack", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            patch.setattr(download, "_unpack", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
                 download.download_isic2017(tmp_path / "to", ["test"], base_url=f"{mirror.address}/2017/")
         download.download_isic2017(tmp_path / "to", ["test"], base_url=f"{mirror.address}/2017/")
         name = "/2017/ISIC-2017_Test_v2_Part1_GroundTruth.zip"
         assert mirror.got(name) == [None]
         assert len(list((tmp_path / "to" / "ISIC-2017_Test_v2_Data").glob("*.jpg"))) == 3
+
+    def test_interrupted_unpacking_leaves_no_folder_that_is_taken_for_whole(
+        self, mirror: Site, tmp_path: Path, monkeypatch
+    ):
+        extracted = []
+
+        def failing(content, entry, folder):
+            if len(extracted) == 2:
+                raise KeyboardInterrupt
+            extracted.append(extract(content, entry, folder))
+
+        extract = zipfile.ZipFile.extract
+        with monkeypatch.context() as patch:
+            patch.setattr(zipfile.ZipFile, "extract", failing)
+            with pytest.raises(KeyboardInterrupt):
+                download.download_isic2017(tmp_path / "to", ["test"], base_url=f"{mirror.address}/2017/")
+        assert not any(path.is_dir() for path in (tmp_path / "to").glob("ISIC*"))
+        download.download_isic2017(tmp_path / "to", ["test"], base_url=f"{mirror.address}/2017/")
+        assert not list((tmp_path / "to").glob(".*"))
+        assert len(list((tmp_path / "to" / "ISIC-2017_Test_v2_Part1_GroundTruth").glob("*.png"))) == 3
+
+    def test_what_archive_programs_add_is_left_out(self, mirror: Site, tmp_path: Path):
+        (name,) = (name for name in mirror.files if name.endswith("Test_v2_Data.zip"))
+        buffer = io.BytesIO(mirror.files[name])
+        with zipfile.ZipFile(buffer, "a") as archive:
+            archive.writestr("ISIC-2017_Test_v2_Data/", b"")
+            archive.writestr("__MACOSX/._a.jpg", b"junk")
+        mirror.files[name] = buffer.getvalue()
+        download.CHECKSUMS[name.rpartition("/")[2]] = hashlib.md5(buffer.getvalue()).hexdigest()
+        download.download_isic2017(tmp_path / "to", ["test"], base_url=f"{mirror.address}/2017/")
+        here, original = (tmp_path / place / "ISIC-2017_Test_v2_Data" for place in ("to", "raw"))
+        assert {path.name for path in here.iterdir()} == {path.name for path in original.iterdir()}
 
     def test_another_file_in_the_way_is_not_overwritten(self, mirror: Site, tmp_path: Path):
         mine = tmp_path / "ISIC-2017_Test_v2_Part3_GroundTruth.csv"

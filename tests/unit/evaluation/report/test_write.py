@@ -16,8 +16,7 @@ from mbdcnn.evaluation.activation import Focus
 from mbdcnn.evaluation.image_score import ImageScore
 from mbdcnn.evaluation.report import charts
 from mbdcnn.evaluation.report.gallery import GalleryCase
-from mbdcnn.evaluation.report.scores import MASK_METRICS, PIXELS
-from mbdcnn.evaluation.report.write import write_report
+from mbdcnn.evaluation.report.write import MASK_METRICS, PIXELS, write_report
 from mbdcnn.evaluation.scoring import summarise, to_json
 from mbdcnn.inference import overlay
 from mbdcnn.metrics.masks import mask_metrics
@@ -142,6 +141,37 @@ def test_text_of_the_user_is_escaped_everywhere(path: Path) -> None:
     page = Page(path.read_text(encoding="utf-8"))
     assert "script" not in page.tags
     assert page.text.count(NASTY) > 15
+
+
+def test_names_that_a_template_might_take_for_something_else(path: Path) -> None:
+    classes = ("items", "a.b", "0")
+    one = {"value": 0.1, "low": 0.05, "high": 0.2}
+    others = dict.fromkeys(classes[1:], one)
+    areas = dict.fromkeys(("mean_auc", *(f"{name}_auc" for name in classes[1:])), one)
+    moved = {"decisions_changed": one, "probability_change": others, "probability_change_of_cases": others}
+    stress = {
+        "images": 30,
+        "clean": {"jaccard": one, "mean_auc": one, "calibration_error": None},
+        "corruptions": [{"name": "blur", "levels": [{"difference": {"jaccard": None, "mean_auc": one}}] * 3}],
+        "counterfactuals": [
+            {"name": "sticker", "images": 7, **moved, "auc_change": areas},
+            {"name": "background", "images": 0},
+        ],
+    }
+    summary = summarise(made_up_scores(), classes, samples=5) | {"stress": stress}
+    write_report(path, summary, [case()], "Test set", {"update": "values"}, {"pop": {"keys": [(0, 1.0)]}})
+    text = " ".join(Page(path.read_text(encoding="utf-8")).text.split())
+    for name in classes[1:]:
+        assert f"AUC, {name} " in text
+        assert f"Probability of {name}, mean amount 10.0 5.0 to 20.0" in text
+        assert f"Probability of {name}, in its cases +10.0 +5.0 to +20.0" in text
+    assert "10 items, 10 a.b, 10 0)" in text
+    assert "spoilt in 1 ways at 3 strengths" in text
+    assert "sticker, 7 images" in text
+    assert "background, 0 images" not in text
+    stress["counterfactuals"] = [{"name": "sticker", "images": 0}]
+    write_report(path, summary, [], "Test set", {})
+    assert "What is not the lesion changes" not in path.read_text(encoding="utf-8")
 
 
 def test_every_number_of_the_tables_is_shown(path: Path) -> None:
