@@ -123,7 +123,7 @@ class Predictor:
         Args:
             images: a file, its bytes, a PIL image, or a uint8 array h w (grey), h w 3 (RGB) or h w 4 (RGBA, laid over
                 black); or several of them, such as a list or an array n h w 3. All predictions of several are in memory
-                at once, 5 bytes for each pixel; `mbdcnn predict` takes any number.
+                at once, 6 bytes for each pixel; `mbdcnn predict` takes any number.
             protocol: `fast`, one view of each network, or `paper`, all views and scales.
 
         Raises:
