@@ -128,9 +128,10 @@ def table(
     *,
     masks: Mapping[str, str] | None = None,
     labels: Sequence[str] = LABELS,
+    seed: int = 0,
 ) -> Path:
     """Write pictures; masks of a split may all be `black` or `white` instead of what is drawn."""
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     folder.mkdir()
     lines = ["image,mask,label,split"]
     for split, count in counts.items():
@@ -159,7 +160,7 @@ def test_three_pictures_to_train_on_are_enough(tiny_config, bar, tmp_path: Path)
 
 def test_masks_that_are_all_lesion_or_have_none_and_a_test_split_of_one_class(tiny_config, bar, tmp_path: Path) -> None:
     raw = table(tmp_path / "raw", {"train": 4, "validation": 4}, masks={"train": "white", "validation": "white"})
-    more = table(tmp_path / "more", {"test": 3}, masks={"test": "black"}, labels=["nevus"])
+    more = table(tmp_path / "more", {"test": 3}, masks={"test": "black"}, labels=["nevus"], seed=1)
     results = run(raw, tmp_path / "out", tiny_config(*SHORT), bar, extra=[more])
     assert 0 <= Run.open(tmp_path / "out" / "runs" / "coarse").provenance.facts["best"] <= 1
     metrics = results.report.metrics
