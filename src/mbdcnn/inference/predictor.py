@@ -16,7 +16,7 @@ from PIL import Image
 from mbdcnn.artifacts import Bundle
 from mbdcnn.artifacts.builtin import open_model
 from mbdcnn.data.crops import least_side
-from mbdcnn.data.images.decode import Decoded, decode_at_least, decode_opened
+from mbdcnn.data.images.decoding import Decoded, decode_at_least, decode_opened
 from mbdcnn.errors import UserError
 from mbdcnn.inference.hub import find_model, push_model
 from mbdcnn.inference.names import ProtocolName, RuntimeChoice
