@@ -138,7 +138,7 @@ class Predictor:
     __call__ = predict
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({str(self.bundle.path)!r}, runtime={self.core.runtime!r})"
+        return f"<{type(self).__name__} of {self.bundle.path} on {self.core.runtime}>"
 
     def read(self, image: ImageLike, protocol: ProtocolName = "fast", *, shown: int = 0) -> Inputs:
         """Decode an image and resample it to all that a protocol runs on, as `prepare` does.
