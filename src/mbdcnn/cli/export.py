@@ -21,6 +21,8 @@ class Export(Verb):
     """onnx: model.onnx, for ONNX Runtime, OpenVINO and many others; torch: model.pt2, for torch.export.load."""
     out: Path = Path("exported")
     """Folder for the graph and model.json, which says how to use it."""
+    overwrite: bool = False
+    """Replace another graph at --out."""
 
     def run(self) -> None:
         """Export."""
@@ -28,5 +30,6 @@ class Export(Verb):
         from mbdcnn.artifacts.builtin import bundled_model
         from mbdcnn.inference.export import export_bundle
 
-        exported = export_bundle(Bundle.open(self.model or bundled_model(), verify=True), self.out, self.form)
+        bundle = Bundle.open(self.model or bundled_model(), verify=True)
+        exported = export_bundle(bundle, self.out, self.form, overwrite=self.overwrite)
         print(f"{exported.path / exported.provenance.facts['model']}. {NOTICE}")

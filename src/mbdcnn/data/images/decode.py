@@ -14,6 +14,7 @@ from PIL import Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
 from mbdcnn.data.images.limits import PIXEL_LIMIT, SIDE_LIMIT, Source, file_content, load
 from mbdcnn.data.images.modes import to_mask, to_rgb
 from mbdcnn.errors import UserError
+from mbdcnn.system.extras import not_installed
 
 PICTURE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif"}
@@ -200,7 +201,7 @@ def _dicom(name: str) -> ModuleType:
     try:
         from mbdcnn.data.images import dicom
     except ImportError:
-        raise UserError(f"{name}: a DICOM file; to read it, pip install 'mbdcnn[dicom]'") from None
+        raise not_installed(f"{name}: a DICOM file; reading it", "dicom") from None
     return dicom
 
 
