@@ -43,7 +43,7 @@ class PreparedData(Artifact):
     """
 
     filename = "prepared.json"
-    version = 2
+    version = 3
 
     @cached_property
     def rows(self) -> list[Row]:

@@ -205,6 +205,8 @@ class Predict(Verb):
                 print(_prediction_line(entry))
             if entry.get("looks_like_dermoscopy") is False:
                 print(_warning_line(entry), file=sys.stderr)
+            if "note" in entry:
+                print(f"mbdcnn: {on_one_line(entry['file'])}: {entry['note']}", file=sys.stderr)
             if "problem" in entry:
                 problems.append(entry["problem"])
         if not self.json:

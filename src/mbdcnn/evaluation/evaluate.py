@@ -13,9 +13,11 @@ from PIL import Image
 from mbdcnn._version import __version__
 from mbdcnn.artifacts import Bundle, PreparedData, Report
 from mbdcnn.artifacts.manifest import Row
+from mbdcnn.data.suspects import cautions_of_truth
 from mbdcnn.errors import UserError
 from mbdcnn.evaluation import target
 from mbdcnn.evaluation.comparison import compare
+from mbdcnn.evaluation.files import FileMethod
 from mbdcnn.evaluation.image_score import ImageScore, choose_cases, write_per_image_csv
 from mbdcnn.evaluation.report.gallery import GalleryCase
 from mbdcnn.evaluation.report.training_runs import training_curves
@@ -166,7 +168,7 @@ def _report(work: _Work, out: Path, overwrite: bool, progress: Progress) -> Repo
         scores = score_rows(method, work.data, rows, progress)
         summary = summarise(scores, classes, work.samples, work.seed, method.thresholds)
         summary |= _more(work, method, scores, progress)
-        facts = _facts(work)
+        facts = _facts(work, method)
         (draft.path / "metrics.json").write_text(to_json({**summary, "facts": facts}), encoding="utf-8")
         write_per_image_csv(draft.path / "per_image.csv", scores, classes)
         gallery = _gallery(method, work.data, rows, scores)
@@ -212,9 +214,12 @@ def _check_same_question(out: Path, work: _Work) -> None:
         )
 
 
-def _facts(work: _Work) -> dict[str, str]:
+def _facts(work: _Work, method: Method) -> dict[str, str]:
     facts = dict(work.subject.facts)
-    caution = facts.pop("caution", None)
+    found = work.data.provenance.facts.get("suspects", {})
+    cautions = [*filter(None, [facts.pop("caution", "")]), *cautions_of_truth(found, work.subject.rows)]
+    if isinstance(method, FileMethod) and method.grey:
+        facts["masks"] = f"{len(method.grey)} of {len(method.masks)} had grey edges and were cut at half"
     facts |= {
         "data": str(work.data.path),
         "split": f"{work.split}, {len(work.subject.rows)} images",
@@ -224,7 +229,7 @@ def _facts(work: _Work) -> dict[str, str]:
         facts["compared with"] = work.other.name
         if "caution" in work.other.facts:
             facts["caution on what is compared with"] = work.other.facts["caution"]
-    return facts | ({"caution": caution} if caution else {})
+    return facts | ({"caution": "; ".join(cautions)} if cautions else {})
 
 
 def _gallery(

@@ -167,6 +167,8 @@ class _Work:
         except UserError as error:
             job.entry["problem"] = str(error)
             return None
+        if picture.profile_ignored:
+            job.entry["note"] = "its colour profile is damaged or of another kind of image, and was ignored"
         inputs = inputs_of_picture(picture, self.predictor.bundle.config.data, self.protocol)
         if self.maps:
             job.small = _to_draw_on(job.file, picture)
