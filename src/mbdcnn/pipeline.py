@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mbdcnn.artifacts import Bundle, MaskSet, PreparedData, Report, Run
@@ -16,8 +16,10 @@ from mbdcnn.data.folds import Fold
 from mbdcnn.data.prepare import prepare
 from mbdcnn.errors import UserError
 from mbdcnn.evaluation.evaluate import evaluate
+from mbdcnn.evaluation.options import Options
 from mbdcnn.evaluation.target import of_model
 from mbdcnn.inference.masks import generate_masks
+from mbdcnn.inference.names import ProtocolName
 from mbdcnn.inference.networks import STAGES
 from mbdcnn.models.backbones import check_backbones
 from mbdcnn.system.progress import Progress
@@ -52,6 +54,7 @@ def run(
     overwrite: bool = True,
     rival: Path | None = None,
     say: Say = lambda line: None,
+    protocol: ProtocolName = "fast",
 ) -> Results:
     """Go from raw pictures to a scored model.
 
@@ -67,6 +70,7 @@ def run(
         overwrite: replace what was made with other settings or of other pictures at `out`.
         rival: a bundle to score on the same images, if it can be.
         say: told what will be done, about how long it takes, and why there is no comparison.
+        protocol: how the model is scored.
 
     Raises:
         UserError: something the user gave is wrong. Interrupted trainings are resumed by running again.
@@ -106,22 +110,16 @@ def run(
             overwrite=overwrite,
             progress=progress,
         )
+    options = Options(
+        protocol=protocol,
+        device=device,
+        bootstrap_samples=config.evaluation.bootstrap_samples,
+        allow_training_images=allow_overlap,
+        overwrite=overwrite,
+    )
     split = split or ("test" if any(row.split == "test" for row in data.rows) else "validation")
-    rival = _fitting(rival, data, split, say)
-    with bar(f"evaluate {split}") as progress:
-        report = evaluate(
-            bundle,
-            data,
-            split,
-            out / "report",
-            device=device,
-            bootstrap_samples=config.evaluation.bootstrap_samples,
-            allow_training_images=allow_overlap,
-            compare_with=rival,
-            overwrite=overwrite,
-            progress=progress,
-        )
-    describe_results(bundle, f"the {split} images", report.metrics)
+    options = replace(options, compare_with=_fitting(rival, data, split, options, say))
+    report = _score(bundle, data, split, out / "report", options, bar)
     return Results(data, masks, bundle, report)
 
 
@@ -133,12 +131,12 @@ def _announced(data: PreparedData, config: Config, say: Say) -> Pace:
     return Pace(trainings, say)
 
 
-def _fitting(rival: Path | None, data: PreparedData, split: str, say: Say) -> Path | None:
+def _fitting(rival: Path | None, data: PreparedData, split: str, options: Options, say: Say) -> Path | None:
     """Give the rival if it can be scored on these images, and say why it is not where it cannot."""
     if rival is None:
         return None
     try:
-        of_model(Bundle.open(rival), data, data.split(split), "paper")
+        of_model(Bundle.open(rival), data, data.split(split), replace(options, allow_training_images=False))
     except UserError as error:
         say(f"not compared with the model that comes with the package: {error}")
         return None
@@ -162,6 +160,13 @@ def _check_overlap(data: PreparedData, config: Config, allowed: bool) -> None:
         check_apart(data.rows, str(data.path))
     for stage in STAGES:
         check_start(stage, data, config, allow_overlap=allowed)
+
+
+def _score(bundle: Bundle, data: PreparedData, split: str, out: Path, options: Options, bar: Bar) -> Report:
+    with bar(f"evaluate {split}") as progress:
+        report = evaluate(bundle, data, split, out, options, progress)
+    describe_results(bundle, f"the {split} images", report.metrics)
+    return report
 
 
 @dataclass(frozen=True)
