@@ -75,15 +75,12 @@ def run(
     Raises:
         UserError: something the user gave is wrong. Interrupted trainings are resumed by running again.
     """
-    check_backbones(config)
-    if config.calibration.folds:
-        # Now, rather than after days of training.
-        check_views(config.data, config.classes)
     device = config.runtime.device
-    with bar("prepare") as progress:
-        data = prepare(raw, out / "data", config, progress, extra=extra, overwrite=overwrite)
     # One set of folds for coarse masks and calibration: the configuration sees to it that their numbers agree.
     count = config.coarse.folds or config.calibration.folds
+    _check_settings(config)
+    with bar("prepare") as progress:
+        data = prepare(raw, out / "data", config, progress, extra=extra, overwrite=overwrite)
     _check_trainable(data, count)
     _check_overlap(data, config, allow_overlap)
     trainer = _Trainer(data, out / "runs", config, overwrite, bar, _announced(data, config, say))
@@ -119,8 +116,7 @@ def run(
     )
     split = split or ("test" if any(row.split == "test" for row in data.rows) else "validation")
     options = replace(options, compare_with=_fitting(rival, data, split, options, say))
-    report = _score(bundle, data, split, out / "report", options, bar)
-    return Results(data, masks, bundle, report)
+    return Results(data, masks, bundle, _score(bundle, data, split, out / "report", options, bar))
 
 
 def _announced(data: PreparedData, config: Config, say: Say) -> Pace:
@@ -141,6 +137,13 @@ def _fitting(rival: Path | None, data: PreparedData, split: str, options: Option
         say(f"not compared with the model that comes with the package: {error}")
         return None
     return rival
+
+
+def _check_settings(config: Config) -> None:
+    """Refuse now, rather than after days of training, what cannot be computed."""
+    check_backbones(config)
+    if config.calibration.folds:
+        check_views(config.data, config.classes)
 
 
 def _check_trainable(data: PreparedData, folds: int) -> None:
