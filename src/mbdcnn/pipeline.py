@@ -94,19 +94,10 @@ def run(
     classifier_folds = trainer.train_folds("classifier", config.calibration.folds, Sources(masks))
     classifier = classifier_folds[0] if config.committee > 1 else trainer.train("classifier", Sources(masks))
     enhanced = trainer.train("enhanced", Sources(masks, coarse, classifier))
-    with bar("bundle") as progress:
-        bundle = write_bundle(
-            {"coarse": coarse, "classifier": classifier, "enhanced": enhanced},
-            out / "bundle",
-            data=data,
-            # No classifier folds where only the masks are out of fold.
-            folds=list(zip(coarse_folds, classifier_folds, strict=False)),
-            calibration=config.calibration,
-            committee=config.committee,
-            device=device,
-            overwrite=overwrite,
-            progress=progress,
-        )
+    runs = {"coarse": coarse, "classifier": classifier, "enhanced": enhanced}
+    # No classifier folds where only the masks are out of fold.
+    pairs = list(zip(coarse_folds, classifier_folds, strict=False))
+    bundle = trainer.bundle(runs, pairs, out / "bundle")
     options = Options(
         protocol=protocol,
         device=device,
@@ -174,7 +165,7 @@ def _score(bundle: Bundle, data: PreparedData, split: str, out: Path, options: O
 
 @dataclass(frozen=True)
 class _Trainer:
-    """Trains the networks of a run one after another."""
+    """Trains the networks of a run one after another, and puts them together."""
 
     data: PreparedData
     out: Path
@@ -200,4 +191,18 @@ class _Trainer:
                 interrupted="resume or restart",
                 overwrite=self.overwrite,
                 progress=self.pace.watch(stage, fold, progress),
+            )
+
+    def bundle(self, runs: dict[str, Run], folds: list[tuple[Run, Run]], out: Path) -> Bundle:
+        with self.bar("bundle") as progress:
+            return write_bundle(
+                runs,
+                out,
+                data=self.data,
+                folds=folds,
+                calibration=self.config.calibration,
+                committee=self.config.committee,
+                device=self.config.runtime.device,
+                overwrite=self.overwrite,
+                progress=progress,
             )
