@@ -32,6 +32,8 @@ class Result(NamedTuple):
     coarse_mask: BoolMask | None = None
     uncalibrated: tuple[float, ...] | None = None
     activation_map: npt.NDArray[np.float32] | None = None
+    mapped_class: int | None = None
+    """Which class the activation map is of."""
 
 
 class Method(Protocol):
@@ -128,6 +130,7 @@ def _result(outcome: Outcome, temperature: float | None) -> Result:
         coarse_mask=resize_mask(outcome.coarse_mask, outcome.width, outcome.height),
         uncalibrated=None if temperature is None else plain,
         activation_map=outcome.activation_map,
+        mapped_class=outcome.mapped_class,
     )
 
 

@@ -15,6 +15,8 @@ from PIL import Image
 
 from mbdcnn.data.images.decode import Decoded, decode_at_least
 from mbdcnn.errors import UserError
+from mbdcnn.inference.answer import words
+from mbdcnn.inference.overlay import with_key
 from mbdcnn.inference.prediction import Prediction, cam_overlay, overlay
 from mbdcnn.inference.predictor import Predictor, as_picture
 from mbdcnn.inference.protocol import Inputs, ProtocolName, inputs_of_picture
@@ -203,7 +205,8 @@ def _write_dicom(out: Path, entry: Entry, origin: Origin, prediction: Prediction
 def _write_pictures(out: Path, name: str, small: Image.Image, prediction: Prediction) -> None:
     _save(Image.fromarray(prediction.mask), out / f"{name}_mask.png")
     _save(Image.fromarray(prediction.coarse_mask), out / f"{name}_coarse.png")
-    _save(Image.fromarray(cam_overlay(small, prediction)), out / f"{name}_cam.jpg")
+    key = f"Activation map of {words(prediction.cam_class)}; blue: outline"
+    _save(with_key(cam_overlay(small, prediction), key), out / f"{name}_cam.jpg")
     _save(Image.fromarray(overlay(small, prediction)), out / f"{name}_overlay.jpg")
 
 

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mbdcnn.artifacts.calibration import Calibration
-from mbdcnn.inference.overlay import COARSE, heat, outline, shrink
+from mbdcnn.artifacts.calibration import Calibration, OperatingPoint
+from mbdcnn.inference.answer import answer, words
+from mbdcnn.inference.overlay import COARSE, HEAT_GRADIENT, heat, outline, shrink
 from mbdcnn.inference.probabilities import softmax
 from mbdcnn.inference.protocol import (
     Outcome,
@@ -57,7 +58,9 @@ class Prediction:
     coarse_mask: npt.NDArray[np.bool_]
     """coarse-SN's rough outline, height x width of the picture."""
     cam: npt.NDArray[np.float32]
-    """Activation map of the most probable class, 1/16 of the network's side; at most 1."""
+    """Activation map of `cam_class`, 1/16 of the network's side; at most 1."""
+    cam_class: str
+    """The class that is most probable in the whole picture; with several views it may not be the decision."""
     probabilities: dict[str, float]
     """By class name; they add up to 1. Calibrated where the bundle is."""
     uncertainty: Uncertainty
@@ -65,6 +68,8 @@ class Prediction:
     decisions: dict[str, bool] = field(default_factory=dict)
     """For each operating point, such as `melanoma at 80% sensitivity`, whether it is reached; none without
     calibration."""
+    operating_points: tuple[OperatingPoint, ...] = ()
+    """Thresholds behind `decisions`."""
     unfamiliarity: float | None = None
     """How strange the picture is to the model: 1 is passed by 1 % of pictures of the usual kind; None where the bundle
     does not know what is usual."""
@@ -78,6 +83,11 @@ class Prediction:
     def decision(self) -> str:
         """The most probable class."""
         return max(self.probabilities, key=self.probabilities.__getitem__)
+
+    @property
+    def answer(self) -> str:
+        """The answer in a sentence: what is flagged first, and at which threshold."""
+        return answer(self.probabilities, self.operating_points)
 
     @property
     def looks_like_dermoscopy(self) -> bool | None:
@@ -101,6 +111,7 @@ class Prediction:
         """Give all but the maps, ready for JSON."""
         box = self.bounding_box
         return {
+            "answer": self.answer,
             "probabilities": {name: round(value, 6) for name, value in self.probabilities.items()},
             "decision": self.decision,
             "decisions": self.decisions,
@@ -109,6 +120,7 @@ class Prediction:
             "area_fraction": round(self.area_fraction, 6),
             "bounding_box": None if box is None else box._asdict(),
             "uncertainty": self.uncertainty._asdict(),
+            "cam_class": self.cam_class,
             "width": self.mask.shape[1],
             "height": self.mask.shape[0],
             "protocol": self.protocol,
@@ -122,8 +134,8 @@ def overlay(picture: Image.Image, prediction: Prediction) -> npt.NDArray[np.uint
 
 
 def cam_overlay(picture: Image.Image, prediction: Prediction) -> npt.NDArray[np.uint8]:
-    """Lay the activation map over a picture."""
-    return heat(np.asarray(picture), prediction.cam)
+    """Lay the activation map over a picture, and draw the final outline on it."""
+    return outline(heat(np.asarray(picture), prediction.cam), resize_mask(prediction.mask, *picture.size))
 
 
 def interpret(
@@ -146,10 +158,12 @@ def interpret(
         mask_probability=lesion,
         coarse_mask=resize_mask(outcome.coarse_mask, outcome.width, outcome.height),
         cam=outcome.activation_map,
+        cam_class=classes[outcome.mapped_class],
         probabilities=by_class,
         uncertainty=_uncertainty(views, probabilities, lesion),
         protocol=protocol,
         decisions={point.name: by_class[point.class_name] >= point.threshold for point in points},
+        operating_points=points,
         unfamiliarity=unfamiliarity,
     )
 
@@ -180,9 +194,14 @@ def as_html(prediction: Prediction) -> str:
     picture = _shown(prediction)
     figures = {
         "outlines: coarse amber, final blue": _data_uri(overlay(picture, prediction)),
-        f"where {_words(prediction.decision)} was seen": _data_uri(cam_overlay(picture, prediction)),
+        f"activation map of {words(prediction.cam_class)}, with the final outline": _data_uri(
+            cam_overlay(picture, prediction)
+        ),
     }
-    values = {"prediction": prediction, "figures": figures, "words": _words, "notice": NOTICE}
+    values = {
+        **{"prediction": prediction, "figures": figures, "words": words, "notice": NOTICE, "heat": HEAT_GRADIENT},
+        "thresholds": [(point.class_name, point.threshold) for point in prediction.operating_points],
+    }
     return render("mbdcnn.inference", "prediction.html.j2", values)
 
 
@@ -198,7 +217,3 @@ def _data_uri(pixels: npt.NDArray[np.uint8]) -> str:
     stream = BytesIO()
     Image.fromarray(pixels).save(stream, "JPEG", quality=90)
     return f"data:image/jpeg;base64,{b64encode(stream.getvalue()).decode()}"
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
