@@ -3,6 +3,9 @@
     mbdcnn export bundle --out exported
     python onnx_only.py exported lesion.jpg mask.png
 
+It reads 8-bit grey and colour pictures as mbdcnn does, EXIF orientation and colour profiles included, and refuses those
+it would read otherwise: with transparency, of 16 bits, CMYK. mbdcnn also reads these, and DICOM.
+
 For research and education. Not a medical device.
 """
 
@@ -10,11 +13,12 @@ from __future__ import annotations
 
 import json
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 
 def squash(picture: Image.Image, side: int, oversampling: float) -> np.ndarray:
@@ -26,11 +30,32 @@ def squash(picture: Image.Image, side: int, oversampling: float) -> np.ndarray:
     return np.asarray(small, np.float32).transpose(2, 0, 1)[None] / 255
 
 
+def read(file: Path) -> Image.Image:
+    """Read a picture upright, in the colours of sRGB."""
+    with Image.open(file) as picture:
+        if picture.mode not in {"L", "P", "RGB"} or picture.has_transparency_data:
+            sys.exit(
+                f"{file}: of mode {picture.mode} or with transparency, which only mbdcnn reads: mbdcnn predict {file}"
+            )
+        upright = ImageOps.exif_transpose(picture)
+    profile = upright.info.get("icc_profile")
+    if not profile or upright.mode == "L":
+        return upright.convert("RGB")
+    srgb = ImageCms.createProfile("sRGB")
+    intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
+    try:
+        return ImageCms.profileToProfile(
+            upright.convert("RGB"), ImageCms.ImageCmsProfile(BytesIO(profile)), srgb, intent
+        )
+    except (OSError, ImageCms.PyCMSError):
+        sys.exit(f"{file}: its colour profile is damaged or of another kind; mbdcnn ignores it: mbdcnn predict {file}")
+
+
 def predict(folder: Path, file: Path) -> tuple[dict[str, float], Image.Image]:
     """Give the probability of each class, and the mask at the picture's size."""
     model = json.loads((folder / "model.json").read_text())["facts"]
     session = onnxruntime.InferenceSession(folder / model["model"], providers=["CPUExecutionProvider"])
-    picture = ImageOps.exif_transpose(Image.open(file)).convert("RGB")
+    picture = read(file)
     image = squash(picture, model["input"]["shape"][-1], model["preprocessing"]["oversampling"])
     values = session.run(model["outputs"], {model["input"]["name"]: image})
     outputs = dict(zip(model["outputs"], values, strict=True))

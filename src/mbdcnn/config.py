@@ -26,6 +26,8 @@ Shares = dict[str, Annotated[float, Field(gt=0, le=1)]]
 Width = Annotated[float, Field(gt=0, le=8)]
 Depth = Annotated[int, Field(ge=1, le=256)]
 LARGEST_SIDE = 4096
+BUNDLED = "bundled"
+"""Name of the model that comes with the package, wherever a model, a configuration or starting weights are named."""
 
 
 def _multiple_of_16(side: int) -> int:
@@ -82,7 +84,7 @@ class SegmentationNetwork(Section):
     """A DeepLabV3+ network at output stride 16."""
 
     backbone: str = "xception65"
-    """Encoder: `xception65`, the paper's, `mobilenet_v2`, `efficientnet_lite0` to `2`, or one that was registered."""
+    """Encoder: `xception65`, the paper's, `mobilenet_v2`, `efficientnet_lite0` to `2`, or a registered one."""
     width: Width = 1.0
     """Factor on the encoder's channel counts."""
     depth: Depth = 16
@@ -109,7 +111,7 @@ class ClassificationNetwork(Section):
     """The mask-guided classifier at output stride 16."""
 
     backbone: str = "xception"
-    """Trunk: `xception`, the paper's, `mobilenet_v2`, `efficientnet_lite0` to `2`, or one that was registered."""
+    """Trunk: `xception` of the paper, `xception_keras`, `mobilenet_v2`, `efficientnet_lite0` to `2`, or your own."""
     width: Width = 1.0
     """Factor on the channel counts."""
     depth: Depth = 8
@@ -372,9 +374,10 @@ def load_config(source: str | Path | None = None, overrides: list[str] | tuple[s
     """Read a configuration: defaults, overridden by a YAML file, overridden by `KEY=VALUE` flags.
 
     Args:
-        source: name of a configuration that ships with the package (`paper`, `compact`, `finetune`, `demo`), a YAML
-            file, or a run or bundle folder whose configuration is used again. None for the defaults. A file may name
-            another of these, relative to itself, as `base`, whose settings hold where it says nothing.
+        source: name of a configuration that ships with the package (`paper`, `compact`, `finetune`, `demo`; `bundled`
+            for that of the shipped model), a YAML file, or a run or bundle folder whose configuration is used again.
+            None for the defaults. A file may name another of these, relative to itself, as `base`, whose settings hold
+            where it says nothing.
         overrides: dotted settings such as `coarse.training.length=10 epochs`; values are YAML.
 
     Raises:
@@ -412,11 +415,26 @@ def shipped_configs() -> list[str]:
     return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
 
 
+def bundled_folder() -> Path:
+    """Give the folder that `bundled` names.
+
+    Raises:
+        UserError: there is a model in a folder of that name here.
+    """
+    if os.path.isfile(os.path.join(BUNDLED, "config.yaml")):
+        raise UserError(
+            f"{BUNDLED}: names the model that comes with mbdcnn, but there is one in a folder here too; name that one "
+            f"{os.path.abspath(BUNDLED)}"
+        )
+    return Path(str(resources.files("mbdcnn") / BUNDLED))
+
+
 def _read_yaml(source: str | Path, above: tuple[str, ...] = ()) -> tuple[str, dict[str, Any]]:
     if str(source) in above:
         raise UserError(f"{source}: based on itself, by way of {', '.join(above)}")
     # Not Path's own questions, which raise an error where a name is too long.
-    path, is_folder = Path(source), os.path.isdir(source)
+    given = bundled_folder() if str(source) == BUNDLED else source
+    path, is_folder = Path(given), os.path.isdir(given)
     if is_folder:
         path = path / "config.yaml"
     if path.suffix in {".yaml", ".yml"} and os.path.isfile(path):
@@ -425,7 +443,8 @@ def _read_yaml(source: str | Path, above: tuple[str, ...] = ()) -> tuple[str, di
         text = (resources.files("mbdcnn") / "configs" / f"{source}.yaml").read_text()
         settings = plain_yaml.read(text, str(source)) or {}
     else:
-        raise UserError(f"{source}: no such configuration; give a YAML file or one of {', '.join(shipped_configs())}")
+        known = ", ".join([*shipped_configs(), BUNDLED])
+        raise UserError(f"{source}: no such configuration; give a YAML file or one of {known}")
     if not isinstance(settings, dict):
         raise UserError(f"{source}: expected settings such as 'seed: 1', found {type(settings).__name__}")
     base = settings.pop("base", None)

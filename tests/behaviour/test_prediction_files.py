@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 
 from mbdcnn.artifacts import PreparedData
+from mbdcnn.data.prepare import prepare
 from mbdcnn.errors import UserError
 from mbdcnn.evaluation.evaluate import evaluate_predictions
 from mbdcnn.evaluation.files import open_predictions
+from mbdcnn.evaluation.report.wording import score_lines
 
 CLASSES = ("nevus", "melanoma", "seborrheic_keratosis")
 
@@ -78,11 +80,14 @@ def test_a_mask_of_another_size_or_in_grey_is_told(data, tmp_path: Path) -> None
     folder = write_masks(data, tmp_path / "masks", "")
     row = data.split("test")[0]
     Image.new("L", (10, 12)).save(folder / f"{row.id}.png")
-    with pytest.raises(UserError, match=rf"{row.id}.png: 10 x 12 pixels, its picture has {row.width} x {row.height}"):
+    with pytest.raises(UserError, match=rf"{row.id}.png: 10 x 12 pixels, its image has {row.width} x {row.height}"):
         score(folder, data, tmp_path / "report")
     grey = np.linspace(0, 255, row.width * row.height).reshape(row.height, row.width).astype(np.uint8)
     Image.fromarray(grey).save(folder / f"{row.id}.png")
     with pytest.raises(UserError, match="shades of grey"):
+        score(folder, data, tmp_path / "report")
+    Image.new("L", (row.height, row.width)).save(folder / f"{row.id}.png")
+    with pytest.raises(UserError, match="as EXIF turns it; this one fits it unturned"):
         score(folder, data, tmp_path / "report")
     assert not (tmp_path / "report").exists()
 
@@ -162,6 +167,39 @@ def test_an_empty_mask_of_an_empty_picture_counts_by_both_rules(data, tmp_path: 
     enhanced = score(folder, data, tmp_path / "report")["segmentation"]["enhanced"]
     assert (enhanced["jaccard"]["value"], enhanced["jaccard_official"]["value"]) == (1, 1)
     assert not math.isnan(enhanced["boundary_distance"]["value"])
+
+
+def test_masks_with_grey_edges_are_cut_at_half_and_counted(data, tmp_path: Path) -> None:
+    folder = write_masks(data, tmp_path / "masks", "")
+    row = data.split("test")[0]
+    Image.fromarray(data.truth(row)).convert("L").save(tmp_path / "a.jpg", quality=90)
+    with Image.open(tmp_path / "a.jpg") as grey:
+        grey.save(folder / f"{row.id}.png")
+    metrics = score(folder, data, tmp_path / "report")
+    assert metrics["segmentation"]["enhanced"]["jaccard"]["value"] > 0.99
+    assert metrics["facts"]["masks"] == "1 of 4 had grey edges and were cut at half"
+
+
+def test_scores_on_a_truth_that_is_all_lesion_say_so(tiny_config, tmp_path: Path) -> None:
+    """The truth of one image is full, so that a mask that is full everywhere scores 1 on it."""
+    lines = ["id,image,mask,split"]
+    for name, box in (("a", (0, 0, 60, 44)), ("b", (10, 10, 40, 30)), ("c", (20, 10, 50, 30))):
+        noise = np.random.default_rng(ord(name)).integers(0, 256, (44, 60, 3), np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"{name}.png")
+        mask = Image.new("L", (60, 44), 0)
+        mask.paste(255, box)
+        mask.save(tmp_path / f"{name}_mask.png")
+        lines.append(f"{name},{name}.png,{name}_mask.png,test")
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    data = prepare(tmp_path / "t.csv", tmp_path / "data", tiny_config())
+    (tmp_path / "full").mkdir()
+    for name in "abc":
+        Image.new("L", (60, 44), 255).save(tmp_path / "full" / f"{name}.png")
+    report = evaluate_predictions(tmp_path / "full", data, "test", tmp_path / "report", bootstrap_samples=5)
+    caution = "1 of the 3 masks of the truth call the whole image lesion, so scores of masks say little"
+    assert report.metrics["facts"]["caution"] == caution
+    assert caution in (report.path / "report.html").read_text()
+    assert f"caution  {caution}" in score_lines(report)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])

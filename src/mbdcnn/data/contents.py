@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from mbdcnn.artifacts import PreparedData
@@ -76,6 +77,9 @@ def _records(raw: RawData, of_file: Callable[[Path], Any]) -> list[dict[str, Any
 
 def _stat(file: Path) -> tuple[int, int]:
     status = file.stat()
+    # Their content would be waited for, or read, without end.
+    if not S_ISREG(status.st_mode):
+        raise UserError(f"{file}: a folder, pipe or device, no picture file")
     return status.st_size, status.st_mtime_ns
 
 

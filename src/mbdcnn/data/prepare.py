@@ -24,9 +24,11 @@ from mbdcnn.artifacts.overlap import identical, some, torn_groups, torn_images
 from mbdcnn.artifacts.provenance import fingerprint
 from mbdcnn.config import Config
 from mbdcnn.data import crops, read_raw
+from mbdcnn.data.alignment import mask_orientations
 from mbdcnn.data.contents import LOOKS, content, looks, name_in, renewed, untouched
-from mbdcnn.data.images.decode import decode_at_least, mask_image, picture_size
+from mbdcnn.data.images.decode import decode_at_least, picture_size, read_mask
 from mbdcnn.data.readers.records import RawData, Record, join
+from mbdcnn.data.suspects import MaskLook, lines, refuse_mistakes, suspects
 from mbdcnn.errors import UserError
 
 LARGE = 50_000_000
@@ -50,6 +52,8 @@ class Plan:
     views: tuple[int, ...]
     training_row: int | None
     evaluation_row: int | None
+    mask_orientation: int = 1
+    """The EXIF orientation the mask is turned by."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ class Finished:
 
     pixels: str
     """SHA-256 of the picture's size and of its first view, the whole of it."""
-    mask_is_empty: bool
+    profile_ignored: bool
+    mask: MaskLook | None
 
 
 def prepare(
@@ -98,9 +103,10 @@ def prepare(
     with PreparedData.writing(out, settings, inputs) as draft:
         with Writer(draft.path, plans, config) as writer:
             finished = _write_pictures(writer, plans, config, progress)
+        refuse_mistakes([plan.record for plan in plans], [done.mask for done in finished])
         rows = [_row(plan, done, *places[plan.record.id]) for plan, done in zip(plans, finished, strict=True)]
         write_manifest(draft.path / "manifest.csv", rows)
-        draft.facts = {LOOKS: look, **_facts(found, rows, finished, config)}
+        draft.facts = {LOOKS: look, **_facts(found, rows, plans, finished, config)}
     return PreparedData.open(out)
 
 
@@ -108,12 +114,13 @@ def make_plans(records: list[Record], config: Config) -> list[Plan]:
     """Assign every picture its crops and its rows, from the headers of the files alone.
 
     Raises:
-        UserError: a header is unreadable, or a mask's size is not its picture's.
+        UserError: a header is unreadable, or a mask does not fit its image.
     """
     plans: list[Plan] = []
     patches = training = evaluation = 0
-    for record in sorted(records, key=lambda record: (SPLITS.index(record.split), record.id)):
-        width, height = _checked_size(record)
+    ordered = sorted(records, key=lambda record: (SPLITS.index(record.split), record.id))
+    for record, orientation in zip(ordered, mask_orientations(ordered), strict=True):
+        width, height = picture_size(record.image)
         label = None if record.label is None else config.classes[record.label]
         fractions = crops.fractions_for(config.data.views, label, record.split)
         boxes, order = crops.unique_boxes(crops.view_boxes(width, height, fractions))
@@ -129,20 +136,11 @@ def make_plans(records: list[Record], config: Config) -> list[Plan]:
             views=tuple(patches + place for place in order),
             training_row=training if trains else None,
             evaluation_row=evaluation if evaluates else None,
+            mask_orientation=orientation,
         )
         plans.append(plan)
         patches, training, evaluation = patches + len(boxes), training + trains, evaluation + evaluates
     return plans
-
-
-def _checked_size(record: Record) -> tuple[int, int]:
-    size = picture_size(record.image)
-    if record.mask is not None and (mask_size := picture_size(record.mask)) != size:
-        raise UserError(
-            f"{record.mask}: a mask of {mask_size[0]}x{mask_size[1]} pixels for a picture of {size[0]}x{size[1]}; "
-            "a mask must have its picture's size"
-        )
-    return size
 
 
 class ArrayFile:
@@ -206,11 +204,11 @@ class Writer:
             UserError: one of them cannot be decoded.
         """
         with self.alone if plan.width * plan.height > LARGE else nullcontext():
-            pixels = self._write_picture(plan)
-            empty = plan.record.mask is not None and self._write_mask(plan, plan.record.mask)
-            return Finished(pixels, empty)
+            pixels, profile_ignored = self._write_picture(plan)
+            mask = None if plan.record.mask is None else self._write_mask(plan, plan.record.mask)
+            return Finished(pixels, profile_ignored, mask)
 
-    def _write_picture(self, plan: Plan) -> str:
+    def _write_picture(self, plan: Plan) -> tuple[str, bool]:
         picture = decode_at_least(plan.record.image, self.least_side)
         if (picture.width, picture.height) != (plan.width, plan.height):
             raise UserError(f"{plan.record.image}: its header and its pixels give different sizes; save it again")
@@ -224,15 +222,17 @@ class Writer:
         if plan.evaluation_row is not None:
             for scale in self.scales:
                 scale.write(plan.evaluation_row, crops.squash(picture, frame, scale.side))
-        return hashlib.sha256(f"{plan.width}x{plan.height}".encode() + views[0].tobytes()).hexdigest()
+        digest = hashlib.sha256(f"{plan.width}x{plan.height}".encode() + views[0].tobytes()).hexdigest()
+        return digest, picture.profile_ignored
 
-    def _write_mask(self, plan: Plan, file: Path) -> bool:
-        mask = mask_image(file)
+    def _write_mask(self, plan: Plan, file: Path) -> MaskLook:
+        lesion = read_mask(file, plan.mask_orientation)
+        mask = lesion.image
         self.masks.write(plan.position, _squashed_mask(mask, self.masks.side))
         if plan.training_row is not None:
             self.training_masks.write(plan.training_row, _squashed_mask(mask, self.training_masks.side))
         mask.save(self.folder / "truth" / f"{plan.record.id}.png", compress_level=1)
-        return mask.getbbox() is None
+        return MaskLook.of(mask, grey=lesion.grey, turned=plan.mask_orientation != 1)
 
 
 def _squashed_mask(mask: Image.Image, side: int) -> npt.NDArray[np.uint8]:
@@ -277,14 +277,21 @@ def _row(plan: Plan, finished: Finished, source: str, root: Path) -> Row:
     )
 
 
-def _facts(raw: RawData, rows: list[Row], finished: list[Finished], config: Config) -> dict[str, Any]:
+def _facts(
+    raw: RawData, rows: list[Row], plans: list[Plan], finished: list[Finished], config: Config
+) -> dict[str, Any]:
     names = {row.id: "unlabelled" if row.label is None else config.classes[row.label] for row in rows}
     splits = [split for split in SPLITS if any(row.split == split for row in rows)]
     return {
         "kind": raw.kind,
         "classes": {split: dict(Counter(names[row.id] for row in rows if row.split == split)) for split in splits},
         "with_mask": {split: sum(row.has_mask for row in rows if row.split == split) for split in splits},
-        "empty_masks": [row.id for row, done in zip(rows, finished, strict=True) if done.mask_is_empty],
+        "suspects": suspects(
+            [plan.record for plan in plans],
+            [done.mask for done in finished],
+            [done.pixels for done in finished],
+            [done.profile_ignored for done in finished],
+        ),
         "identical": [[row.id for row in group] for group in identical(rows)],
         "patients_across_splits": torn_groups(rows),
         "patches": sum(len(set(row.views)) for row in rows),
@@ -295,23 +302,22 @@ def _facts(raw: RawData, rows: list[Row], finished: list[Finished], config: Conf
 def summary_lines(data: PreparedData) -> list[str]:
     """Tell in plain words what a prepared data set holds and what in it deserves a look."""
     facts = data.provenance.facts
-    lines = [f"{len(data.rows)} pictures from {facts['kind']}, {facts['patches']} views for the classifier"]
+    told = [f"{len(data.rows)} pictures from {facts['kind']}, {facts['patches']} views for the classifier"]
     for split, counts in facts["classes"].items():
         total = sum(counts.values())
         named = ", ".join(f"{name} {counts[name]}" for name in (*data.classes, "unlabelled") if name in counts)
-        lines.append(f"{split}: {total} ({named}); {facts['with_mask'][split]} with a mask")
-    lines += facts["notes"]
-    if facts["empty_masks"]:
-        lines.append(f"empty masks: {len(facts['empty_masks'])} ({some(facts['empty_masks'])})")
+        told.append(f"{split}: {total} ({named}); {facts['with_mask'][split]} with a mask")
+    told += facts["notes"]
+    told += lines(facts["suspects"])
     groups = facts["identical"]
     if groups:
-        lines.append(f"identical pictures: {len(groups)} groups ({some([' = '.join(group) for group in groups])})")
+        told.append(f"identical pictures: {len(groups)} groups ({some([' = '.join(group) for group in groups])})")
     images, patients = torn_images(data.rows), torn_groups(data.rows)
     if images:
-        lines.append(f"warning: {len(images)} of these groups span splits, which flatters results: {some(images)}")
+        told.append(f"warning: {len(images)} of these groups span splits, which flatters results: {some(images)}")
     if patients:
-        lines.append(
+        told.append(
             f"warning: {len(patients)} patients or lesions have images in more than one split, which flatters results: "
             f"{some(patients)}"
         )
-    return lines
+    return told

@@ -12,12 +12,16 @@ from PIL import Image
 
 from mbdcnn._version import __version__
 from mbdcnn.artifacts import Bundle, PreparedData, Report
+from mbdcnn.artifacts.builtin import find_bundle, open_model
 from mbdcnn.artifacts.calibration import OperatingPoint
 from mbdcnn.artifacts.manifest import Row
+from mbdcnn.data.suspects import cautions_of_truth
 from mbdcnn.errors import UserError
 from mbdcnn.evaluation import target
 from mbdcnn.evaluation.comparison import compare
+from mbdcnn.evaluation.files import FileMethod
 from mbdcnn.evaluation.image_score import ImageScore, Missed, choose_cases, missed_cases, write_per_image_csv
+from mbdcnn.evaluation.options import DEFAULT, Options
 from mbdcnn.evaluation.report.gallery import GalleryCase
 from mbdcnn.evaluation.report.training_runs import training_curves
 from mbdcnn.evaluation.report.write import write_report
@@ -26,8 +30,7 @@ from mbdcnn.evaluation.robustness import stress_test
 from mbdcnn.evaluation.scoring import summarise, to_json
 from mbdcnn.evaluation.target import Subject
 from mbdcnn.inference.answer import answer, cases_of, percent
-from mbdcnn.inference.protocol import ProtocolName, resize_mask
-from mbdcnn.inference.runtimes import RuntimeName
+from mbdcnn.inference.protocol import resize_mask
 from mbdcnn.system.progress import Progress, silent
 
 PICTURE_SIDE = 640
@@ -77,15 +80,7 @@ def evaluate(
     data: PreparedData,
     split: str,
     out: Path,
-    *,
-    protocol: ProtocolName = "paper",
-    device: str = "auto",
-    runtime: RuntimeName = "torch",
-    allow_training_images: bool = False,
-    bootstrap_samples: int | None = None,
-    compare_with: Path | None = None,
-    stress: bool = False,
-    overwrite: bool = True,
+    options: Options = DEFAULT,
     progress: Progress = silent,
 ) -> Report:
     """Score a model on a split, or give the report at `out` if it is of just this.
@@ -95,14 +90,7 @@ def evaluate(
         data: pictures prepared with the model's settings.
         split: `train`, `validation` or `test`.
         out: folder of the report.
-        protocol: `paper` for the authors' protocol, `fast` for one view of each network.
-        device: where the networks run.
-        runtime: what runs them.
-        allow_training_images: score even images that the model was trained on.
-        bootstrap_samples: resamples behind each interval; as in the model's configuration if None.
-        compare_with: another bundle, or results in files, to score on the same images.
-        stress: also score spoilt pictures.
-        overwrite: replace a report of something else at `out`.
+        options: how.
         progress: told the images done.
 
     Raises:
@@ -110,19 +98,18 @@ def evaluate(
             all the scales that the protocol looks at; or another report lies at `out`.
     """
     rows = _rows(data, split)
-
-    def model(of: Bundle) -> Subject:
-        return target.of_model(of, data, rows, protocol, device, runtime, allow_training_images)
-
-    scored = model(bundle)
+    scored = target.of_model(bundle, data, rows, options)
     other = None
-    if compare_with is not None:
-        if target.is_bundle(compare_with):
-            other = model(Bundle.open(compare_with, verify=True))
+    if options.compare_with is not None:
+        place = find_bundle(options.compare_with)
+        if target.is_bundle(place):
+            other = target.of_model(open_model(place), data, rows, options)
         else:
-            other = target.of_files(compare_with, data, rows)
-    samples = bundle.config.evaluation.bootstrap_samples if bootstrap_samples is None else bootstrap_samples
-    return _report(_Work(scored, data, split, samples, bundle.config.seed, other, stress), out, overwrite, progress)
+            other = target.of_files(place, data, rows)
+    samples = options.bootstrap_samples
+    samples = bundle.config.evaluation.bootstrap_samples if samples is None else samples
+    work = _Work(scored, data, split, samples, bundle.config.seed, other, options.stress)
+    return _report(work, out, options.overwrite, progress)
 
 
 def evaluate_predictions(
@@ -170,7 +157,7 @@ def _report(work: _Work, out: Path, overwrite: bool, progress: Progress) -> Repo
         scores = score_rows(method, work.data, rows, progress)
         summary = summarise(scores, classes, work.samples, work.seed, method.thresholds)
         summary |= _more(work, method, scores, progress)
-        facts = _facts(work)
+        facts = _facts(work, method)
         (draft.path / "metrics.json").write_text(to_json({**summary, "facts": facts}), encoding="utf-8")
         write_per_image_csv(draft.path / "per_image.csv", scores, classes)
         gallery = _gallery(method, work.data, rows, scores)
@@ -216,9 +203,12 @@ def _check_same_question(out: Path, work: _Work) -> None:
         )
 
 
-def _facts(work: _Work) -> dict[str, str]:
+def _facts(work: _Work, method: Method) -> dict[str, str]:
     facts = dict(work.subject.facts)
-    caution = facts.pop("caution", None)
+    found = work.data.provenance.facts.get("suspects", {})
+    cautions = [*filter(None, [facts.pop("caution", "")]), *cautions_of_truth(found, work.subject.rows)]
+    if isinstance(method, FileMethod) and method.grey:
+        facts["masks"] = f"{len(method.grey)} of {len(method.masks)} had grey edges and were cut at half"
     facts |= {
         "data": str(work.data.path),
         "split": f"{work.split}, {len(work.subject.rows)} images",
@@ -228,7 +218,7 @@ def _facts(work: _Work) -> dict[str, str]:
         facts["compared with"] = work.other.name
         if "caution" in work.other.facts:
             facts["caution on what is compared with"] = work.other.facts["caution"]
-    return facts | ({"caution": caution} if caution else {})
+    return facts | ({"caution": "; ".join(cautions)} if cautions else {})
 
 
 def _gallery(
@@ -276,7 +266,7 @@ def _case(
         coarse=shrunk(result.coarse_mask),
         enhanced=shrunk(result.mask),
         activation_map=result.activation_map,
-        activation_class=None if result.mapped_class is None else data.classes[result.mapped_class],
+        activation_class=result.cam_class,
         jaccard=score.enhanced["jaccard"] if score.enhanced else None,
         label=None if row.label is None else data.classes[row.label],
         probabilities=probabilities,

@@ -15,7 +15,7 @@ from mbdcnn.artifacts import PreparedData
 from mbdcnn.artifacts.calibration import OperatingPoint
 from mbdcnn.artifacts.manifest import Row
 from mbdcnn.artifacts.provenance import file_digest
-from mbdcnn.data.images.decode import decode, decode_mask
+from mbdcnn.data.images.decode import read_mask
 from mbdcnn.data.readers.folders import is_hidden, some
 from mbdcnn.data.readers.ids import ID_COLUMNS, Ids, bare
 from mbdcnn.data.readers.mask_files import find_masks
@@ -36,6 +36,8 @@ class FileMethod:
     thresholds: tuple[OperatingPoint, ...] = field(default=())
     said: str = ""
     """What was left out, and why."""
+    grey: set[str] = field(default_factory=set)
+    """Images whose mask, read so far, had grey edges and was cut at half."""
 
     def results(self, data: PreparedData, rows: Sequence[Row]) -> Iterator[Result]:
         """Give what the files say of each row.
@@ -44,7 +46,7 @@ class FileMethod:
             UserError: a mask is no mask, or not of its picture's size.
         """
         for row in rows:
-            mask = _mask(self.masks[row.id], row) if row.id in self.masks and row.has_mask else None
+            mask = self._mask(row) if row.id in self.masks and row.has_mask else None
             yield Result(probabilities=self.probabilities.get(row.id), mask=mask)
 
     def of_rows(self, rows: Sequence[Row], allow_missing: bool) -> list[Row]:
@@ -72,6 +74,22 @@ class FileMethod:
             mask = file_digest(self.masks[row.id]) if row.id in self.masks else ""
             digest.update(repr((row.id, mask, self.probabilities.get(row.id))).encode(errors="surrogateescape"))
         return digest.hexdigest()
+
+    def _mask(self, row: Row) -> npt.NDArray[np.bool_]:
+        file = self.masks[row.id]
+        lesion = read_mask(file)
+        width, height = lesion.image.size
+        if (width, height) != (row.width, row.height):
+            stored = (
+                " as EXIF turns it; this one fits it unturned" if (height, width) == (row.width, row.height) else ""
+            )
+            raise UserError(
+                f"{file}: {width} x {height} pixels, its image has {row.width} x {row.height}{stored}; a mask "
+                "must have its image's size"
+            )
+        if lesion.grey:
+            self.grey.add(row.id)
+        return np.asarray(lesion.image)
 
     def _missing(self, row: Row) -> bool:
         no_mask = bool(self.masks) and row.has_mask and row.id not in self.masks
@@ -108,20 +126,6 @@ def open_predictions(path: Path, classes: Sequence[str], rows: Sequence[Row]) ->
     unread = [file.name for file in texts if file not in tables]
     said = f"not read, for want of columns for {', '.join(classes)}: {some(unread)}" if unread else ""
     return FileMethod(path, _read_probabilities(tables[0], classes, rows) if tables else {}, masks.of, said=said)
-
-
-def _mask(file: Path, row: Row) -> npt.NDArray[np.bool_]:
-    lesion = decode_mask(file)
-    if lesion.shape != (row.height, row.width):
-        raise UserError(
-            f"{file}: {lesion.shape[1]} x {lesion.shape[0]} pixels, its picture has {row.width} x {row.height}; "
-            "a mask must have its picture's size"
-        )
-    grey = np.asarray(decode(file)).max(axis=2)
-    # A map of probabilities read as a mask would count every pixel above 0 as lesion.
-    if not np.all((grey == 0) | (grey == grey.max())):
-        raise UserError(f"{file}: has shades of grey; a mask holds two values, 0 for skin and another for lesion")
-    return lesion
 
 
 def _known(classes: Sequence[str]) -> tuple[str, ...]:

@@ -239,7 +239,9 @@ def large(tmp_path: Path) -> PreparedData:
     for name in ("a.jpg", "b.jpg"):
         photo.save(tmp_path / name, quality=95)
     photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "c.jpg", quality=95)
-    Image.new("L", photo.size, 255).save(tmp_path / "m.png")
+    mask = Image.new("L", photo.size, 0)
+    mask.paste(255, (100, 100, 300, 300))
+    mask.save(tmp_path / "m.png")
     lines = ("image,mask,split,label", "a.jpg,m.png,train,melanoma", "b.jpg,m.png,test,nevus", "c.jpg,m.png,test,nevus")
     (tmp_path / "t.csv").write_text("\n".join(lines))
     return prepare(tmp_path / "t.csv", tmp_path / "out", CONFIG)
@@ -284,7 +286,7 @@ def _text_as_mask(raw: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_mask_of_another_size, r"SYN_0000003_segmentation.png: a mask of 10x12 pixels for a picture of \d+x\d+"),
+        (_mask_of_another_size, r"SYN_0000003_segmentation.png: a mask of 10x12 pixels for an image of \d+x\d+"),
         (_truncated_picture, r"SYN_1000002.jpg: cannot be decoded"),
         (_text_as_mask, r"SYN_2000001_segmentation.png: not a picture"),
     ],

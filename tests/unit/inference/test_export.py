@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,11 @@ import torch
 from PIL import Image
 from torch import nn
 
+from bad_images import whole_images
 from mbdcnn.artifacts import Bundle
 from mbdcnn.cli import main
 from mbdcnn.config import Config, parse, save_config
+from mbdcnn.data.images.decode import decode
 from mbdcnn.errors import UserError
 from mbdcnn.inference import export, graphs, runtimes, tracing
 from mbdcnn.inference.export import export_bundle
@@ -26,7 +29,7 @@ from mbdcnn.models import MBDCNN
 from mbdcnn.models.weights import save_weights
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "onnx_only.py"
-DECODER = {"decoder_channels": 8, "low_level_channels": 4}
+DECODER = {"decoder_channels": 8, "low_level_channels": 4, "initialisation": "torch"}
 TINY = {
     "paper": {
         "cam": "reference",
@@ -40,6 +43,11 @@ TINY = {
             **{"pixel_mean": 0.5, "pixel_std": 0.25, **DECODER},
         },
         "classification": {"backbone": "mobilenet_v2", "width": 0.1, "depth": 1, "pixel_mean": 0.5},
+    },
+    "keras": {
+        "cam": "relu",
+        "segmentation": {"backbone": "mobilenet_v2", "width": 0.1, "depth": 1, "dilations": (2,), **DECODER},
+        "classification": {"backbone": "xception_keras", "width": 0.05, "depth": 1},
     },
     "lite": {
         "cam": "relu",
@@ -211,12 +219,14 @@ def test_what_cannot_be_used_is_said_in_one_line(compact: Bundle, tmp_path: Path
     for name, package in (("onnx", "onnxruntime"), ("openvino-bf16", "openvino")):
         with monkeypatch.context() as patch:
             patch.setattr(runtimes, "find_spec", lambda name: None)
-            with pytest.raises(UserError, match=rf"{package} is not installed; pip install 'mbdcnn\[export\]'"):
+            with pytest.raises(
+                UserError, match=rf"runtime {name}: .*{package}.* not installed .*; pip install .*'{package}>="
+            ):
                 load_core(compact, name, "cpu")
     monkeypatch.setenv("MBDCNN_CACHE", str(tmp_path / "new"))
     with monkeypatch.context() as patch:
         patch.setattr(tracing, "find_spec", lambda name: None)
-        with pytest.raises(UserError, match="ONNX: onnx is not installed"):
+        with pytest.raises(UserError, match=r"ONNX: onnx, .* not installed"):
             load_core(compact, "onnx", "cpu")
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MBDCNN_CACHE", str(tmp_path / "file"))
@@ -297,6 +307,28 @@ def test_the_example_predicts_with_the_exported_graph_alone(compact: Bundle, les
     assert 0.02 < expected.area_fraction < 0.98
     # Pillow's cubic is a little softer than PyTorch's.
     assert agreement > 0.99
+
+
+def _read_by_the_example(file: Path) -> Image.Image:
+    image: Image.Image = runpy.run_path(str(EXAMPLE))["read"](file)
+    return image
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("kind", [kind for kind in whole_images() if kind.split()[0] in {"jpg", "png", "tif", "webp"}])
+def test_the_example_reads_as_the_package_does_or_refuses(kind: str, tmp_path: Path) -> None:
+    file = tmp_path / "x"
+    file.write_bytes(whole_images()[kind])
+    with Image.open(file) as picture:
+        left_out = (
+            picture.mode not in {"L", "P", "RGB"} or picture.has_transparency_data or "profile that is none" in kind
+        )
+    if left_out:
+        with pytest.raises(SystemExit, match="mbdcnn predict"):
+            _read_by_the_example(file)
+        return
+    image = _read_by_the_example(file)
+    np.testing.assert_allclose(np.asarray(image, int), np.asarray(decode(file), int), atol=2)
 
 
 def test_a_program_of_torch_runs_without_this_package(compact: Bundle, tmp_path: Path) -> None:

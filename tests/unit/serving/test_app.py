@@ -128,6 +128,7 @@ REFUSED = {
     "two pictures": (form(picture())[0][:-9] + form(picture())[0], MULTIPART, "", 400, "two of its fields"),
     "JSON": (b"{}", {"Content-Type": "application/json"}, "", 415, "image/..."),
     "no picture": (b"hello", PNG, "", 415, "not a picture"),
+    "HEIC": (b"\0\0\0\x18ftypheic" + bytes(99), PNG, "", 415, "a HEIC image, which is not read; convert it: pip"),
     "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", PNG, "", 415, "not a picture"),
     "damaged": (damaged(), PNG, "", 422, "cannot be decoded"),
     "truncated": (truncated_jpeg(), {"Content-Type": "image/jpeg"}, "", 422, "cannot be decoded"),
@@ -148,6 +149,16 @@ def test_refusals_are_one_line(client, body: bytes, headers, query: str, status:
     assert saying in response.json()["error"]
     assert response.json().keys() == {"error"}
     assert "\n" not in response.json()["error"]
+
+
+def test_a_photograph_with_a_video_behind_it(client: TestClient) -> None:
+    plain = saved(lesion(), "JPEG")
+    answers = [
+        client.post("/v1/predictions", content=content, headers={"Content-Type": "image/jpeg"})
+        for content in (plain, plain + b"\0\0\0\x18ftypmp42" + b"\xff\xda" * 9000)
+    ]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].json()["probabilities"] == answers[1].json()["probabilities"]
 
 
 def test_a_body_that_does_not_say_how_long_it_is(client: TestClient) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -11,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
 
+from mbdcnn.data.images.colour import in_srgb
+from mbdcnn.data.images.kinds import HEAD, NAMELESS, another_kind, command, is_dicom
 from mbdcnn.data.images.limits import PIXEL_LIMIT, SIDE_LIMIT, Source, file_content, load
-from mbdcnn.data.images.modes import to_mask, to_rgb
+from mbdcnn.data.images.masks import Lesion, MaskError, lesion_in
 from mbdcnn.errors import UserError
 
 PICTURE_SUFFIXES = frozenset(
@@ -54,6 +58,8 @@ class Decoded:
     """Size of the picture in its file, upright."""
     shrunk: int
     """How many pixels of the file, across and down, each pixel of `image` stands for: 1, 2, 4 or 8."""
+    profile_ignored: bool = False
+    """Whether the file has a colour profile that is damaged or of another kind of image."""
 
     @classmethod
     def whole(cls, image: Image.Image) -> Decoded:
@@ -62,7 +68,7 @@ class Decoded:
 
 
 def decode(source: Source) -> Image.Image:
-    """Decode a picture to 8-bit RGB, turned the way its EXIF orientation says.
+    """Decode a picture to 8-bit RGB in the colours of sRGB, turned the way its EXIF orientation says.
 
     Transparency is laid over black, the colour of the dermoscope's dark corners and of what augmentation moves in.
     Of an animation the first frame is taken, and of 16-bit pixels the upper byte.
@@ -86,21 +92,14 @@ def decode_at_least(source: Source, side: int) -> Decoded:
     Raises:
         UserError: as for `decode`.
     """
-    name = _name(source)
-    try:
-        with _open(source) as picture:
-            width, height = picture.size
-            shrunk = _shrink(picture, side)
-            image = _decoded(picture)
-            if shrunk == 1:
-                return Decoded.whole(image)
-            sideways = _orientation(picture) in _SIDEWAYS
-            return Decoded(image, *((height, width) if sideways else (width, height)), shrunk)
-    except UserError:
-        raise
-    # Damaged files make the decoders fail in many ways (OSError, SyntaxError, struct.error, IndexError ...).
-    except Exception as error:
-        raise _unreadable(name, error) from None
+    with _told(_name(source)), _open(source) as picture:
+        width, height = picture.size
+        shrunk = _shrink(picture, side)
+        image, profile_ignored = _decoded(picture)
+        if shrunk == 1:
+            return Decoded(image, image.width, image.height, 1, profile_ignored)
+        sideways = _orientation(picture) in _SIDEWAYS
+        return Decoded(image, *((height, width) if sideways else (width, height)), shrunk, profile_ignored)
 
 
 def decode_opened(picture: Image.Image) -> Image.Image:
@@ -109,36 +108,34 @@ def decode_opened(picture: Image.Image) -> Image.Image:
     Raises:
         UserError: it cannot be decoded.
     """
-    try:
-        return _decoded(picture)
-    except Exception as error:
-        raise _unreadable("the picture", error) from None
+    with _told(NAMELESS):
+        return _decoded(picture)[0]
 
 
 def decode_mask(source: Source) -> npt.NDArray[np.bool_]:
-    """Decode a mask of any mode: the lesion is where a pixel is not black, height x width.
+    """Decode a mask as `read_mask` does: height x width, true on the lesion.
 
     Raises:
-        UserError: as for `decode`.
+        UserError: as for `read_mask`.
     """
-    return np.asarray(mask_image(source))
+    return np.asarray(read_mask(source).image)
 
 
-def mask_image(source: Source) -> Image.Image:
-    """Decode a mask to a 1-bit picture.
+def read_mask(source: Source, orientation: int = 1) -> Lesion:
+    """Decode a mask of any mode by the rule of `masks.lesion_in`.
+
+    Args:
+        source: a file, or its content.
+        orientation: the EXIF orientation to turn it by, beyond its own: that of its image where it was drawn on the
+            pixels as they are stored.
 
     Raises:
-        UserError: as for `decode`.
+        UserError: as for `decode`, or it is no mask.
     """
-    name = _name(source)
-    try:
-        with _open(source) as picture:
-            load(picture)
-            return _upright(to_mask(picture), _orientation(picture))
-    except UserError:
-        raise
-    except Exception as error:
-        raise _unreadable(name, error) from None
+    with _told(_name(source)), _open(source) as picture:
+        load(picture)
+        lesion = lesion_in(picture)
+        return Lesion(turned(turned(lesion.image, _orientation(picture)), orientation), lesion.grey)
 
 
 def picture_size(source: Source) -> tuple[int, int]:
@@ -147,18 +144,35 @@ def picture_size(source: Source) -> tuple[int, int]:
     Raises:
         UserError: as for `decode`, except that damage behind the header goes unseen.
     """
-    name = _name(source)
-    try:
-        if _is_dicom(source):
+    with _told(name := _name(source)):
+        if is_dicom(_head(source)):
             dicom_size: tuple[int, int] = _dicom(name).size(source, name)
             return dicom_size
         with _open(source) as picture:
             width, height = picture.size
             return (height, width) if _is_sideways_by_header(picture) else (width, height)
-    except UserError:
-        raise
-    except Exception as error:
-        raise _unreadable(name, error) from None
+
+
+def orientation_of(source: Source) -> int:
+    """Read the EXIF orientation that `decode` turns a picture by, 1 to 8; 1 if it does not.
+
+    Raises:
+        UserError: as for `picture_size`.
+    """
+    with _told(_name(source)):
+        if is_dicom(_head(source)):
+            return 1
+        with _open(source) as picture:
+            return _orientation(picture) if _may_be_turned(picture) else 1
+
+
+def turned(image: Image.Image, orientation: int) -> Image.Image:
+    """Turn pixels upright that are stored in an EXIF orientation.
+
+    Not `ImageOps.exif_transpose`, which writes the rest of the EXIF block anew and fails where a camera left odd tags.
+    """
+    turn = _TURNS.get(orientation)
+    return image if turn is None else image.transpose(turn)
 
 
 def _shrink(picture: Image.Image, side: int) -> int:
@@ -175,24 +189,26 @@ def _shrink(picture: Image.Image, side: int) -> int:
     return factor
 
 
-def _decoded(picture: Image.Image) -> Image.Image:
+def _decoded(picture: Image.Image) -> tuple[Image.Image, bool]:
     load(picture)
-    return _upright(to_rgb(picture), _orientation(picture))
+    image, profile_ignored = in_srgb(picture)
+    return turned(image, _orientation(picture)), profile_ignored
 
 
 def _name(source: Source) -> str:
-    return "the picture" if isinstance(source, bytes) else str(source)
+    return NAMELESS if isinstance(source, bytes) else str(source)
 
 
-def _is_dicom(source: Source) -> bool:
+def _head(source: Source) -> bytes:
+    """Read the first bytes, by which files are told apart."""
     if isinstance(source, bytes):
-        return source[128:132] == b"DICM"
+        return source[:HEAD]
     path = Path(source)
     # A pipe would be waited for without end, and a device read without end.
     if path.exists() and not path.is_file():
         raise UserError(f"{source}: a folder, pipe or device, no picture file")
     with path.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
+        return stream.read(HEAD)
 
 
 def _dicom(name: str) -> ModuleType:
@@ -205,15 +221,32 @@ def _dicom(name: str) -> ModuleType:
 
 
 def _open(source: Source) -> Image.Image:
-    if _is_dicom(source):
+    if is_dicom(head := _head(source)):
         photograph: Image.Image = _dicom(name := _name(source)).decode(source, name)
         return photograph
+    if (reason := another_kind(head, _name(source))) is not None:
+        raise UserError(f"{_name(source)}: {reason}")
     picture = Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
     width, height = picture.size
     if width * height > PIXEL_LIMIT or max(width, height) > SIDE_LIMIT:
         picture.close()
         raise Image.DecompressionBombError
     return picture
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Turn whatever fails into one line that names the file."""
+    try:
+        yield
+    except UserError:
+        raise
+    except MaskError as error:
+        remedy = f" {command(error.program, name)}" if error.program else ""
+        raise UserError(f"{name}: {error}{remedy}") from None
+    # Damaged files make the decoders fail in many ways (OSError, SyntaxError, struct.error, IndexError ...).
+    except Exception as error:
+        raise _unreadable(name, error) from None
 
 
 def _unreadable(name: str, error: Exception) -> UserError:
@@ -234,14 +267,15 @@ def _unreadable(name: str, error: Exception) -> UserError:
 
 def _is_sideways_by_header(picture: Image.Image) -> bool:
     # Pillow gives the size of a TIFF as it will be turned.
-    if picture.format == "TIFF":
-        return False
-    if isinstance(picture, PngImagePlugin.PngImageFile):
-        content = file_content(picture)
-        # They may stand behind the pixels, and Pillow would decode the whole PNG to look for them.
-        if not any(name in content for name in _PNG_TEXTS):
-            return False
-    return _orientation(picture) in _SIDEWAYS
+    return picture.format != "TIFF" and _may_be_turned(picture) and _orientation(picture) in _SIDEWAYS
+
+
+def _may_be_turned(picture: Image.Image) -> bool:
+    """Spare a PNG the decoding of its pixels, behind which Pillow would look for an orientation, if there is none."""
+    if not isinstance(picture, PngImagePlugin.PngImageFile):
+        return True
+    content = file_content(picture)
+    return any(name in content for name in _PNG_TEXTS)
 
 
 def _orientation(picture: Image.Image) -> int:
@@ -250,8 +284,3 @@ def _orientation(picture: Image.Image) -> int:
     # A damaged EXIF block says nothing about the orientation and leaves the pixels whole.
     except Exception:
         return 1
-
-
-def _upright(pixels: Image.Image, orientation: int) -> Image.Image:
-    turn = _TURNS.get(orientation)
-    return pixels if turn is None else pixels.transpose(turn)

@@ -14,23 +14,14 @@ from io import BytesIO
 from pathlib import Path
 from threading import RLock
 
-import numpy as np
 import pydicom
 from PIL import Image
 from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 
-from mbdcnn.data.images.dicom_pixels import (
-    DicomError,
-    Layout,
-    Palette,
-    looked_up,
-    name_of,
-    to_rgb,
-    unpacked,
-    upper_bits,
-)
+from mbdcnn.data.images.dicom_pixels import DicomError, Layout, looked_up, name_of, to_rgb, unpacked
+from mbdcnn.data.images.kinds import command, is_dicom
 from mbdcnn.data.images.limits import PIXEL_LIMIT, Source
 from mbdcnn.errors import UserError
 
@@ -61,6 +52,8 @@ _quiet_lock = RLock()
 def decode(source: Source, name: str) -> Image.Image:
     """Decode a photograph to 8-bit RGB; `name` is what messages call it. Of deeper pixels the upper 8 bits are taken.
 
+    A colour profile in the header is attached to the image.
+
     Raises:
         UserError: it is damaged, no photograph, of several frames, or stored in a way that is not read.
         DecompressionBombError: it has more than `PIXEL_LIMIT` pixels.
@@ -72,10 +65,12 @@ def decode(source: Source, name: str) -> Image.Image:
         header, start = _read_header(content)
         layout = _layout(header)
         with quiet():
-            data = _pixel_data(header, memoryview(content)[start:])
-            palette = _palette(header) if layout.colours == "PALETTE COLOR" else None
-        pixels = unpacked(layout, data)
-        return to_rgb(pixels, layout) if palette is None else looked_up(pixels, palette)
+            pixels = unpacked(header, layout, _pixel_data(header, layout, memoryview(content)[start:]))
+            image = looked_up(pixels, header) if layout.colours == "PALETTE COLOR" else to_rgb(pixels, layout)
+            profile = header.get("ICCProfile")
+        if profile and layout.samples == 3:
+            image.info["icc_profile"] = bytes(profile)
+        return image
 
 
 def size(source: Source, name: str) -> tuple[int, int]:
@@ -98,7 +93,7 @@ def read_header(source: Source, name: str) -> Dataset:
     """
     with _told(name):
         content = _content(source, HEADER_LIMIT)
-        if content[128:132] != b"DICM":
+        if not is_dicom(content):
             raise DicomError("not a DICOM file")
         return _read_header(content)[0]
 
@@ -127,7 +122,8 @@ def _told(name: str) -> Iterator[None]:
     except Image.DecompressionBombError:
         raise
     except DicomError as error:
-        raise UserError(f"{name}: {error}") from None
+        remedy = f" {command(error.program, name)}" if error.program else ""
+        raise UserError(f"{name}: {error}{remedy}") from None
     # Damaged headers make pydicom fail in many ways, and its messages quote them.
     except Exception:
         raise UserError(f"{name}: a damaged DICOM file; save or export it again") from None
@@ -150,29 +146,46 @@ def _read_header(content: bytes) -> tuple[Dataset, int]:
         raise DicomError(f"a DICOM file of more than {ITEM_LIMIT} items, which is not read")
     stream = BytesIO(head)
     with quiet():
-        header = pydicom.dcmread(stream, stop_before_pixels=True)
+        # Forced, because some files lack the preamble and the meta header.
+        header = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
     return header, stream.tell()
+
+
+def _syntax(header: Dataset) -> uid.UID:
+    """Give the transfer syntax, which in a file without meta header is that of the data set itself."""
+    implicit, little = header.original_encoding
+    plain = uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
+    syntax = uid.UID(header.file_meta.get("TransferSyntaxUID") or plain)
+    if not little or syntax == uid.ExplicitVRBigEndian:
+        raise DicomError(
+            "a DICOM file in big endian (Explicit VR Big Endian, retired from the standard), which is not read; "
+            "convert it with DCMTK: dcmconv +te IN.dcm OUT.dcm"
+        )
+    return syntax
 
 
 def _layout(header: Dataset) -> Layout:
     with quiet():
-        syntax = uid.UID(header.file_meta.TransferSyntaxUID)
-        kind = uid.UID(header.SOPClassUID)
+        syntax = _syntax(header)
+        kind = uid.UID(header.get("SOPClassUID") or header.file_meta.MediaStorageSOPClassUID)
         if kind not in _PHOTOGRAPHS:
             raise DicomError(f"a DICOM file of {name_of(kind, 'an unknown kind')}, which is no photograph")
         if int(header.get("NumberOfFrames") or 1) != 1:
             raise DicomError("a DICOM file of several frames; export the one to look at")
+        stored = int(header.BitsStored)
+        high = header.get("HighBit")
         layout = Layout(
             width=int(header.Columns),
             height=int(header.Rows),
             samples=int(header.SamplesPerPixel),
             bits_allocated=16 if header.BitsAllocated == 16 else 8,
-            bits_stored=int(header.BitsStored),
+            bits_stored=stored,
+            low_bit=0 if high is None else max(0, int(high) + 1 - stored),
             planes_apart=header.get("PlanarConfiguration") == 1,
             colours=str(header.PhotometricInterpretation),
             syntax=syntax,
         )
-        plain = header.BitsAllocated in {8, 16} and header.PixelRepresentation == 0
+        plain = header.BitsAllocated in {8, 16} and not header.get("PixelRepresentation")
     _check(layout, plain)
     return layout
 
@@ -183,32 +196,21 @@ def _check(layout: Layout, plain: bool) -> None:
     if layout.colours not in _COLOURS | _GREYS:
         raise DicomError("a DICOM file whose photometric interpretation is not read; save it as RGB")
     fits = layout.samples == (3 if layout.colours in _COLOURS else 1) and min(layout.width, layout.height) > 0
-    if not (plain and fits and 0 < layout.bits_stored <= layout.bits_allocated):
+    if not (plain and fits and 0 < layout.bits_stored <= layout.bits_allocated - layout.low_bit):
         raise DicomError("a DICOM file whose pixels are not of 8 or 16 bits without sign; save it as 8-bit RGB")
 
 
-def _pixel_data(header: Dataset, rest: memoryview) -> bytes | memoryview:
+def _pixel_data(header: Dataset, layout: Layout, rest: memoryview) -> bytes | memoryview:
     """Give the value of the pixels' element: the pixels as they are, or the one compressed frame."""
     implicit, _ = header.original_encoding
     group, element, length = struct.unpack_from("<HHI" if implicit else "<HH4xI", rest)
     if (group, element) != _PIXEL_DATA:
         raise DicomError("a DICOM file without pixels, or damaged")
     value = rest[8 if implicit else 12 :]
-    if length == _UNDEFINED_LENGTH:
-        return next(generate_frames(bytes(value), number_of_frames=1))
-    return value[:length]
-
-
-def _palette(header: Dataset) -> Palette:
-    """Read the three tables (PS3.3 C.7.6.3.1.5)."""
-    columns = []
-    for colour in ("Red", "Green", "Blue"):
-        length, first, bits = header[f"{colour}PaletteColorLookupTableDescriptor"].value
-        length = length or 1 << 16
-        stored = header.get(f"{colour}PaletteColorLookupTableData")
-        if stored is None or len(stored) * 8 < length * bits or bits not in {8, 16}:
-            raise DicomError("a DICOM file whose palette is not a plain table; save it as RGB")
-        # Eight-bit entries may lie in bytes or in words.
-        entries = np.frombuffer(stored, "<u2" if len(stored) >= 2 * length else np.uint8)[:length]
-        columns.append(upper_bits(entries, int(bits)))
-    return Palette(int(first), np.stack(columns, axis=1))
+    if length != _UNDEFINED_LENGTH:
+        return value[:length]
+    if "TransferSyntaxUID" not in header.file_meta:
+        raise DicomError(
+            "a DICOM file without the meta header that says how its pixels are compressed; export it again"
+        )
+    return next(generate_frames(bytes(value), number_of_frames=1))

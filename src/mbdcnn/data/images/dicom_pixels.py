@@ -6,26 +6,38 @@ import struct
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import pairwise
-from typing import Literal
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, JpegImagePlugin
 from pydicom import uid
+from pydicom.dataset import Dataset
+from pydicom.pixels import processing, utils
 
 from mbdcnn.data.images.limits import load
+from mbdcnn.data.images.modes import used_bits
 
-Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
-"""h w for one sample a pixel, else h w 3."""
+Pixels: TypeAlias = npt.NDArray[Any]
+"""8 or 16 bits without sign; h w for one sample a pixel, else h w 3."""
 
+_UNCOMPRESSED = {uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian}
 _JPEG = {uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit}
 _LOSSLESS_JPEG = {uid.JPEGLossless, uid.JPEGLosslessSV1}
 _JPEG_2000 = {uid.JPEG2000Lossless, uid.JPEG2000}
-_UNCOMPRESSED = {uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian}
 
 
 class DicomError(Exception):
-    """What is wrong with a file, to be said after its name."""
+    """What is wrong with a file, to be said after its name.
+
+    Args:
+        reason: what it is and what to do.
+        program: of Python, that does it to the file in `sys.argv[1]`.
+    """
+
+    def __init__(self, reason: str, program: str = "") -> None:
+        super().__init__(reason)
+        self.program = program
 
 
 @dataclass(frozen=True)
@@ -35,27 +47,20 @@ class Layout:
     width: int
     height: int
     samples: int
-    bits_allocated: Literal[8, 16]
+    bits_allocated: int
     bits_stored: int
+    low_bit: int
+    """The lowest of these bits."""
     planes_apart: bool
     colours: str
     """The photometric interpretation."""
     syntax: uid.UID
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """Of the pixels, h w or h w 3."""
-        return (self.height, self.width) if self.samples == 1 else (self.height, self.width, self.samples)
-
-
-@dataclass(frozen=True)
-class Palette:
-    """What pixel values mean."""
-
-    first: int
-    """The value that means the first colour."""
-    colours: npt.NDArray[np.uint8]
-    """n 3."""
+    def length(self) -> int:
+        """Bytes of the uncompressed pixels; where pairs share their colour that is two for each pixel."""
+        samples = 2 if self.colours == "YBR_FULL_422" else self.samples
+        return self.width * self.height * samples * self.bits_allocated // 8
 
 
 def name_of(code: uid.UID, unknown: str) -> str:
@@ -63,10 +68,10 @@ def name_of(code: uid.UID, unknown: str) -> str:
     return f"'{code.name}'" if code.name != code else unknown
 
 
-def unpacked(layout: Layout, data: bytes | memoryview) -> Pixels:
+def unpacked(header: Dataset, layout: Layout, data: bytes | memoryview) -> Pixels:
     """Undo the compression."""
     if layout.syntax in _UNCOMPRESSED:
-        return _uncompressed(layout, data)
+        return _uncompressed(header, layout, data)
     if layout.syntax == uid.RLELossless:
         return _run_lengths(layout, bytes(data))
     if layout.syntax in _JPEG | _LOSSLESS_JPEG | _JPEG_2000:
@@ -75,35 +80,46 @@ def unpacked(layout: Layout, data: bytes | memoryview) -> Pixels:
     raise DicomError(f"a DICOM file stored as {way}, which is not read; save it as Explicit VR Little Endian")
 
 
-def _uncompressed(layout: Layout, data: bytes | memoryview) -> Pixels:
-    kind = np.dtype(f"<u{layout.bits_allocated // 8}")
-    if layout.colours == "YBR_FULL_422":
-        return _at_full_width(_values(data, kind, (layout.height, layout.width // 2, 4)), layout.width)
-    if layout.planes_apart and layout.samples == 3:
-        return np.moveaxis(_values(data, kind, (3, layout.height, layout.width)), 0, -1)
-    return _values(data, kind, layout.shape)
-
-
-def _values(data: bytes | memoryview, kind: np.dtype[np.unsignedinteger], shape: tuple[int, ...]) -> Pixels:
-    count = int(np.prod(shape))
-    if len(data) < count * kind.itemsize:
-        raise DicomError("a truncated DICOM file: pixels are missing; copy or export it again")
-    pixels: Pixels = np.frombuffer(data, kind, count).reshape(shape)
-    return pixels
-
-
-def _at_full_width(pairs: Pixels, width: int) -> Pixels:
-    """Give each of two pixels the colour they share, h w/2 4 (light, light, blue, red) to h w 3."""
-    pixels = np.empty((pairs.shape[0], pairs.shape[1] * 2, 3), pairs.dtype)
-    pixels[:, 0::2, 0], pixels[:, 1::2, 0] = pairs[..., 0], pairs[..., 1]
-    pixels[..., 1:] = np.repeat(pairs[..., 2:], 2, axis=1)
-    if pixels.shape[1] != width:
+def _uncompressed(header: Dataset, layout: Layout, data: bytes | memoryview) -> Pixels:
+    if layout.colours == "YBR_FULL_422" and layout.width % 2:
         raise DicomError("a DICOM file of odd width in pairs of pixels; save it as RGB")
-    return pixels
+    _check_length(layout, data)
+    header.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    header.PixelRepresentation, header.PlanarConfiguration = 0, int(layout.planes_apart)
+    # As if all bits were used: otherwise pydicom clears those above the ones stored, wherever these begin.
+    header.BitsStored = layout.bits_allocated
+    header.PixelData = bytes(data[: layout.length])
+    return utils.pixel_array(header, index=0, raw=True)
+
+
+def _check_length(layout: Layout, data: bytes | memoryview) -> None:
+    """Raise a DicomError unless so many bytes are there as the header asks for, and at most padding behind them."""
+    there, asked = len(data), layout.length
+    row = layout.length // layout.height
+    if there == asked or (asked < there < asked + row and not any(data[asked + 1 :])):
+        return
+    samples = f"{layout.samples} samples of {layout.bits_allocated} bits"
+    said = f"{layout.colours}, {layout.width}x{layout.height} pixels, {samples}"
+    if there < asked:
+        raise DicomError(
+            f"a DICOM file of {there} bytes of pixels where its header ({said}) asks for {asked}: pixels are missing, "
+            "or the header is wrong; copy or export it again"
+        )
+    mismatch = f"a DICOM file of {there} bytes of pixels where its header ({said}) asks for {asked}"
+    if layout.colours == "YBR_FULL_422" and there >= asked // 2 * 3:
+        raise DicomError(
+            f"{mismatch}; they are RGB or YBR_FULL rather. Say which, such as RGB (and compare the colours):",
+            "import sys, pydicom; d = pydicom.dcmread(sys.argv[1]); d.PhotometricInterpretation = 'RGB'; "
+            "d.save_as(sys.argv[1])",
+        )
+    raise DicomError(f"{mismatch}; export it again")
 
 
 def _run_lengths(layout: Layout, frame: bytes) -> Pixels:
-    """Unpack DICOM's RLE (PS3.5 annex G): PackBits, one segment for each byte of each sample."""
+    """Unpack DICOM's RLE (PS3.5 annex G): PackBits, one segment for each byte of each sample.
+
+    Not by pydicom, which unpacks a small segment to gigabytes before it looks at the size.
+    """
     depth = layout.bits_allocated // 8
     count, *starts = struct.unpack_from("<16I", frame)
     if count != layout.samples * depth:
@@ -116,12 +132,12 @@ def _run_lengths(layout: Layout, frame: bytes) -> Pixels:
     ]
     stacked = np.stack(planes, axis=-1).reshape(layout.height, layout.width, layout.samples, depth)
     # The upper byte comes first.
-    pixels: Pixels = stacked[..., 0] if depth == 1 else stacked.view(">u2")[..., 0]
-    return pixels.reshape(layout.shape)
+    pixels = stacked[..., 0] if depth == 1 else stacked.view(">u2")[..., 0]
+    return pixels if layout.samples == 3 else pixels[..., 0]
 
 
 def _coded(layout: Layout, frame: bytes) -> Pixels:
-    """Decode JPEG or JPEG 2000."""
+    """Decode JPEG or JPEG 2000 by Pillow, which is what pydicom would do but for lossless JPEG."""
     formats = ["JPEG2000"] if layout.syntax in _JPEG_2000 else ["JPEG"]
     try:
         picture = Image.open(BytesIO(frame), formats=formats)
@@ -145,9 +161,7 @@ def _means_rgb(layout: Layout, picture: JpegImagePlugin.JpegImageFile) -> bool:
 
 def to_rgb(pixels: Pixels, layout: Layout) -> Image.Image:
     """Bring grey or colours of any depth to 8-bit RGB."""
-    # Of JPEG 2000 Pillow scales up what has more than 8 bits to all 16, and what has fewer to 8.
-    full = layout.syntax in _JPEG_2000
-    eight = upper_bits(pixels, 8 * pixels.itemsize if full else layout.bits_stored)
+    eight = _upper_bits(pixels, layout)
     if layout.colours == "MONOCHROME1":
         eight = 255 - eight
     picture = Image.fromarray(eight)
@@ -157,18 +171,29 @@ def to_rgb(pixels: Pixels, layout: Layout) -> Image.Image:
     return picture.convert("RGB")
 
 
-def upper_bits(pixels: Pixels, bits: int) -> npt.NDArray[np.uint8]:
-    """Bring values of so many bits to 8; what lies above them, such as an overlay, is dropped."""
+def _upper_bits(pixels: Pixels, layout: Layout) -> npt.NDArray[np.uint8]:
+    """Bring values to 8 bits; what lies above those that are stored, such as an overlay, is dropped."""
+    # Of JPEG 2000 Pillow scales up what has more than 8 bits to all 16, and what has fewer to 8.
+    whole = layout.syntax in _JPEG_2000 or pixels.itemsize * 8 < layout.bits_allocated
+    bits, low = (8 * pixels.itemsize, 0) if whole else (layout.bits_stored, layout.low_bit)
     if bits < 8 * pixels.itemsize:
-        pixels = pixels & pixels.dtype.type((1 << bits) - 1)
+        pixels = pixels >> low & pixels.dtype.type((1 << bits) - 1)
+    elif bits == 16:
+        bits = used_bits(int(pixels.max()))
     scaled = pixels >> (bits - 8) if bits >= 8 else pixels << (8 - bits)
     return np.ascontiguousarray(scaled, np.uint8)
 
 
-def looked_up(pixels: Pixels, palette: Palette) -> Image.Image:
-    """Colour pixels by a palette; values beyond its ends take the colour there."""
-    colours = np.empty((*pixels.shape, 3), np.uint8)
-    # By rows, because an index takes eight times the memory of a pixel.
-    for row, values in zip(colours, pixels, strict=True):
-        row[:] = palette.colours[(values.astype(np.int64) - palette.first).clip(0, len(palette.colours) - 1)]
-    return Image.fromarray(colours)
+def looked_up(pixels: Pixels, header: Dataset) -> Image.Image:
+    """Colour pixels by the header's palette; values beyond its ends take the colour there."""
+    for colour in ("Red", "Green", "Blue"):
+        length, _, bits = header[f"{colour}PaletteColorLookupTableDescriptor"].value
+        length = length or 1 << 16
+        stored = header.get(f"{colour}PaletteColorLookupTableData")
+        if stored is None or len(stored) * 8 < length * bits or bits not in {8, 16}:
+            raise DicomError("a DICOM file whose palette is not a plain table; save it as RGB")
+        # Without the byte that pads it, which pydicom would take for part of an entry. Entries may be bytes or words.
+        size = 2 if len(stored) >= 2 * length else 1
+        setattr(header, f"{colour}PaletteColorLookupTableData", stored[: size * length])
+    colours = processing.apply_color_lut(pixels, header)
+    return Image.fromarray((colours >> 8 if colours.itemsize == 2 else colours).astype(np.uint8))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
@@ -18,6 +19,10 @@ SCAN_LIMIT = 100
 
 TILE_LIMIT = 1 << 24
 """Pixels of a TIFF's tile beyond those of the picture: a tile is decoded whole, whatever part of it is used."""
+
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+"""Of a JPEG. In coded pixels FF is followed by 0 or by the number of a restart, D0 to D7."""
+_END, _SCAN, _WITHOUT_CONTENT = 0xD9, 0xDA, frozenset({0x01, 0xD8})
 
 # Pillow warns from here on; `_open` refuses. Its own default would already warn at 89 million.
 Image.MAX_IMAGE_PIXELS = PIXEL_LIMIT
@@ -40,8 +45,14 @@ def load(picture: Image.Image) -> None:
 
 
 def _scans(picture: JpegImagePlugin.JpegImageFile) -> int:
-    """Count the markers that begin a scan, before decoding has begun; in coded pixels they cannot stand."""
-    return file_content(picture).count(b"\xff\xda")
+    """Count the markers that begin a scan as a decoder meets them: up to the end marker, and not in other segments."""
+    content, place, scans = file_content(picture), 0, 0
+    while (found := _MARKER.search(content, place)) and content[found.start() + 1] != _END:
+        marker, place = content[found.start() + 1], found.end()
+        scans += marker == _SCAN
+        if marker not in _WITHOUT_CONTENT:
+            place += int.from_bytes(content[place : place + 2], "big")
+    return scans
 
 
 def file_content(picture: ImageFile.ImageFile) -> bytes:

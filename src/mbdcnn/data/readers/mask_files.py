@@ -47,8 +47,7 @@ def find_masks(folder: Path, ids: Collection[str], apart_from: Collection[Path] 
     for file in files:
         if is_hidden(file) or not looks_like_image(file) or file in apart_from or not file.is_file():
             continue
-        marked = _ENDING.fullmatch(file.stem)
-        image_id = known.find(file.stem) or (known.find(marked[1]) if marked else None)
+        image_id = named_after(file, known)
         if image_id is None or file.suffix.lower() not in PICTURE_SUFFIXES:
             unused.append(file)
         else:
@@ -61,6 +60,12 @@ def find_masks(folder: Path, ids: Collection[str], apart_from: Collection[Path] 
         found[image_id] = best[0]
         unused += [file for file in masks if file not in best]
     return MaskFiles(found, unused)
+
+
+def named_after(file: Path, known: Ids) -> str | None:
+    """Give the id of the image that a file is called the mask of."""
+    marked = _ENDING.fullmatch(file.stem)
+    return known.find(file.stem) or (known.find(marked[1]) if marked else None)
 
 
 def masks_of_split(pictures: Mapping[str, Path], folder: Path, root: Path) -> tuple[Mapping[str, Path], list[str]]:

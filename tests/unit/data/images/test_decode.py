@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, ImageOps
 
-from mbdcnn.data.images.decode import decode, decode_at_least, decode_mask, picture_size
+from mbdcnn.data.images.decode import decode, decode_at_least, decode_mask, orientation_of, picture_size
 from mbdcnn.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
@@ -54,7 +54,9 @@ def test_orientation_is_respected(orientation: int, format_name: str) -> None:
     picture = decode(content)
     assert picture_size(content) == picture.size
     np.testing.assert_allclose(np.asarray(picture).astype(int), turned, atol=8)
-    np.testing.assert_array_equal(decode_mask(content), turned.max(axis=-1) > 127)
+    mask = _saved(Image.fromarray(corners.max(axis=-1)), format_name, exif=exif.tobytes())
+    np.testing.assert_array_equal(decode_mask(mask), turned.max(axis=-1) > 127)
+    assert orientation_of(content) == orientation
 
 
 def _with_its_exif_behind_the_pixels(content: bytes) -> bytes:
@@ -262,3 +264,20 @@ def test_what_is_no_photograph_is_not_even_tried(format_name: str) -> None:
     content = _saved(Image.fromarray(PIXELS).resize((32, 32)), format_name)
     with pytest.raises(UserError, match="not a picture"):
         decode(content)
+
+
+def test_a_tag_that_cannot_be_written_again_does_not_keep_a_photograph_from_being_turned() -> None:
+    """Pillow's own `exif_transpose` writes all tags again, and fails."""
+    tags = struct.pack("<H", 2) + struct.pack("<HHIi", 0x0103, 9, 1, -5) + struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + tags + bytes(4)
+    content = _saved(Image.fromarray(PIXELS), "JPEG", exif=exif)
+    with Image.open(BytesIO(content)) as picture, pytest.raises(struct.error):
+        ImageOps.exif_transpose(picture)
+    assert decode(content).size == picture_size(content) == (6, 8)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+def test_of_sixteen_bits_the_upper_eight_of_those_that_are_used_are_taken(bits: int) -> None:
+    grey = PIXELS[..., 0]
+    content = _saved(Image.fromarray(grey.astype(np.uint16) << (bits - 8)))
+    np.testing.assert_array_equal(np.asarray(decode(content))[..., 1], grey)

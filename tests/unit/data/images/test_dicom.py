@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shlex
+import struct
 import subprocess
 import sys
 import time
@@ -322,3 +324,117 @@ def test_any_damage_gives_a_picture_or_one_line(content: bytes) -> None:
     assert read  # damage to the pixels alone may go unseen
     assert peak < 100e6
     assert time.monotonic() - started < 60
+
+
+class TestLengths:
+    """Uncompressed pixels of another length than the header means."""
+
+    SHARED = np.concatenate([YBR[:, 0::2, :1], YBR[:, 1::2, :1], YBR[:, 0::2, 1:]], axis=-1)
+
+    @pytest.mark.parametrize(
+        ("content", "there", "asked"),
+        [
+            (photograph(PIXELS, "YBR_FULL_422"), 7920, 5280),
+            (photograph(YBR, "YBR_FULL_422"), 7920, 5280),
+            (photograph(PIXELS, PixelData=SHARED.tobytes()), 5280, 7920),
+            (photograph(YBR, "YBR_FULL", PixelData=SHARED.tobytes()), 5280, 7920),
+            (photograph(PIXELS, PixelData=PIXELS.tobytes() * 2), 15840, 7920),
+            (photograph(GREY, "MONOCHROME2", BitsAllocated=16, BitsStored=16, HighBit=15), 2640, 5280),
+            (photograph(GREY.astype(np.uint16), "MONOCHROME2", BitsAllocated=8, BitsStored=8, HighBit=7), 5280, 2640),
+            (photograph(GREY, "MONOCHROME2", PixelData=PIXELS.tobytes()), 7920, 2640),
+            (photograph(PIXELS, Columns=61), 7920, 8052),
+            (photograph(PIXELS, Rows=43), 7920, 7740),
+        ],
+    )
+    def test_both_are_named(self, tmp_path: Path, config_file: Path, content: bytes, there: int, asked: int) -> None:
+        (tmp_path / "a.dcm").write_bytes(content)
+        (tmp_path / "t.csv").write_text("image,label,split\na.dcm,melanoma,test\n")
+        message = rf"a\.dcm: a DICOM file of {there} bytes of pixels where its header \(.*\) asks for {asked}"
+        with pytest.raises(UserError, match=message):
+            decode(tmp_path / "a.dcm")
+        with pytest.raises(UserError, match=message):
+            prepare(tmp_path / "t.csv", tmp_path / "data", load_config(config_file))
+
+    def test_the_remedy_names_the_colours_anew(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        file = tmp_path / "a b.dcm"
+        file.write_bytes(photograph(PIXELS, "YBR_FULL_422"))
+        with pytest.raises(UserError, match="RGB or YBR_FULL rather") as caught:
+            decode(file)
+        _, _, program, argument = shlex.split(str(caught.value).partition("colours): ")[2])
+        monkeypatch.setattr(sys, "argv", ["-c", argument])
+        exec(program)
+        assert_gives(file.read_bytes(), PIXELS)
+
+    @pytest.mark.parametrize("padding", [0, 1, 20])
+    def test_padding_counts_for_nothing(self, padding: int) -> None:
+        odd = np.ascontiguousarray(PIXELS[:43, :59])
+        assert_gives(photograph(odd, PixelData=odd.tobytes() + b"\0" * (padding + 1)), odd)
+
+
+def bare(content: bytes) -> bytes:
+    """Leave out preamble and meta header."""
+    return content[content.index(b"\x08\0\x16\0") :]
+
+
+@pytest.mark.parametrize("syntax", [uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian])
+def test_a_data_set_alone_is_read(tmp_path: Path, syntax: str) -> None:
+    content = bare(photograph(PIXELS, syntax=syntax))
+    assert_gives(content, PIXELS)
+    (tmp_path / "IM1").write_bytes(content)
+    with dicom.quiet():
+        assert dicom.read_header(tmp_path / "IM1", "x").PatientID == PATIENT
+
+
+def test_a_compressed_data_set_alone_is_refused() -> None:
+    content = bare(photograph(PIXELS, "YBR_FULL_422", uid.JPEGBaseline8Bit, saved(PIXELS, "JPEG")))
+    with pytest.raises(UserError, match="without the meta header that says how its pixels are compressed"):
+        decode(content)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_big_endian_is_refused_by_name(alone: bool) -> None:
+    dataset = pydicom.dcmread(BytesIO(photograph(PIXELS)))
+    dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRBigEndian
+    stream = BytesIO()
+    pydicom.dcmwrite(stream, dataset, implicit_vr=False, little_endian=False, enforce_file_format=True)
+    content = stream.getvalue()
+    with pytest.raises(UserError, match=r"in big endian \(Explicit VR Big Endian.*dcmconv"):
+        decode(content[content.index(b"\0\x08\0\x16") :] if alone else content)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12])
+def test_fewer_bits_than_the_header_says_are_known_by_the_values(bits: int) -> None:
+    deep = GREY.astype(np.uint16) << (bits - 8)
+    assert deep.max() >= 1 << (bits - 2)
+    expected = as_grey(GREY)
+    assert_gives(photograph(deep, "MONOCHROME2"), expected)
+    assert_gives(photograph(deep, "MONOCHROME2", BitsStored=bits, HighBit=bits - 1), expected)
+
+
+def test_bits_stored_at_the_upper_end() -> None:
+    deep = GREY.astype(np.uint16) << 8 | 7
+    assert_gives(photograph(deep, "MONOCHROME2", BitsStored=12, HighBit=15), as_grey(GREY))
+    colours = PIXELS.astype(np.uint16) << 4
+    assert_gives(photograph(colours, BitsStored=12, HighBit=11), PIXELS)
+
+
+def test_what_older_writers_leave_out() -> None:
+    dataset = pydicom.dcmread(BytesIO(photograph(PIXELS)))
+    del dataset.PixelRepresentation, dataset.PlanarConfiguration, dataset.HighBit
+    stream = BytesIO()
+    dataset.save_as(stream)
+    assert_gives(stream.getvalue(), PIXELS)
+    del dataset.SOPClassUID
+    stream = BytesIO()
+    dataset.save_as(stream)
+    assert_gives(stream.getvalue(), PIXELS)
+
+
+def test_run_lengths_that_would_fill_the_memory_do_not() -> None:
+    bomb = struct.pack("<16I", 1, 64, *[0] * 14) + b"\x81\0" * 2_000_000
+    tracemalloc.start()
+    with contextlib.suppress(UserError):
+        decode(photograph(GREY, "MONOCHROME2", uid.RLELossless, bomb))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50e6
