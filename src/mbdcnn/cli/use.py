@@ -289,8 +289,7 @@ def _prediction_line(entry: dict[str, Any]) -> str:
     file = on_one_line(entry["file"])
     if "problem" in entry:
         return f"{file}: not predicted"
-    classes = ", ".join(f"{name.replace('_', ' ')} {value:.0%}" for name, value in entry["probabilities"].items())
-    return f"{file}: {classes}; lesion {entry['area_fraction']:.0%} of the picture"
+    return f"{file}: {entry['answer']}; lesion {entry['area_fraction']:.0%} of the picture"
 
 
 def _warning_line(entry: dict[str, Any]) -> str:

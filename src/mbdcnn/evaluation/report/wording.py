@@ -30,11 +30,6 @@ def interval(estimate: Estimate, signed: bool = False, scale: float = 100) -> st
     return f"{number(estimate['low'], signed, scale)} to {number(estimate['high'], signed, scale)}"
 
 
-def class_name(name: str) -> str:
-    """Give a class's name as it is read."""
-    return name.replace("_", " ")
-
-
 def score_lines(report: Report) -> list[str]:
     """Give the headline of a report for the terminal, with 95 % intervals."""
     metrics = report.metrics
