@@ -27,7 +27,6 @@ LIGHT = (
     "mbdcnn.inference.predict",
     "mbdcnn.inference.graphs",
     "mbdcnn.inference.runtimes",
-    "mbdcnn.inference.choice",
 )
 
 

@@ -24,8 +24,9 @@ from mbdcnn.data.prepare import prepare
 from mbdcnn.data.readers.folders import find_images
 from mbdcnn.data.synthetic import generate
 from mbdcnn.errors import UserError, on_one_line
-from mbdcnn.inference.predict import predict_files, unique_names
+from mbdcnn.inference.predict import predict_files
 from mbdcnn.inference.predictor import Predictor
+from mbdcnn.inference.tables import unique_names
 from mbdcnn.serving.app import create_app
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")

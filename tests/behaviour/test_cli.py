@@ -12,6 +12,7 @@ from PIL import Image
 
 import mbdcnn
 from mbdcnn.cli import VERBS, main
+from mbdcnn.evaluation.options import Options
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
@@ -83,6 +84,12 @@ def test_progress_goes_to_standard_error_unless_quiet(capsys, raw: Path, config_
     assert "prepare" in error
     assert "28/28" in error
     assert "28/28" not in output
+
+
+def test_what_is_predicted_served_and_scored_is_by_one_protocol_unless_told() -> None:
+    verbs = ("predict", "serve", "evaluate", "run")
+    defaults = [VERBS[verb].__dataclass_fields__["protocol"].default for verb in verbs]
+    assert {*defaults, Options().protocol} == {"fast"}
 
 
 def test_evaluate_as_json(capsys, experiment, tmp_path) -> None:

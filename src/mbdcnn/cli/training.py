@@ -13,6 +13,7 @@ from tyro.conf import Positional, arg
 from mbdcnn.cli.data import Extra
 from mbdcnn.cli.verb import NOTICE, Configured, Verb
 from mbdcnn.errors import UserError
+from mbdcnn.inference.names import ProtocolName
 from mbdcnn.system.processes import Processes
 
 if TYPE_CHECKING:
@@ -222,6 +223,8 @@ class RunAll(Configured):
     """Folder for all that is made: data, runs, masks, bundle, report."""
     split: Literal["validation", "test"] | None = None
     """What to evaluate on; test where there is one, else validation."""
+    protocol: ProtocolName = "fast"
+    """How to evaluate. fast: one view of each network, as `predict` does; paper: all views and scales."""
     extra: Extra = ()
     """More pictures in one of the layouts; may be given several times."""
     allow_overlap: bool = False
@@ -249,6 +252,7 @@ class RunAll(Configured):
             self.split,
             extra=self.extra,
             allow_overlap=self.allow_overlap,
+            protocol=self.protocol,
         )
         print(*summary_lines(results.data), *score_lines(results.report), sep="\n")
         print(f"model    {results.bundle.path}\nreport   {results.report.path / 'report.html'}\n{NOTICE}")

@@ -20,9 +20,10 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from mbdcnn.errors import UserError
+from mbdcnn.inference.names import ProtocolName
 from mbdcnn.inference.prediction import Prediction
-from mbdcnn.inference.predictor import Predictor, as_picture, batches
-from mbdcnn.inference.protocol import Inputs, ProtocolName, inputs_of_picture
+from mbdcnn.inference.predictor import Job as Predicting
+from mbdcnn.inference.predictor import Predictor, batches
 from mbdcnn.inference.tables import Entry, flat
 from mbdcnn.system.files import faults_told, make_folder, replacing
 from mbdcnn.system.processes import Processes
@@ -174,26 +175,14 @@ def _columns(entry: Entry, classes: Sequence[str], points: Sequence[str]) -> Ent
 
 
 def _rows(predictor: Predictor, names: Sequence[str], protocol: ProtocolName, masks: bool) -> Iterator[Entry]:
-    settings = predictor.bundle.config.data
+    def row(job: Predicting, prediction: Prediction | None) -> Entry:
+        found: Entry = {"file": _text(str(job.image))}
+        if prediction is None:
+            return found | {"problem": _text(str(job.problem))}
+        found |= _columns(found | prediction.to_dict(), predictor.classes, list(prediction.decisions))
+        return found | ({"mask": _png(prediction)} if masks else {})
 
-    def read(job: tuple[str, Entry]) -> Inputs | None:
-        name, row = job
-        try:
-            return inputs_of_picture(as_picture(name, settings), settings, protocol)
-        except UserError as error:
-            row["problem"] = _text(str(error))
-            return None
-
-    def finish(job: tuple[str, Entry], prediction: Prediction | None) -> Entry:
-        _, row = job
-        if prediction is not None:
-            row |= _columns(row | prediction.to_dict(), predictor.classes, list(prediction.decisions))
-            if masks:
-                row["mask"] = _png(prediction)
-        return row
-
-    jobs = ((name, {"file": _text(name)}) for name in names)
-    return predictor.predict_stream(jobs, read, finish, protocol)
+    return predictor.predict_stream(map(Predicting, names), row, protocol)
 
 
 def _text(name: str) -> str:
