@@ -69,7 +69,10 @@ ELSEWHERE = {
         "run as a user runs it",
         {f"cli/{name}" for name in ("__init__", "data", "serving", "training", "use", "verb")},
     ),
-    "unit/test_config.py": ("settings are read through it", {"system/yaml"}),
+    "unit/config/test_loading.py": (
+        "settings are read through it",
+        {"system/yaml", "config/experiment", "config/networks", "config/training"},
+    ),
 }
 """Test files that try several modules together, why, and the modules that need no other file because of it."""
 MODULES = {file.relative_to(SOURCE).with_suffix("").as_posix(): file for file in sorted(SOURCE.rglob("*.py"))}

@@ -19,7 +19,7 @@ LIGHT = (
     "mbdcnn.cli",
     "mbdcnn.info",
     "mbdcnn.data",
-    "mbdcnn.data.images.decode",
+    "mbdcnn.data.images.decoding",
     "mbdcnn.data.crops",
     "mbdcnn.data.prepare",
     "mbdcnn.data.synthetic",
