@@ -12,9 +12,9 @@ demo: .venv/ready
 test: .venv/ready
 	$(FAST)
 
-# The same tests, and a failure where they reach fewer lines than `fail_under` in pyproject.toml says.
+# The same tests, and which lines of the package they do not reach.
 coverage: .venv/ready
-	$(FAST) --cov --cov-report term:skip-covered
+	$(FAST) --cov --cov-report term-missing:skip-covered
 
 # Long runs of load and injected faults: docs/reliability.md.
 soak: .venv/ready
