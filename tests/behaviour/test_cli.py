@@ -111,7 +111,9 @@ def test_predict(capsys, bundle, tmp_path) -> None:
     assert "good.png: does not look like the dermoscopy images" in error
     assert "good.png: melanoma " in output
     assert "not a medical device" in output
-    code, output, error = call(capsys, "predict", tmp_path / "in", *common, "--json", "--protocol", "paper")
+    code, output, error = call(
+        capsys, "predict", tmp_path / "in", *common, "--json", "--protocol", "paper", "--overwrite"
+    )
     assert (code, error.count("does not look like")) == (0, 1)
     assert json.loads(output)[0]["protocol"] == "paper"
     (tmp_path / "in" / "bad.jpg").write_bytes(b"no picture")
