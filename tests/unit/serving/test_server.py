@@ -114,11 +114,3 @@ def test_a_second_signal_ends_at_once() -> None:
                 assert program.wait(SECONDS) == 128 + signal.SIGTERM
         finally:
             program.kill()
-
-
-def test_the_command_without_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mbdcnn.cli import serving
-
-    monkeypatch.setattr(serving, "NEEDED", ("fastapi", "no_such_package"))
-    with pytest.raises(UserError, match=r"no_such_package not installed; .*mbdcnn\[serve\]"):
-        serving.Serve().run()
