@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,6 +22,8 @@ from mbdcnn.system.progress import Progress
 
 if TYPE_CHECKING:
     from mbdcnn.artifacts import Bundle, PreparedData, Report
+
+PREDICTIONS = Path("predictions")
 
 
 @dataclass(kw_only=True)
@@ -127,8 +130,11 @@ class Predict(Verb):
     """Text file with one image file a line, a table with a column image or file, or - for standard input, instead."""
     model: Path | None = None
     """Bundle to predict with; `bundled`, the model that comes with the package, if not given."""
-    out: Path = Path("predictions")
-    """Folder for masks, overlays and tables."""
+    out: Path | None = None
+    """Folder for masks, overlays and tables; if not given `predictions`, or where results lie there already
+    `predictions-2` and so on."""
+    overwrite: bool = False
+    """Replace the results of an earlier prediction, and remove what it left beside."""
     protocol: ProtocolName = "fast"
     """fast: one view of each network; paper: all views and scales."""
     device: str = "auto"
@@ -147,11 +153,20 @@ class Predict(Verb):
     json: bool = False
     """Print the predictions as JSON."""
 
+    @cached_property
+    def place(self) -> Path:
+        """Folder that is written."""
+        from mbdcnn.inference.earlier import free_folder
+
+        if self.out is not None or self.shard_size is not None:
+            return self.out or PREDICTIONS
+        return PREDICTIONS if self.overwrite else free_folder(PREDICTIONS)
+
     def when_stopped(self) -> str:
         """Say what is there."""
         if self.shard_size is not None:
-            return f"the tables done so far lie in {self.out}, and the same command goes on from there"
-        return f"pictures done so far lie in {self.out}, no tables were written; the same command starts over"
+            return f"the tables done so far lie in {self.place}, and the same command goes on from there"
+        return f"pictures done so far lie in {self.place}, no tables were written; the same command starts over"
 
     def run(self) -> None:
         """Predict; fail at the end if a picture could not be read."""
@@ -163,16 +178,26 @@ class Predict(Verb):
         if count > 1:
             raise UserError(f"{count} processes were started; give --shard-size, for tables that they share")
         from mbdcnn.data.readers.folders import existing
+        from mbdcnn.inference.earlier import check_free
         from mbdcnn.inference.predict import predict_files
         from mbdcnn.inference.predictor import Predictor
 
+        if not self.overwrite:
+            check_free(self.place)
         listed: dict[Path, dict[str, list[str]]] = {}
         files = [existing(Path(name), listed) or Path(name) for name in pictures]
         predictor = Predictor.load(self.model, device=self.device, runtime=self.runtime)
         _tell(notes)
         with self.bar("predict") as progress:
             entries = predict_files(
-                predictor, files, self.out, self.protocol, progress, maps=not self.tables_only, dicom=self.dicom
+                predictor,
+                files,
+                self.place,
+                self.protocol,
+                progress,
+                maps=not self.tables_only,
+                dicom=self.dicom,
+                overwrite=self.overwrite,
             )
         if self.json:
             with entries.table.open(encoding="utf-8") as stream:
@@ -188,7 +213,7 @@ class Predict(Verb):
             if "problem" in entry:
                 problems.append(entry["problem"])
         if not self.json:
-            print(f"written to {self.out}. {NOTICE}")
+            print(f"written to {self.place}. {NOTICE}")
         if problems:
             raise UserError(*problems)
 
@@ -200,7 +225,7 @@ class Predict(Verb):
         if bool(self.images) == bool(self.listed):
             raise UserError("predict: name at least one picture, folder or pattern, or give --list; not both")
         if self.listed is None:
-            found = find_images(self.images, apart_from=self.out)
+            found = find_images(self.images, apart_from=self.place)
             return list(map(str, found.images)), found.notes()
         if self.listed != "-":
             return PictureList(Path(self.listed)), []
@@ -226,12 +251,12 @@ class Predict(Verb):
         _tell(notes)
         with self.bar("predict") as progress:
             tally = predict_shards(
-                predictor, pictures, self.out, size, self.protocol, progress, masks=not self.tables_only
+                predictor, pictures, self.place, size, self.protocol, progress, masks=not self.tables_only
             )
         who = f"process {processes.rank} of {processes.count}: " if processes.count > 1 else ""
         print(
-            f"{who}{tally.tables} tables in {self.out}, {tally.found} of them there before; {tally.pictures} pictures "
-            f"predicted, {tally.problems} not readable, {tally.unfamiliar} not like dermoscopy. {NOTICE}"
+            f"{who}{tally.tables} tables in {self.place}, {tally.found} of them there before; {tally.pictures} "
+            f"pictures predicted, {tally.problems} not readable, {tally.unfamiliar} not like dermoscopy. {NOTICE}"
         )
 
 
@@ -264,8 +289,7 @@ def _prediction_line(entry: dict[str, Any]) -> str:
     file = on_one_line(entry["file"])
     if "problem" in entry:
         return f"{file}: not predicted"
-    classes = ", ".join(f"{name.replace('_', ' ')} {value:.0%}" for name, value in entry["probabilities"].items())
-    return f"{file}: {classes}; lesion {entry['area_fraction']:.0%} of the picture"
+    return f"{file}: {entry['answer']}; lesion {entry['area_fraction']:.0%} of the picture"
 
 
 def _warning_line(entry: dict[str, Any]) -> str:
