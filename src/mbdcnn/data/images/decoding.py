@@ -247,7 +247,9 @@ def _read_by_palette(picture: BmpImagePlugin.BmpImageFile) -> None:
         way = "P" if bits == 8 else "P;4"
         picture._mode = "P"
         picture.palette = ImagePalette.ImagePalette("RGB", bytes([0, 0, 0, 255, 255, 255]))
-        picture.tile = [tile._replace(args=(way, *tile.args[1:])) for tile in picture.tile]
+        (tile,) = picture.tile
+        assert isinstance(tile.args, tuple)
+        picture.tile = [tile._replace(args=(way, *tile.args[1:]))]
 
 
 @contextmanager
