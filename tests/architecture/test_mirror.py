@@ -60,6 +60,7 @@ ELSEWHERE = {
             ),
         },
     ),
+    "integration/test_cluster.py": ("workers are processes", {"inference/cluster"}),
     "integration/test_pipeline.py": ("run as a whole", {"pipeline"}),
     "unit/serving/test_app.py": (
         "asked over HTTP, as one application",

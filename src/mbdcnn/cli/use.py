@@ -14,7 +14,6 @@ from tyro.conf import Positional, arg
 
 from mbdcnn.cli.verb import NOTICE, Verb
 from mbdcnn.errors import UserError, on_one_line
-from mbdcnn.system.processes import Processes
 from mbdcnn.system.progress import Progress
 
 if TYPE_CHECKING:
@@ -116,9 +115,8 @@ class Evaluate(Verb):
 
 @dataclass(kw_only=True)
 class Predict(Verb):
-    """Outline and classify the lesion in pictures; several processes share the tables of --shard-size."""
+    """Outline and classify the lesion in pictures."""
 
-    shared = True
     images: Positional[tuple[str, ...]]
     """Picture files, folders or glob patterns."""
     listed: Annotated[str | None, arg(name="list", metavar="FILE|-")] = None
@@ -133,13 +131,16 @@ class Predict(Verb):
     """auto, cpu, cuda or cuda:N."""
     runtime: FastestRuntime = "auto"
     """What runs the networks. auto: the fastest that is installed and agrees with torch, tried out the first time; with
-    --shard-size torch. All but torch work on the CPU and need the extra `export`; results agree up to rounding, those
+    --cluster torch. All but torch work on the CPU and need the extra `export`; results agree up to rounding, those
     of openvino-bf16 to some percent."""
     tables_only: bool = False
     """Write no masks, overlays and activation maps."""
-    shard_size: int | None = None
-    """For millions of pictures: write a Parquet table with masks for every so many, and nothing else. What is there
-    already is not made again. Needs the extra `tables`."""
+    cluster: Annotated[str | None, arg(metavar="local|ADDRESS")] = None
+    """For millions of images: write Parquet tables with masks, and nothing else, by workers on this machine or on a Ray
+    cluster (auto: the one that this machine belongs to). What the tables hold is not predicted again. Needs the extra
+    `cluster`."""
+    workers: int | None = None
+    """With --cluster: how many; one for each GPU, or for each two cores where there is none, if not given."""
     dicom: bool = False
     """Also write a segmentation and a report as DICOM files; every picture must then be one."""
     json: bool = False
@@ -147,19 +148,18 @@ class Predict(Verb):
 
     def when_stopped(self) -> str:
         """Say what is there."""
-        if self.shard_size is not None:
+        if self.cluster is not None:
             return f"the tables done so far lie in {self.out}, and the same command goes on from there"
         return f"pictures done so far lie in {self.out}, no tables were written; the same command starts over"
 
     def run(self) -> None:
         """Predict; fail at the end if a picture could not be read."""
         pictures, notes = self._pictures()
-        if self.shard_size is not None:
-            self._run_shards(pictures, notes, self.shard_size)
+        if self.cluster is not None:
+            self._run_on(self.cluster, pictures, notes)
             return
-        count = Processes.started().count
-        if count > 1:
-            raise UserError(f"{count} processes were started; give --shard-size, for tables that they share")
+        if self.workers is not None:
+            raise UserError("--workers goes with --cluster; --cluster local starts them on this machine")
         from mbdcnn.data.readers.folders import existing
         from mbdcnn.inference.predict import predict_files
         from mbdcnn.inference.predictor import Predictor
@@ -202,34 +202,37 @@ class Predict(Verb):
             return list(map(str, found.images)), found.notes()
         if self.listed != "-":
             return PictureList(Path(self.listed)), []
-        if Processes.started().count > 1:
-            raise UserError("--list -: several processes cannot share standard input; give a file")
         return [*names_in(sys.stdin)], []
 
-    def _run_shards(self, pictures: Iterable[str], notes: list[str], size: int) -> None:
-        if size < 1 or self.json or self.dicom:
-            raise UserError("--shard-size takes a number from 1 on, and neither --json nor --dicom")
+    def _run_on(self, address: str, images: Iterable[str], notes: list[str]) -> None:
+        if self.json or self.dicom or self.device.startswith("cuda:"):
+            raise UserError("--cluster takes neither --json, --dicom nor --device cuda:N")
+        if self.workers is not None and self.workers < 1:
+            raise UserError(f"--workers {self.workers}: give 1 or more")
         try:
-            from mbdcnn.inference.shards import predict_shards
+            from mbdcnn.inference.cluster import Cluster, predict_on_cluster
         except ImportError:
-            raise UserError("to write Parquet tables, pip install 'mbdcnn[tables]'") from None
-        from mbdcnn.inference.predictor import Predictor
-        from mbdcnn.system.device import own_gpu
-
-        processes = Processes.started()
-        # Each process, machine and later go would try out for itself, and may find another.
+            raise UserError("to predict on several workers, pip install 'mbdcnn[cluster]'") from None
+        # Each worker, machine and later run would try out for itself, and may find another.
         runtime = "torch" if self.runtime == "auto" else self.runtime
-        device = own_gpu(self.device, processes) if runtime == "torch" else self.device
-        predictor = Predictor.load(self.model, device=device, runtime=runtime)
+        device = "cpu" if self.device == "auto" and runtime != "torch" else self.device
         _tell(notes)
         with self.bar("predict") as progress:
-            tally = predict_shards(
-                predictor, pictures, self.out, size, self.protocol, progress, masks=not self.tables_only
+            tables = predict_on_cluster(
+                images,
+                self.out,
+                Cluster(address, self.workers, device),
+                self.model,
+                self.protocol,
+                runtime,
+                progress,
+                masks=not self.tables_only,
             )
-        who = f"process {processes.rank} of {processes.count}: " if processes.count > 1 else ""
         print(
-            f"{who}{tally.tables} tables in {self.out}, {tally.found} of them there before; {tally.pictures} pictures "
-            f"predicted, {tally.problems} not readable, {tally.unfamiliar} not like dermoscopy. {NOTICE}"
+            f"{tables.images} images predicted, {tables.problems} not readable, {tables.unfamiliar} unlike dermoscopy",
+            f"{tables.written} tables written to {self.out}; {tables.held.num_rows} images were there before",
+            NOTICE,
+            sep="\n",
         )
 
 
