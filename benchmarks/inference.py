@@ -23,8 +23,7 @@ from mbdcnn.config import Data, load_config
 from mbdcnn.data.crops import view_boxes
 from mbdcnn.errors import UserError
 from mbdcnn.inference.networks import load_model
-from mbdcnn.inference.predictor import Predictor, as_picture
-from mbdcnn.inference.protocol import Inputs, inputs_of_picture
+from mbdcnn.inference.predictor import Job, Predictor
 from mbdcnn.inference.runtimes import PACKAGES, NetworksCore, load_core
 from mbdcnn.models import MBDCNN
 
@@ -131,12 +130,7 @@ def _fast(bundle: Bundle, file: Path) -> list[Row]:
 
 
 def _stream(predictor: Predictor, files: list[Path]) -> None:
-    settings = predictor.bundle.config.data
-
-    def read(file: Path) -> Inputs:
-        return inputs_of_picture(as_picture(file, settings), settings, "fast")
-
-    for _ in predictor.predict_stream(files, read, lambda _, prediction: prediction, "fast"):
+    for _ in predictor.predict_stream(map(Job, files), lambda _, prediction: prediction):
         pass
 
 

@@ -21,6 +21,7 @@ from mbdcnn.config import load_config
 from mbdcnn.data import read_raw
 from mbdcnn.data.readers.records import Record
 from mbdcnn.evaluation.evaluate import evaluate
+from mbdcnn.evaluation.options import Options
 from mbdcnn.evaluation.report.wording import score_lines
 from mbdcnn.pipeline import run
 from mbdcnn.system.progress import bar
@@ -47,11 +48,19 @@ def main() -> None:
     write_table(table, read_raw(given.raw, load_config("finetune").classes).records)
     results = {
         # The shipped model learnt from the pictures that choose the weights here; those that are scored are others.
-        name: run(table, given.out / name, load_config("finetune", settings), bar, "test", allow_overlap=True)
+        name: run(
+            table,
+            given.out / name,
+            load_config("finetune", settings),
+            bar,
+            "test",
+            allow_overlap=True,
+            protocol="paper",
+        )
         for name, settings in (("shipped", []), ("public", public))
     }
     shipped = Bundle.open(bundled_model())
-    untrained = evaluate(shipped, results["shipped"].data, "test", given.out / "as it is")
+    untrained = evaluate(shipped, results["shipped"].data, "test", given.out / "as it is", Options(protocol="paper"))
     print("the shipped model as it is", *score_lines(untrained), sep="\n  ")
     for name, result in results.items():
         print(f"{TRAINED} pictures, from {name} weights", *score_lines(result.report), sep="\n  ")

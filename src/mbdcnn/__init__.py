@@ -43,6 +43,11 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    """List the public names alone, those too that were not used yet."""
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]
+
+
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that the command line need not load torch."""
     if name not in _HOMES:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import platform
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from mbdcnn._version import __version__
 from mbdcnn.artifacts import Artifact, Bundle, Export, MaskSet, PreparedData, Report, Run
+from mbdcnn.artifacts.builtin import find_bundle
 from mbdcnn.config import load_config, shipped_configs
 from mbdcnn.errors import UserError
 
@@ -20,14 +20,15 @@ def describe(path: str | None = None) -> dict[str, Any]:
     """Describe this installation, or what lies at a path.
 
     Args:
-        path: a folder made by mbdcnn, or the name or file of a configuration; None for the installation.
+        path: a folder made by mbdcnn, `bundled` for the model that comes with it, or the name or file of a
+            configuration; None for the installation.
 
     Raises:
         UserError: it is neither.
     """
     if path is None:
         return _installation()
-    folder = Path(path)
+    folder = find_bundle(path)
     kind = next((kind for kind in KINDS if (folder / kind.filename).is_file()), None)
     if kind is not None:
         provenance = kind.open(folder).provenance

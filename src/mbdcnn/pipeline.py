@@ -16,7 +16,9 @@ from mbdcnn.data.folds import Fold
 from mbdcnn.data.prepare import prepare
 from mbdcnn.errors import UserError
 from mbdcnn.evaluation.evaluate import evaluate
+from mbdcnn.evaluation.options import Options
 from mbdcnn.inference.masks import generate_masks
+from mbdcnn.inference.names import ProtocolName
 from mbdcnn.inference.networks import STAGES
 from mbdcnn.models.backbones import check_backbones
 from mbdcnn.system.progress import Progress
@@ -47,6 +49,7 @@ def run(
     *,
     extra: Sequence[Path] = (),
     allow_overlap: bool = False,
+    protocol: ProtocolName = "fast",
 ) -> Results:
     """Go from raw pictures to a scored model.
 
@@ -59,6 +62,7 @@ def run(
         extra: more pictures in one of these layouts.
         allow_overlap: go on where a patient, lesion or image is in more than one split, or starting weights were
             trained on images of another split than training.
+        protocol: how the model is scored.
 
     Raises:
         UserError: something the user gave is wrong. Interrupted trainings are resumed by running again.
@@ -98,7 +102,9 @@ def run(
             device=device,
             progress=progress,
         )
-    report = _score(bundle, data, split, out / "report", config, allow_overlap, bar)
+    samples = config.evaluation.bootstrap_samples
+    options = Options(protocol=protocol, device=device, bootstrap_samples=samples, allow_training_images=allow_overlap)
+    report = _score(bundle, data, split, out / "report", options, bar)
     return Results(data, masks, bundle, report)
 
 
@@ -121,21 +127,10 @@ def _check_overlap(data: PreparedData, config: Config, allowed: bool) -> None:
         check_start(stage, data, config, allow_overlap=allowed)
 
 
-def _score(
-    bundle: Bundle, data: PreparedData, split: str | None, out: Path, config: Config, allow_overlap: bool, bar: Bar
-) -> Report:
+def _score(bundle: Bundle, data: PreparedData, split: str | None, out: Path, options: Options, bar: Bar) -> Report:
     split = split or ("test" if any(row.split == "test" for row in data.rows) else "validation")
     with bar(f"evaluate {split}") as progress:
-        report = evaluate(
-            bundle,
-            data,
-            split,
-            out,
-            device=config.runtime.device,
-            bootstrap_samples=config.evaluation.bootstrap_samples,
-            allow_training_images=allow_overlap,
-            progress=progress,
-        )
+        report = evaluate(bundle, data, split, out, options, progress)
     describe_results(bundle, f"the {split} images", report.metrics)
     return report
 

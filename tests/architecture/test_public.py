@@ -6,6 +6,8 @@ import importlib
 import re
 from pathlib import Path
 
+import yaml
+
 import mbdcnn
 
 OFFERED = {
@@ -46,9 +48,16 @@ def test_the_package_gives_the_predictor() -> None:
     assert mbdcnn.Predictor is Predictor
 
 
+def test_the_doors_are_listed() -> None:
+    assert {*OFFERED["mbdcnn"]} <= {*dir(mbdcnn)}
+    assert not [name for name in dir(mbdcnn) if not name.startswith("__") and name not in OFFERED["mbdcnn"]]
+
+
 def test_the_version_is_one() -> None:
     file = Path(mbdcnn.__file__).with_name("_version.py")
     assert re.findall(r'^__version__ = "(.+)"$', file.read_text(), re.M) == [mbdcnn.__version__]
+    citation = yaml.safe_load((Path(__file__).parents[2] / "CITATION.cff").read_text())
+    assert citation["version"] == mbdcnn.__version__
 
 
 def test_just_what_is_promised_is_offered() -> None:

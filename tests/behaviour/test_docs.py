@@ -52,5 +52,5 @@ def places(page: Path) -> set[str]:
 
 def test_extras_that_are_to_be_installed_exist() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    named = {name for page in PAGES for name in re.findall(r"mbdcnn\[(\w+)\]", page.read_text())}
+    named = {name for page in PAGES for name in re.findall(r"'(?:mbdcnn|\.)\[(\w+)\]", page.read_text())}
     assert {"serve", "export", "dicom"} <= named <= extras.keys()

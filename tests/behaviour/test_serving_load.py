@@ -39,8 +39,7 @@ def held(real: Predictor) -> HeldPredictor:
 
 
 def job(predictor: Predictor, content: bytes, protocol: Any = "fast") -> Job:
-    settings = predictor.bundle.config.data
-    inputs = open_picture(content, Limits(), settings, protocol)
+    inputs = open_picture(content, Limits(), predictor, protocol)
     return Job(inputs, protocol, lambda prediction: prediction.decision.encode())
 
 

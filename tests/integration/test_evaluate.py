@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -15,27 +16,31 @@ from PIL import Image
 from mbdcnn import pipeline
 from mbdcnn.artifacts import Bundle, PreparedData
 from mbdcnn.artifacts.manifest import write_manifest
+from mbdcnn.cli import main
 from mbdcnn.data.prepare import prepare
 from mbdcnn.errors import UserError
 from mbdcnn.evaluation.activation import focus
 from mbdcnn.evaluation.corruptions import CORRUPTIONS
 from mbdcnn.evaluation.evaluate import evaluate, evaluate_predictions
+from mbdcnn.evaluation.options import Options
+from mbdcnn.evaluation.raw import open_or_prepare
 from mbdcnn.evaluation.results import ModelMethod
 from mbdcnn.evaluation.robustness import stress_test
+from mbdcnn.inference.prediction import interpret
 from mbdcnn.inference.predictor import Predictor
 from mbdcnn.inference.protocol import inputs_of_row
 from mbdcnn.metrics.masks import mask_metrics
 from mbdcnn.pipeline import run
 from mbdcnn.system.progress import silent
 
-FAST = {"protocol": "fast", "device": "cpu", "bootstrap_samples": 10}
+FAST = Options(protocol="fast", device="cpu", bootstrap_samples=10)
 
 
 @pytest.fixture(scope="module")
 def full(data, bundle, tmp_path_factory):
     """A report with everything in it: the model compared with itself, and spoilt pictures."""
     out = tmp_path_factory.mktemp("full") / "report"
-    return evaluate(bundle, data, "test", out, **FAST, compare_with=bundle.path, stress=True)
+    return evaluate(bundle, data, "test", out, replace(FAST, compare_with=bundle.path, stress=True))
 
 
 def table(report) -> list[dict[str, str]]:
@@ -45,7 +50,7 @@ def table(report) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("protocol", ["fast", "paper"])
 def test_it_scores_what_the_predictor_gives(data, bundle, tmp_path: Path, protocol) -> None:
-    report = evaluate(bundle, data, "test", tmp_path / "report", **{**FAST, "protocol": protocol})
+    report = evaluate(bundle, data, "test", tmp_path / "report", replace(FAST, protocol=protocol))
     predictor, rows = Predictor.load(bundle.path, device="cpu"), data.split("test")
     inputs = [inputs_of_row(data, row, bundle.config.data) for row in rows]
     for row, scored, prediction in zip(rows, table(report), predictor.predict_inputs(inputs, protocol), strict=True):
@@ -117,31 +122,31 @@ def test_the_models_own_predictions_in_files_score_the_same(full, data, bundle, 
     assert theirs["jaccard"] == ours["jaccard"]
     assert theirs["boundary_distance"] == ours["boundary_distance"]
     assert report.metrics["classification"]["mean_auc"] == full.metrics["classification"]["mean_auc"]
-    compared = evaluate(bundle, data, "test", tmp_path / "compared", **FAST, compare_with=folder)
+    compared = evaluate(bundle, data, "test", tmp_path / "compared", replace(FAST, compare_with=folder))
     assert compared.metrics["comparison"]["difference"]["enhanced_jaccard"]["value"] == 0
 
 
 def test_a_report_of_something_else_is_not_lost(data, bundle, tmp_path: Path) -> None:
     out = tmp_path / "report"
-    first = evaluate(bundle, data, "test", out, **FAST, overwrite=False)
-    again = evaluate(bundle, data, "test", out, **FAST, overwrite=False)
+    first = evaluate(bundle, data, "test", out, replace(FAST, overwrite=False))
+    again = evaluate(bundle, data, "test", out, replace(FAST, overwrite=False))
     assert first.provenance == again.provenance
     # The same question, asked with more resamples, is answered anew.
-    more = evaluate(bundle, data, "test", out, **{**FAST, "bootstrap_samples": 11}, overwrite=False)
+    more = evaluate(bundle, data, "test", out, replace(FAST, bootstrap_samples=11, overwrite=False))
     assert more.metrics["bootstrap"]["samples"] == 11
     with pytest.raises(UserError, match=r"its split differ.*--out, or give --overwrite"):
-        evaluate(bundle, data, "validation", out, **FAST, overwrite=False)
+        evaluate(bundle, data, "validation", out, replace(FAST, overwrite=False))
     facts = out / "evaluation.json"
     facts.write_text(facts.read_text().replace('"version": 2', '"version": 1'))
     with pytest.raises(UserError, match=r"format 1.*--out, or give --overwrite"):
-        evaluate(bundle, data, "test", out, **FAST, overwrite=False)
-    assert evaluate(bundle, data, "validation", out, **FAST).metrics["images"]["total"] == 8
+        evaluate(bundle, data, "test", out, replace(FAST, overwrite=False))
+    assert evaluate(bundle, data, "validation", out, FAST).metrics["images"]["total"] == 8
 
 
 def test_a_class_without_cases_is_left_out_of_the_mean(data, bundle, tmp_path: Path, monkeypatch) -> None:
     rows = [replace(row, label=row.label % 2) for row in data.split("test")]
     monkeypatch.setattr(PreparedData, "split", lambda self, name: rows)
-    classification = evaluate(bundle, data, "test", tmp_path / "report", **FAST).metrics["classification"]
+    classification = evaluate(bundle, data, "test", tmp_path / "report", FAST).metrics["classification"]
     assert classification["classes"]["seborrheic_keratosis"]["auc"] is None
     assert classification["mean_auc"] == classification["classes"]["melanoma"]["auc"]
     assert "not applicable" in (tmp_path / "report" / "report.html").read_text()
@@ -149,35 +154,34 @@ def test_a_class_without_cases_is_left_out_of_the_mean(data, bundle, tmp_path: P
 
 def test_training_curves_are_shown_where_the_runs_are_the_bundles_own(data, bundle, tmp_path: Path) -> None:
     shutil.copytree(bundle.path, tmp_path / "bundle")
-    report = evaluate(Bundle.open(tmp_path / "bundle"), data, "test", tmp_path / "report", **FAST)
+    report = evaluate(Bundle.open(tmp_path / "bundle"), data, "test", tmp_path / "report", FAST)
     assert "Training loss" not in (report.path / "report.html").read_text()
 
 
-def test_full_size_masks_are_held_one_at_a_time(data, bundle, tmp_path: Path, monkeypatch) -> None:
-    import mbdcnn.evaluation.results as results
-
+@pytest.mark.parametrize(("large", "most"), [("mask", 2), ("mask_probability", 1)])
+def test_full_size_maps_are_held_one_at_a_time(
+    data, bundle, tmp_path: Path, monkeypatch, large: str, most: int
+) -> None:
     held: list[int] = []
     alive = 0
 
-    class Mask(np.ndarray):
+    class Map(np.ndarray):
         def __del__(self) -> None:
             nonlocal alive
             alive -= 1
 
-    plain = results._result
-
-    def counted(outcome, temperature):
+    def counted(*arguments):
         nonlocal alive
         alive += 1
         held.append(alive)
-        result = plain(outcome, temperature)
-        return result._replace(mask=result.mask.view(Mask))
+        prediction = interpret(*arguments)
+        return replace(prediction, **{large: getattr(prediction, large).view(Map)})
 
-    monkeypatch.setattr(results, "_result", counted)
-    evaluate(bundle, data, "validation", tmp_path / "report", **FAST)
+    monkeypatch.setattr("mbdcnn.inference.predictor.interpret", counted)
+    evaluate(bundle, data, "validation", tmp_path / "report", FAST)
     assert len(held) > 8
-    # The one being scored and the one being made.
-    assert max(held) <= 4
+    # Of masks, the one being scored and the one being made.
+    assert max(held) <= most
 
 
 @pytest.fixture
@@ -199,11 +203,11 @@ def test_an_image_that_trained_the_model_is_known_under_another_name(
 ) -> None:
     data = prepare(raw_with_a_twin, tmp_path / "data", experiment.config)
     with pytest.raises(UserError) as error:
-        evaluate(bundle, data, "test", tmp_path / "report", **FAST)
+        evaluate(bundle, data, "test", tmp_path / "report", FAST)
     assert f"1 of 4 images, such as SYN_2000001, trained {bundle.path} (1 of them under another name)" in str(
         error.value
     )
-    report = evaluate(bundle, data, "test", tmp_path / "report", **FAST, allow_training_images=True)
+    report = evaluate(bundle, data, "test", tmp_path / "report", replace(FAST, allow_training_images=True))
     assert "1 of these images trained the model" in report.metrics["facts"]["caution"]
 
 
@@ -236,5 +240,46 @@ def test_images_of_patients_whose_other_images_trained_are_told(data, bundle, tm
     first = {split: data.split(split)[0].id for split in ("train", "test")}
     rows = [replace(row, patient="p") if row.id in first.values() else row for row in data.rows]
     write_manifest(folder / "manifest.csv", rows)
-    report = evaluate(bundle, PreparedData.open(folder), "test", tmp_path / "report", **FAST)
+    report = evaluate(bundle, PreparedData.open(folder), "test", tmp_path / "report", FAST)
     assert "1 of these images are of patients or lesions whose other images" in report.metrics["facts"]["caution"]
+
+
+def test_raw_images_are_prepared_by_the_models_settings_once_and_that_is_said(
+    raw: Path, data, bundle, tmp_path: Path, monkeypatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MBDCNN_CACHE", str(tmp_path / "cache"))
+    prepared = open_or_prepare(raw, lambda: bundle)
+    assert caplog.messages == [
+        f"{raw}: raw images, prepared by the settings of {bundle.path} in {prepared.path}, to be used again"
+    ]
+    assert prepared.path.is_relative_to(tmp_path / "cache")
+    assert raw.name in prepared.path.name
+    scores = [evaluate(bundle, each, "test", tmp_path / "report", FAST).metrics for each in (prepared, data)]
+    for each in scores:
+        del each["facts"]
+    assert scores[0] == scores[1]
+    written = (prepared.path / PreparedData.filename).stat().st_mtime_ns
+    assert open_or_prepare(raw, lambda: bundle) == prepared
+    assert (prepared.path / PreparedData.filename).stat().st_mtime_ns == written
+
+
+def test_prepared_images_are_opened_and_nothing_else(data, tmp_path: Path) -> None:
+    def none() -> Bundle:
+        raise AssertionError
+
+    assert open_or_prepare(data.path, none) == data
+    with pytest.raises(UserError, match="no such PreparedData folder"):
+        open_or_prepare(tmp_path / "absent", none)
+
+
+def test_the_remedy_for_data_of_other_settings_can_be_pasted(raw: Path, bundle, tiny_config, tmp_path: Path) -> None:
+    other = prepare(raw, tmp_path / "other", tiny_config("data.scales=[32]"))
+    with pytest.raises(UserError, match=r"\(data\.scales \[32\], not \[32, 48\]\)") as refusal:
+        evaluate(bundle, other, "test", tmp_path / "report", FAST)
+    command = re.search(r"mbdcnn (prepare RAW DATA --config \S+), RAW", str(refusal.value))
+    assert command is not None
+    pasted = command[1].replace("RAW", str(raw)).replace("DATA", str(tmp_path / "data"))
+    with pytest.raises(SystemExit) as end:
+        main([*pasted.split(), "-q"])
+    assert end.value.code == 0
+    assert evaluate(bundle, PreparedData.open(tmp_path / "data"), "test", tmp_path / "report", FAST).metrics

@@ -15,7 +15,7 @@ from types import ModuleType
 import pytest
 
 from mbdcnn.artifacts import Bundle
-from mbdcnn.data.images.decode import decode
+from mbdcnn.data.images.decoding import decode
 from mbdcnn.errors import UserError
 from mbdcnn.inference.predictor import Predictor
 from mbdcnn.models import build_coarse, register_backbone

@@ -55,14 +55,20 @@ class PreparedData(Artifact):
         """Class names in label order."""
         return tuple(self.provenance.settings["classes"])
 
-    def check_made_with(self, config: Config, name: str = "the configuration given") -> None:
-        """Raise a UserError unless classes and sizes are those of a configuration, which `name` names."""
-        wanted = prepared_with(config)
-        for section in ("classes", "data"):
-            if self.provenance.settings[section] != wanted[section]:
+    def check_made_with(self, config: Config, name: str | None = None) -> None:
+        """Raise a UserError unless classes and sizes are those of a configuration; `name` is that of its folder."""
+        for section, wanted in prepared_with(config).items():
+            made = self.provenance.settings[section]
+            if made != wanted:
+                here, there = _difference(made, wanted, section)
+                remedy = (
+                    "prepare again with the configuration given, or give the one that was prepared with"
+                    if name is None
+                    else f"mbdcnn prepare RAW DATA --config {name}, RAW being the raw images and DATA a new folder"
+                )
                 raise UserError(
-                    f"{self.path}: prepared with another `{section}` than that of {name}; prepare again with it, "
-                    "or give the configuration that was prepared with"
+                    f"{self.path}: prepared with another `{section}` than that of {name or 'the configuration given'} "
+                    f"({here}, not {there}); {remedy}"
                 )
 
     def split(self, name: str) -> list[Row]:
@@ -124,6 +130,14 @@ class MaskSet(Artifact):
     def patches(self) -> Bytes:
         """Packed coarse masks in the order of the data's patches."""
         return _mapped(self.path / "patches.npy")
+
+
+def _difference(made: Any, wanted: Any, name: str) -> tuple[str, str]:
+    """Give the first setting that differs, with its name, and what is wanted instead."""
+    if isinstance(made, dict) and isinstance(wanted, dict):
+        key = next(key for key in {**wanted, **made} if made.get(key) != wanted.get(key))
+        return _difference(made.get(key), wanted.get(key), f"{name}.{key}")
+    return f"{name} {made}", str(wanted)
 
 
 def _mapped(file: Path) -> Bytes:

@@ -17,8 +17,9 @@ from mbdcnn.data.crops import fractions_for
 from mbdcnn.data.folds import Fold
 from mbdcnn.errors import UserError
 from mbdcnn.inference.masks import check_fold
+from mbdcnn.inference.names import ProtocolName
 from mbdcnn.inference.ood import Familiarity, Looks
-from mbdcnn.inference.protocol import Core, Inputs, ProtocolName, classify_pictures, inputs_of_row
+from mbdcnn.inference.protocol import Core, Inputs, classify_pictures, inputs_of_row
 from mbdcnn.inference.runtimes import TorchCore
 from mbdcnn.models import MBDCNN
 from mbdcnn.models.weights import load_weights

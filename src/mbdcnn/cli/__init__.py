@@ -23,6 +23,7 @@ from mbdcnn.cli.training import BundleRuns, Demo, ImportWeights, Masks, RunAll, 
 from mbdcnn.cli.use import Evaluate, Info, Predict
 from mbdcnn.cli.verb import NOTICE, Verb
 from mbdcnn.errors import UserError
+from mbdcnn.system.extras import extra_of, not_installed
 
 VERBS: dict[str, Callable[..., Verb]] = {
     "demo": Demo,
@@ -80,6 +81,12 @@ def _run(verb: Verb, stop: Stop) -> int:
         message = str(error)
     except KeyboardInterrupt:
         message, code = f"stopped; {verb.when_stopped()}", stop.code
+    except ModuleNotFoundError as error:
+        extra = extra_of(error.name or "")
+        if extra is None:
+            raise
+        name = next(name for name, kind in VERBS.items() if type(verb) is kind)
+        message = str(not_installed(name, extra))
     except OSError as error:
         message = f"{error.filename or 'output'}: {error.strerror or error}"
     except Exception as error:

@@ -16,7 +16,7 @@ class Export(Verb):
     """Write a model as one graph that runs without this package."""
 
     model: Positional[Path | None] = None
-    """Bundle to export; the model that comes with the package if not given."""
+    """Bundle to export; `bundled`, the model that comes with the package, if not given."""
     form: Annotated[Literal["onnx", "torch"], arg(name="format")] = "onnx"
     """onnx: model.onnx, for ONNX Runtime, OpenVINO and many others; torch: model.pt2, for torch.export.load."""
     out: Path = Path("exported")
@@ -24,9 +24,8 @@ class Export(Verb):
 
     def run(self) -> None:
         """Export."""
-        from mbdcnn.artifacts import Bundle
-        from mbdcnn.artifacts.builtin import bundled_model
+        from mbdcnn.artifacts.builtin import open_model
         from mbdcnn.inference.export import export_bundle
 
-        exported = export_bundle(Bundle.open(self.model or bundled_model(), verify=True), self.out, self.form)
+        exported = export_bundle(open_model(self.model), self.out, self.form)
         print(f"{exported.path / exported.provenance.facts['model']}. {NOTICE}")

@@ -5,17 +5,13 @@ from __future__ import annotations
 import ipaddress
 import sys
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 
 from tyro.conf import OmitArgPrefixes
 
-from mbdcnn.cli.use import FastestRuntime, Protocol
 from mbdcnn.cli.verb import NOTICE, Verb
-from mbdcnn.errors import UserError
+from mbdcnn.inference.names import ProtocolName, RuntimeChoice
 from mbdcnn.serving.limits import Limits
-
-NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 
 
 @dataclass(kw_only=True)
@@ -23,27 +19,22 @@ class Serve(Verb):
     """Serve a model over HTTP, with a page to use it on."""
 
     model: Path | None = None
-    """Bundle to serve; the model that comes with the package if not given."""
+    """Bundle to serve; `bundled`, the model that comes with the package, if not given."""
     host: str = "127.0.0.1"
     """Address to listen on: 127.0.0.1 for this machine alone, 0.0.0.0 for all that reach it."""
     port: int = 8000
     """Port to listen on; 0 for any that is free."""
-    protocol: Protocol = "fast"
+    protocol: ProtocolName = "fast"
     """What a request gets that names none. fast: one view of each network; paper: all views and scales."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
-    runtime: FastestRuntime = "auto"
+    runtime: RuntimeChoice = "auto"
     """What runs the networks, as for `predict`."""
     limits: OmitArgPrefixes[Limits] = field(default_factory=Limits)
     """What is taken."""
 
     def run(self) -> None:
         """Load the model, try it, and serve until told to stop."""
-        missing = [name for name in NEEDED if find_spec(name) is None]
-        if missing:
-            raise UserError(
-                f"serve: {', '.join(missing)} not installed; install the extra: pip install 'mbdcnn[serve]'"
-            )
         from PIL import Image
 
         from mbdcnn.inference.predictor import Predictor

@@ -13,6 +13,7 @@ from tyro.conf import Positional, arg
 from mbdcnn.cli.data import Extra
 from mbdcnn.cli.verb import NOTICE, Configured, Verb
 from mbdcnn.errors import UserError
+from mbdcnn.inference.names import ProtocolName
 from mbdcnn.system.processes import Processes
 
 if TYPE_CHECKING:
@@ -183,11 +184,11 @@ class ImportWeights(Configured):
     """Turn foreign checkpoints into a run to start training from, or all three networks into a model.
 
     Known are the MB-DCNN authors' files, Xception (ImageNet), DeepLabV3+ Xception-65 (VOC), MobileNetV2,
-    EfficientNet-Lite0, 1 and 2 (ImageNet) and this package's own, told apart by their tensors.
+    EfficientNet-Lite0, 1 and 2 (ImageNet), Keras files of Xception and this package's own, told apart by their tensors.
     """
 
     files: Positional[tuple[Path, ...]]
-    """One file, or one of each network; safetensors or torch files of plain tensors."""
+    """One file, or one of each network; safetensors, torch files of plain tensors or Keras files."""
     out: Path
     """Folder of the run; with three files, for `runs` and `bundle`."""
     stage: Annotated[Literal["coarse", "classifier", "enhanced"] | None, arg(name="as")] = None
@@ -222,6 +223,8 @@ class RunAll(Configured):
     """Folder for all that is made: data, runs, masks, bundle, report."""
     split: Literal["validation", "test"] | None = None
     """What to evaluate on; test where there is one, else validation."""
+    protocol: ProtocolName = "fast"
+    """How to evaluate. fast: one view of each network, as `predict` does; paper: all views and scales."""
     extra: Extra = ()
     """More pictures in one of the layouts; may be given several times."""
     allow_overlap: bool = False
@@ -249,6 +252,7 @@ class RunAll(Configured):
             self.split,
             extra=self.extra,
             allow_overlap=self.allow_overlap,
+            protocol=self.protocol,
         )
         print(*summary_lines(results.data), *score_lines(results.report), sep="\n")
         print(f"model    {results.bundle.path}\nreport   {results.report.path / 'report.html'}\n{NOTICE}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,14 +14,12 @@ from tyro.conf import Positional, arg
 
 from mbdcnn.cli.verb import NOTICE, Verb
 from mbdcnn.errors import UserError, on_one_line
+from mbdcnn.inference.names import ProtocolName, RuntimeChoice, RuntimeName
+from mbdcnn.system.extras import not_installed
 from mbdcnn.system.progress import Progress
 
 if TYPE_CHECKING:
-    from mbdcnn.artifacts import Report
-
-Protocol = Literal["fast", "paper"]
-Runtime = Literal["torch", "onnx", "openvino", "openvino-bf16"]
-FastestRuntime = Literal["auto", Runtime]
+    from mbdcnn.artifacts import Bundle, PreparedData, Report
 
 
 @dataclass(kw_only=True)
@@ -29,25 +27,26 @@ class Evaluate(Verb):
     """Score a model, or what another method left in files, and write a report."""
 
     model: Path | None = None
-    """Bundle to score; the model that comes with the package if not given."""
+    """Bundle to score; `bundled`, the model that comes with the package, if not given."""
     predictions: Annotated[Path | None, arg(metavar="DIR|CSV")] = None
     """Score these instead of a model: a folder of masks (ID.png, ID_segmentation.png, ID_mask.png), a CSV file of
     probabilities (id and a column for each class), or a folder with both."""
     data: Path = Path("data")
-    """Prepared pictures."""
+    """Prepared pictures; or raw ones in a layout that `prepare` reads, which are then prepared by the model's settings
+    in the cache, to be used again."""
     split: Literal["train", "validation", "test"] = "test"
     """Which of them."""
     out: Path = Path("report")
     """Folder to write."""
-    protocol: Protocol = "paper"
-    """paper: all views and scales; fast: one view of each network."""
+    protocol: ProtocolName = "fast"
+    """fast: one view of each network, as `predict` does; paper: all views and scales, as the paper does."""
     compare: Annotated[Path | None, arg(metavar="BUNDLE")] = None
     """A second bundle, or predictions in files, to score on the same pictures: differences with paired intervals."""
     stress: bool = False
     """Also score pictures spoilt in 12 ways at 3 strengths; looks at each picture 37 times more, by fast."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
-    runtime: Runtime = "torch"
+    runtime: RuntimeName = "torch"
     """What runs the networks. The others work on the CPU, start faster from the second time on and need the extra
     `export`; results agree up to rounding, those of openvino-bf16 to some percent."""
     allow_training_images: bool = False
@@ -73,29 +72,26 @@ class Evaluate(Verb):
             print(*score_lines(report), f"report   {report.path / 'report.html'}", NOTICE, sep="\n")
 
     def _of_model(self, progress: Progress) -> Report:
-        from mbdcnn.artifacts import Bundle, PreparedData
-        from mbdcnn.artifacts.builtin import bundled_model
+        from mbdcnn.artifacts.builtin import open_model
         from mbdcnn.evaluation.evaluate import evaluate
+        from mbdcnn.evaluation.options import Options
 
         if self.allow_missing:
             raise UserError("--allow-missing goes with --predictions; a model predicts every picture")
-        return evaluate(
-            Bundle.open(self.model or bundled_model(), verify=True),
-            PreparedData.open(self.data),
-            self.split,
-            self.out,
+        bundle = open_model(self.model)
+        options = Options(
             protocol=self.protocol,
             device=self.device,
             runtime=self.runtime,
-            allow_training_images=self.allow_training_images,
             compare_with=self.compare,
             stress=self.stress,
+            allow_training_images=self.allow_training_images,
             overwrite=self.overwrite,
-            progress=progress,
         )
+        return evaluate(bundle, self._prepared(lambda: bundle), self.split, self.out, options, progress)
 
     def _of_files(self, predictions: Path, progress: Progress) -> Report:
-        from mbdcnn.artifacts import PreparedData
+        from mbdcnn.artifacts.builtin import open_model
         from mbdcnn.evaluation.evaluate import evaluate_predictions
 
         if self.compare or self.stress:
@@ -104,13 +100,19 @@ class Evaluate(Verb):
             )
         return evaluate_predictions(
             predictions,
-            PreparedData.open(self.data),
+            self._prepared(lambda: open_model(self.model)),
             self.split,
             self.out,
             allow_missing=self.allow_missing,
             overwrite=self.overwrite,
             progress=progress,
         )
+
+    def _prepared(self, model: Callable[[], Bundle]) -> PreparedData:
+        from mbdcnn.evaluation.raw import open_or_prepare
+
+        with self.bar("prepare") as progress:
+            return open_or_prepare(self.data, model, progress)
 
 
 @dataclass(kw_only=True)
@@ -122,17 +124,17 @@ class Predict(Verb):
     listed: Annotated[str | None, arg(name="list", metavar="FILE|-")] = None
     """Text file with one image file a line, a table with a column image or file, or - for standard input, instead."""
     model: Path | None = None
-    """Bundle to predict with; the model that comes with the package if not given."""
+    """Bundle to predict with; `bundled`, the model that comes with the package, if not given."""
     out: Path = Path("predictions")
     """Folder for masks, overlays and tables."""
-    protocol: Protocol = "fast"
+    protocol: ProtocolName = "fast"
     """fast: one view of each network; paper: all views and scales."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
-    runtime: FastestRuntime = "auto"
-    """What runs the networks. auto: the fastest that is installed and agrees with torch, tried out the first time; with
-    --cluster torch. All but torch work on the CPU and need the extra `export`; results agree up to rounding, those
-    of openvino-bf16 to some percent."""
+    runtime: RuntimeChoice = "auto"
+    """What runs the networks. auto: onnx on a CPU where the extra `export` is installed, torch otherwise and with
+    --cluster. All but torch work on the CPU and need that extra; results agree up to rounding, those of
+    openvino-bf16 to some percent."""
     tables_only: bool = False
     """Write no masks, overlays and activation maps."""
     cluster: Annotated[str | None, arg(metavar="local|ADDRESS")] = None
@@ -212,8 +214,8 @@ class Predict(Verb):
         try:
             from mbdcnn.inference.cluster import Cluster, predict_on_cluster
         except ImportError:
-            raise UserError("to predict on several workers, pip install 'mbdcnn[cluster]'") from None
-        # Each worker, machine and later run would try out for itself, and may find another.
+            raise not_installed("predicting by several workers", "cluster") from None
+        # Other machines and later goes may have no ONNX Runtime, and no other runtime may join in.
         runtime = "torch" if self.runtime == "auto" else self.runtime
         device = "cpu" if self.device == "auto" and runtime != "torch" else self.device
         _tell(notes)
@@ -241,7 +243,7 @@ class Info(Verb):
     """Say what is installed, or what a folder or configuration is and how it was made."""
 
     path: Positional[str | None] = None
-    """A folder made by mbdcnn, or the name or file of a configuration."""
+    """A folder made by mbdcnn, `bundled` for the model that comes with it, or the name or file of a configuration."""
     json: bool = False
     """Print as JSON."""
 

@@ -62,7 +62,8 @@ class Configured(Verb):
     """Commands that follow a configuration."""
 
     config: Annotated[str | None, arg(metavar="NAME|FILE")] = None
-    """paper, compact, demo, a YAML file, or a run or bundle whose settings are used again. The paper's if not given."""
+    """paper, compact, finetune, demo, bundled (the model that comes with the package), a YAML file, or a run or bundle
+    whose settings are used again. The paper's if not given."""
     settings: Settings = ()
     """Override one setting, such as `coarse.training.length="10 epochs"`; may be given several times."""
 

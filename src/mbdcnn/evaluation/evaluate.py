@@ -12,6 +12,7 @@ from PIL import Image
 
 from mbdcnn._version import __version__
 from mbdcnn.artifacts import Bundle, PreparedData, Report
+from mbdcnn.artifacts.builtin import find_bundle, open_model
 from mbdcnn.artifacts.manifest import Row
 from mbdcnn.data.suspects import cautions_of_truth
 from mbdcnn.errors import UserError
@@ -19,6 +20,7 @@ from mbdcnn.evaluation import target
 from mbdcnn.evaluation.comparison import compare
 from mbdcnn.evaluation.files import FileMethod
 from mbdcnn.evaluation.image_score import ImageScore, choose_cases, write_per_image_csv
+from mbdcnn.evaluation.options import DEFAULT, Options
 from mbdcnn.evaluation.report.gallery import GalleryCase
 from mbdcnn.evaluation.report.training_runs import training_curves
 from mbdcnn.evaluation.report.write import write_report
@@ -26,8 +28,7 @@ from mbdcnn.evaluation.results import Method, ModelMethod, Result, score_rows
 from mbdcnn.evaluation.robustness import stress_test
 from mbdcnn.evaluation.scoring import summarise, to_json
 from mbdcnn.evaluation.target import Subject
-from mbdcnn.inference.protocol import ProtocolName, resize_mask
-from mbdcnn.inference.runtimes import RuntimeName
+from mbdcnn.inference.protocol import resize_mask
 from mbdcnn.system.progress import Progress, silent
 
 PICTURE_SIDE = 640
@@ -75,15 +76,7 @@ def evaluate(
     data: PreparedData,
     split: str,
     out: Path,
-    *,
-    protocol: ProtocolName = "paper",
-    device: str = "auto",
-    runtime: RuntimeName = "torch",
-    allow_training_images: bool = False,
-    bootstrap_samples: int | None = None,
-    compare_with: Path | None = None,
-    stress: bool = False,
-    overwrite: bool = True,
+    options: Options = DEFAULT,
     progress: Progress = silent,
 ) -> Report:
     """Score a model on a split, or give the report at `out` if it is of just this.
@@ -93,14 +86,7 @@ def evaluate(
         data: pictures prepared with the model's settings.
         split: `train`, `validation` or `test`.
         out: folder of the report.
-        protocol: `paper` for the authors' protocol, `fast` for one view of each network.
-        device: where the networks run.
-        runtime: what runs them.
-        allow_training_images: score even images that the model was trained on.
-        bootstrap_samples: resamples behind each interval; as in the model's configuration if None.
-        compare_with: another bundle, or results in files, to score on the same images.
-        stress: also score spoilt pictures.
-        overwrite: replace a report of something else at `out`.
+        options: how.
         progress: told the images done.
 
     Raises:
@@ -108,19 +94,18 @@ def evaluate(
             all the scales that the protocol looks at; or another report lies at `out`.
     """
     rows = _rows(data, split)
-
-    def model(of: Bundle) -> Subject:
-        return target.of_model(of, data, rows, protocol, device, runtime, allow_training_images)
-
-    scored = model(bundle)
+    scored = target.of_model(bundle, data, rows, options)
     other = None
-    if compare_with is not None:
-        if target.is_bundle(compare_with):
-            other = model(Bundle.open(compare_with, verify=True))
+    if options.compare_with is not None:
+        place = find_bundle(options.compare_with)
+        if target.is_bundle(place):
+            other = target.of_model(open_model(place), data, rows, options)
         else:
-            other = target.of_files(compare_with, data, rows)
-    samples = bundle.config.evaluation.bootstrap_samples if bootstrap_samples is None else bootstrap_samples
-    return _report(_Work(scored, data, split, samples, bundle.config.seed, other, stress), out, overwrite, progress)
+            other = target.of_files(place, data, rows)
+    samples = options.bootstrap_samples
+    samples = bundle.config.evaluation.bootstrap_samples if samples is None else samples
+    work = _Work(scored, data, split, samples, bundle.config.seed, other, options.stress)
+    return _report(work, out, options.overwrite, progress)
 
 
 def evaluate_predictions(

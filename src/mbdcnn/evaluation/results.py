@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,10 @@ from mbdcnn.artifacts.manifest import Row
 from mbdcnn.evaluation.activation import focus
 from mbdcnn.evaluation.image_score import ImageScore
 from mbdcnn.evaluation.skin import typology_angle
+from mbdcnn.inference.names import ProtocolName
+from mbdcnn.inference.prediction import Prediction
 from mbdcnn.inference.predictor import Predictor, batches
-from mbdcnn.inference.probabilities import averaged_softmax
-from mbdcnn.inference.protocol import Inputs, Outcome, ProtocolName, inputs_of_row, resize_mask, run_protocol
+from mbdcnn.inference.protocol import Inputs, inputs_of_row, resize_mask
 from mbdcnn.metrics.masks import MaskMetrics, mask_metrics
 from mbdcnn.system.progress import Progress
 
@@ -32,6 +33,18 @@ class Result(NamedTuple):
     coarse_mask: BoolMask | None = None
     uncalibrated: tuple[float, ...] | None = None
     activation_map: npt.NDArray[np.float32] | None = None
+
+    @classmethod
+    def of(cls, prediction: Prediction) -> Self:
+        """Take just what a user is shown."""
+        before = prediction.uncalibrated
+        return cls(
+            probabilities=tuple(prediction.probabilities.values()),
+            mask=prediction.mask,
+            coarse_mask=prediction.coarse_mask,
+            uncalibrated=None if before is None else tuple(before.values()),
+            activation_map=prediction.cam,
+        )
 
 
 class Method(Protocol):
@@ -70,9 +83,8 @@ class ModelMethod:
 
     def results_of(self, inputs: Sequence[Inputs]) -> Iterator[Result]:
         """Run the networks on pictures that are already resampled."""
-        temperature = None if self.calibration is None else self.calibration.temperature
-        for outcome in run_protocol(self.predictor.core, inputs, self.protocol):
-            yield _result(outcome, temperature)
+        # Mapped, so that nothing holds on to a prediction's full-size probabilities.
+        return map(Result.of, self.predictor.predict_inputs(list(inputs), self.protocol))
 
 
 def score_rows(method: Method, data: PreparedData, rows: Sequence[Row], progress: Progress) -> list[ImageScore]:
@@ -118,18 +130,3 @@ def _mask_score(mask: BoolMask | None, truth: BoolMask | None) -> MaskMetrics | 
 def _skin_tone(data: PreparedData, row: Row, truth: BoolMask) -> float | None:
     picture = data.patches[row.views[0]]
     return typology_angle(np.asarray(picture), resize_mask(truth, *picture.shape[1::-1]))
-
-
-def _result(outcome: Outcome, temperature: float | None) -> Result:
-    plain = _probabilities(outcome, 1)
-    return Result(
-        probabilities=plain if temperature is None else _probabilities(outcome, temperature),
-        mask=outcome.lesion_logits() > 0,
-        coarse_mask=resize_mask(outcome.coarse_mask, outcome.width, outcome.height),
-        uncalibrated=None if temperature is None else plain,
-        activation_map=outcome.activation_map,
-    )
-
-
-def _probabilities(outcome: Outcome, temperature: float) -> tuple[float, ...]:
-    return tuple(map(float, averaged_softmax(outcome.view_logits[None].astype(np.float64), temperature)[0]))

@@ -10,10 +10,10 @@ from mbdcnn.artifacts import Bundle, PreparedData
 from mbdcnn.artifacts.manifest import Row, hashed_id
 from mbdcnn.errors import UserError
 from mbdcnn.evaluation.files import open_predictions
+from mbdcnn.evaluation.options import DEFAULT, Options
 from mbdcnn.evaluation.results import Method, ModelMethod
+from mbdcnn.inference.names import ProtocolName
 from mbdcnn.inference.predictor import Predictor
-from mbdcnn.inference.protocol import ProtocolName
-from mbdcnn.inference.runtimes import RuntimeName
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,7 @@ class Subject:
     bundle: Bundle | None = None
 
 
-def of_model(
-    bundle: Bundle,
-    data: PreparedData,
-    rows: list[Row],
-    protocol: ProtocolName,
-    device: str = "auto",
-    runtime: RuntimeName = "torch",
-    allow_training_images: bool = False,
-) -> Subject:
+def of_model(bundle: Bundle, data: PreparedData, rows: list[Row], options: Options = DEFAULT) -> Subject:
     """Take a model.
 
     Raises:
@@ -47,7 +39,8 @@ def of_model(
             all the scales that the protocol looks at.
     """
     data.check_made_with(bundle.config, str(bundle.path))
-    if not allow_training_images:
+    protocol = options.protocol
+    if not options.allow_training_images:
         _check_unseen(bundle, rows, data)
     if protocol == "paper" and any(row.split == "train" for row in rows):
         raise UserError(f"{data.path}: training images are not kept at all scales; score them with --protocol fast")
@@ -55,7 +48,7 @@ def of_model(
         "model": str(bundle.path),
         "model fingerprint": bundle.provenance.fingerprint[:16],
         "protocol": protocol,
-        "runtime": runtime,
+        "runtime": options.runtime,
         "calibration": _calibration(bundle, protocol),
         "activation maps": bundle.config.cam,
     }
@@ -67,7 +60,7 @@ def of_model(
         fingerprint=bundle.provenance.fingerprint,
         rows=rows,
         facts=facts,
-        load=lambda: ModelMethod(Predictor.load(bundle.path, device=device, runtime=runtime), protocol),
+        load=lambda: ModelMethod(Predictor.load(bundle.path, device=options.device, runtime=options.runtime), protocol),
         bundle=bundle,
     )
 

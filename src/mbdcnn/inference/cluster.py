@@ -13,7 +13,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,13 +25,11 @@ import ray
 import ray.data
 import ray.exceptions
 
-from mbdcnn.artifacts import Bundle
-from mbdcnn.artifacts.builtin import bundled_model
+from mbdcnn.artifacts.builtin import open_model
 from mbdcnn.errors import UserError
+from mbdcnn.inference.names import ProtocolName, RuntimeChoice
 from mbdcnn.inference.parquet import Job, Tables, predicted
 from mbdcnn.inference.predictor import Predictor
-from mbdcnn.inference.protocol import ProtocolName
-from mbdcnn.inference.runtimes import RuntimeChoice
 from mbdcnn.system.files import exclusive
 from mbdcnn.system.progress import Progress, silent
 
@@ -86,6 +84,9 @@ class Worker:
 
     def __init__(self, task: Task) -> None:
         self.task = task
+        # Absent on a cluster's machine it is of no use, and then the images or the witness say so.
+        with suppress(OSError):
+            os.chdir(task.folder)
         self.predictor = Predictor.load(task.model, device=task.device, runtime=task.job.runtime)
         if self.predictor.bundle.provenance.fingerprint != task.job.bundle.provenance.fingerprint:
             raise UserError(f"{task.model}: another model on a worker's machine; put the same one there")
@@ -93,7 +94,7 @@ class Worker:
     def __call__(self, block: pa.Table) -> pa.Table:
         """Predict the images of a block."""
         names = [os.fsdecode(name) for name in block["image"].to_pylist()]
-        rows = predicted(self.predictor, names, self.task.job, self.task.folder)
+        rows = predicted(self.predictor, names, self.task.job)
         if rows["problem"].null_count < rows.num_rows and not self.task.witness.exists():
             raise UserError(
                 f"{self.task.witness}: was there at the start and is not on a worker's machine; "
@@ -132,8 +133,7 @@ def predict_on_cluster(
             protocol or runtime, or another process writes it; there is no such cluster; workers died again and again;
             or the disk is full.
     """
-    path = Path(bundled_model() if model is None else model).absolute()
-    job = Job(Bundle.open(path, verify=True), protocol, runtime, masks)
+    job = Job(open_model(model), protocol, runtime, masks)
     with exclusive(out):
         tables = Tables.open(out, job)
         missing = tables.missing(images)
@@ -143,7 +143,7 @@ def predict_on_cluster(
             return tables
         witness = _one_that_is_there(missing)
         with _connected(cluster) as (workers, cores, gpus):
-            task = Task(path, job, "cuda" if gpus else "cpu", Path.cwd(), witness)
+            task = Task(job.bundle.path.absolute(), job, "cuda" if gpus else "cpu", Path.cwd(), witness)
             rows = _rows(task, missing, workers, cores, gpus)
             try:
                 for done in rows.iter_batches(batch_size=None, batch_format="pyarrow"):

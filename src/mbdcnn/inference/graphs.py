@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import sys
@@ -14,6 +15,7 @@ from mbdcnn.artifacts.provenance import file_digest, fingerprint
 from mbdcnn.errors import UserError
 from mbdcnn.system.files import faults_told
 
+logger = logging.getLogger("mbdcnn")
 GRAPHS = ("coarse", "guide", "enhanced")
 """coarse-SN; mask-CN with activation map and pooled features; enhanced-SN."""
 CONTENT = ("coarse.safetensors", "classifier.safetensors", "enhanced.safetensors", "config.yaml")
@@ -39,6 +41,7 @@ def cached_graphs(bundle: Bundle) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     from mbdcnn.inference.tracing import write_graphs
 
+    logger.warning("first use of this model without torch here: exporting its graphs, once")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".draft-"))

@@ -10,7 +10,9 @@ from types import ModuleType
 
 from mbdcnn._version import __version__
 from mbdcnn.artifacts import EDITABLE, Bundle
+from mbdcnn.artifacts.builtin import find_bundle
 from mbdcnn.errors import UserError
+from mbdcnn.system.extras import not_installed
 
 NAME = re.compile(r"[\w.-]+/[\w.-]+")
 WANTED = ("config.json", "config.yaml", "ids.json", "*.safetensors", *EDITABLE)
@@ -21,16 +23,17 @@ def find_model(name: str | Path, revision: str | None = None) -> Path:
     """Give a folder as it is, or fetch what has this name on the hub into its cache.
 
     Args:
-        name: a folder, or a name such as `owner/name`.
+        name: a folder, `bundled` for the model that comes with the package, or a name such as `owner/name`.
         revision: branch, tag or commit on the hub; the newest if not given.
 
     Raises:
         UserError: there is no such folder and no such name, the hub cannot be reached, or the extra is missing.
     """
-    if Path(name).is_dir():
+    folder = find_bundle(name)
+    if folder.is_dir():
         if revision is not None:
             raise UserError(f"{name}: a folder, which has no revision {revision}; leave out the revision")
-        return Path(name)
+        return folder
     if not NAME.fullmatch(str(name)):
         raise UserError(f"{name}: no such folder, and no name on the hub such as owner/name")
     hub = _hub(str(name))
@@ -64,7 +67,7 @@ def _hub(name: str) -> ModuleType:
     try:
         import huggingface_hub
     except ImportError:
-        raise UserError(f"{name}: no such folder; for a model on the hub, pip install 'mbdcnn[hub]'") from None
+        raise not_installed(f"{name}: no such folder, and for a model on the hub", "hub") from None
     return huggingface_hub
 
 

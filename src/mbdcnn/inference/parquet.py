@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -17,10 +17,10 @@ from PIL import Image
 
 from mbdcnn.artifacts import Bundle
 from mbdcnn.errors import UserError
+from mbdcnn.inference.names import ProtocolName, RuntimeChoice
 from mbdcnn.inference.prediction import Prediction
-from mbdcnn.inference.predictor import Predictor, as_picture
-from mbdcnn.inference.protocol import Inputs, ProtocolName, inputs_of_picture
-from mbdcnn.inference.runtimes import RuntimeChoice
+from mbdcnn.inference.predictor import Job as Predicting
+from mbdcnn.inference.predictor import Predictor
 from mbdcnn.inference.tables import Entry, flat
 from mbdcnn.system.files import faults_told, make_folder, replacing
 
@@ -139,37 +139,21 @@ def _files_in(file: Path, facts: dict[str, Any]) -> pa.Table:
     raise UserError(f"{file}: made with another {other}; choose another folder for the results, or remove it")
 
 
-def predicted(predictor: Predictor, names: Sequence[str], job: Job, folder: Path) -> pa.Table:
+def predicted(predictor: Predictor, names: Sequence[str], job: Job) -> pa.Table:
     """Predict images into rows: the columns of `predictions.csv` but `name`, and `mask` with a 1-bit PNG file.
 
     An image that cannot be read has the reason under `problem`.
-
-    Args:
-        predictor: the model.
-        names: files of the images.
-        job: what goes into the rows.
-        folder: where relative names start.
     """
-    settings = predictor.bundle.config.data
 
-    def read(row: tuple[str, Entry]) -> Inputs | None:
-        name, entry = row
-        try:
-            return inputs_of_picture(as_picture(folder / name, settings), settings, job.protocol)
-        except UserError as error:
-            entry["problem"] = as_text(os.fsencode(str(error)))
-            return None
+    def row(image: Predicting, prediction: Prediction | None) -> Entry:
+        found: Entry = {"file": as_text(os.fsencode(str(image.image)))}
+        if prediction is None:
+            return found | {"problem": as_text(os.fsencode(str(image.problem)))}
+        found |= _columns(found | prediction.to_dict(), predictor.classes, list(prediction.decisions))
+        return found | ({"mask": _png(prediction)} if job.masks else {})
 
-    def finish(row: tuple[str, Entry], prediction: Prediction | None) -> Entry:
-        _, entry = row
-        if prediction is not None:
-            entry |= _columns(entry | prediction.to_dict(), predictor.classes, list(prediction.decisions))
-            if job.masks:
-                entry["mask"] = _png(prediction)
-        return entry
-
-    entries: Iterator[tuple[str, Entry]] = ((name, {"file": as_text(os.fsencode(name))}) for name in names)
-    return pa.Table.from_pylist([*predictor.predict_stream(entries, read, finish, job.protocol)], job.schema())
+    rows = predictor.predict_stream(map(Predicting, names), row, job.protocol)
+    return pa.Table.from_pylist([*rows], job.schema())
 
 
 def as_text(name: bytes) -> str:

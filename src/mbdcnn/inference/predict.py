@@ -6,30 +6,25 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PIL import Image
-
-from mbdcnn.data.images.decode import Decoded, decode_at_least
 from mbdcnn.errors import UserError
-from mbdcnn.inference.prediction import Prediction, cam_overlay, overlay
-from mbdcnn.inference.predictor import Predictor, as_picture
-from mbdcnn.inference.protocol import Inputs, ProtocolName, inputs_of_picture
-from mbdcnn.inference.tables import JSON, Entries, Entry, writing_tables
-from mbdcnn.system.files import faults_told, make_folder, replacing
+from mbdcnn.inference.names import ProtocolName
+from mbdcnn.inference.prediction import DRAWN_SIDE, Prediction, write_maps
+from mbdcnn.inference.predictor import Job, Predictor
+from mbdcnn.inference.tables import JSON, Entries, Entry, unique_names, writing_tables
+from mbdcnn.system.extras import not_installed
+from mbdcnn.system.files import faults_told, make_folder
 from mbdcnn.system.progress import Progress, silent
 from mbdcnn.system.tables import encoding_of, identified, plain, read_table
 
 if TYPE_CHECKING:
     from mbdcnn.inference.dicom_results import Origin
 
-OVERLAY_SIDE = 1600
-"""Longer side of overlay pictures; masks keep the picture's own size."""
-NAME_BYTES = 200
-"""Of a result's name before its ending: file systems take 255 in all."""
 _LISTING = ("image", "file")
 """Columns of a table that may serve as a list."""
 
@@ -114,10 +109,10 @@ def predict_files(
     make_folder(out)
     calibration = predictor.bundle.calibration(protocol)
     points = [point.name for point in calibration.operating_points] if calibration else []
-    work, done = _Work(predictor, out, protocol, maps, dicom), 0
-    jobs = (_Job(file, name) for file, name in zip(files, unique_names(files), strict=True))
+    finish, done = partial(_finish, predictor, out, dicom), 0
+    jobs = (FileJob(file, name) for file, name in zip(files, unique_names(files), strict=True))
     with faults_told(out), writing_tables(out, predictor.classes, points) as add:
-        for entry in predictor.predict_stream(jobs, work.read, work.finish, protocol):
+        for entry in predictor.predict_stream(jobs, finish, protocol, shown=DRAWN_SIDE if maps else 0):
             add(entry)
             done += 1
             progress(done, len(files))
@@ -125,66 +120,37 @@ def predict_files(
 
 
 @dataclass
-class _Job:
-    """A file on its way through, with what is kept of it to write results."""
+class FileJob(Job):
+    """A file on its way through."""
 
-    file: Path
+    image: Path
     name: str
-    small: Image.Image | None = None
-    origin: Origin | None = None
-
-    def __post_init__(self) -> None:
-        self.entry: Entry = {"file": str(self.file), "name": self.name}
 
 
-@dataclass(frozen=True)
-class _Work:
-    """What is done to a file before and after the networks."""
-
-    predictor: Predictor
-    out: Path
-    protocol: ProtocolName
-    maps: bool
-    dicom: bool
-
-    def read(self, job: _Job) -> Inputs | None:
-        """Decode and resample; None where that fails, and the entry says why."""
-        try:
-            job.origin = _origin(job.file, self.predictor) if self.dicom else None
-            picture = as_picture(job.file, self.predictor.bundle.config.data)
-        except UserError as error:
-            job.entry["problem"] = str(error)
-            return None
-        if picture.profile_ignored:
-            job.entry["note"] = "its colour profile is damaged or of another kind of image, and was ignored"
-        inputs = inputs_of_picture(picture, self.predictor.bundle.config.data, self.protocol)
-        if self.maps:
-            job.small = _to_draw_on(job.file, picture)
-        return inputs
-
-    def finish(self, job: _Job, prediction: Prediction | None) -> Entry:
-        """Write the files of a prediction and complete its entry."""
-        if prediction is not None:
-            job.entry |= prediction.to_dict()
-            if job.small is not None:
-                _write_pictures(self.out, job.name, job.small, prediction)
-            if job.origin is not None:
-                _write_dicom(self.out, job.entry, job.origin, prediction)
-        return job.entry
-
-
-def _to_draw_on(file: Path, picture: Decoded) -> Image.Image:
-    enough = picture.shrunk == 1 or max(picture.image.size) >= OVERLAY_SIDE
-    small = picture.image if enough else decode_at_least(file, OVERLAY_SIDE).image
-    small.thumbnail((OVERLAY_SIDE, OVERLAY_SIDE), Image.Resampling.HAMMING)
-    return small
+def _finish(predictor: Predictor, out: Path, dicom: bool, job: FileJob, prediction: Prediction | None) -> Entry:
+    """Write the files of a prediction, and give its entry."""
+    entry: Entry = {"file": str(job.image), "name": job.name}
+    if prediction is None:
+        return entry | {"problem": str(job.problem)}
+    try:
+        origin = _origin(job.image, predictor) if dicom else None
+    except UserError as error:
+        return entry | {"problem": str(error)}
+    if job.inputs is not None and job.inputs.profile_ignored:
+        entry["note"] = "its colour profile is damaged or of another kind of image, and was ignored"
+    entry |= prediction.to_dict()
+    if prediction.picture is not None:
+        write_maps(prediction, out, job.name)
+    if origin is not None:
+        _write_dicom(out, entry, origin, prediction)
+    return entry
 
 
 def _check_dicom() -> None:
     try:
         import_module("mbdcnn.inference.dicom_results")
     except ImportError:
-        raise UserError("to write DICOM files, pip install 'mbdcnn[dicom]'") from None
+        raise not_installed("writing DICOM files", "dicom") from None
 
 
 def _origin(file: Path, predictor: Predictor) -> Origin:
@@ -200,38 +166,3 @@ def _write_dicom(out: Path, entry: Entry, origin: Origin, prediction: Prediction
         write_results(prediction, origin, out, entry["name"])
     except UserError as error:
         entry["problem"] = str(error)
-
-
-def _write_pictures(out: Path, name: str, small: Image.Image, prediction: Prediction) -> None:
-    _save(Image.fromarray(prediction.mask), out / f"{name}_mask.png")
-    _save(Image.fromarray(prediction.coarse_mask), out / f"{name}_coarse.png")
-    _save(Image.fromarray(cam_overlay(small, prediction)), out / f"{name}_cam.jpg")
-    _save(Image.fromarray(overlay(small, prediction)), out / f"{name}_overlay.jpg")
-
-
-def _save(picture: Image.Image, path: Path) -> None:
-    with replacing(path) as draft:
-        picture.save(draft, format="PNG" if path.suffix == ".png" else "JPEG", quality=92)
-
-
-def unique_names(files: Iterable[Path]) -> list[str]:
-    """Give each file a name of its own: its stem, cut off if too long, and where stems repeat a number after it."""
-    taken: set[str] = set()
-    # Where to go on counting, so that a million files of one stem do not each count from 1.
-    last: dict[str, int] = {}
-    names = []
-    for file in files:
-        stem = _short(file.stem)
-        name, number = stem, last.get(stem.lower(), 1)
-        while name.lower() in taken:
-            number += 1
-            name = f"{stem}-{number}"
-        last[stem.lower()] = number
-        taken.add(name.lower())
-        names.append(name)
-    return names
-
-
-def _short(stem: str) -> str:
-    encoded = os.fsencode(stem)
-    return stem if len(encoded) <= NAME_BYTES else encoded[:NAME_BYTES].decode(errors="ignore")

@@ -1,11 +1,13 @@
-"""What the model makes of one picture, and how a notebook shows it."""
+"""What the model makes of one image, how it is written, and how a notebook shows it."""
 
 from __future__ import annotations
 
+import json
 from base64 import b64encode
 from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,17 +15,17 @@ import numpy.typing as npt
 from PIL import Image
 
 from mbdcnn.artifacts.calibration import Calibration
+from mbdcnn.inference.names import ProtocolName
 from mbdcnn.inference.overlay import COARSE, heat, outline, shrink
 from mbdcnn.inference.probabilities import softmax
-from mbdcnn.inference.protocol import (
-    Outcome,
-    ProtocolName,
-    resize_mask,
-)
+from mbdcnn.inference.protocol import Outcome, resize_mask
+from mbdcnn.system.files import faults_told, make_folder, replacing
 from mbdcnn.system.templates import render
 
+DRAWN_SIDE = 1600
+"""Longer side of the copy of an image that is drawn on; masks keep the image's own size."""
 SHOWN_SIDE = 480
-"""Longer side of the picture that a prediction keeps to show itself."""
+"""Longer side of the images that a notebook shows."""
 
 
 class BoundingBox(NamedTuple):
@@ -69,7 +71,12 @@ class Prediction:
     """How strange the picture is to the model: 1 is passed by 1 % of pictures of the usual kind; None where the bundle
     does not know what is usual."""
     picture: npt.NDArray[np.uint8] | None = field(default=None, repr=False)
-    """What was looked at, small and in RGB, for a notebook to show; None where many are predicted together."""
+    """A copy of the image to draw on, height x width x 3, RGB, the longer side at most 1600 pixels; None where none was
+    kept."""
+    uncalibrated: dict[str, float] | None = None
+    """Probabilities as the networks give them, before calibration; None where the bundle is not calibrated."""
+    file: str | None = None
+    """Where the image was read from; None where it was given as pixels or bytes."""
 
     def _repr_html_(self) -> str:
         return as_html(self)
@@ -97,8 +104,50 @@ class Prediction:
         """Share of the picture that is lesion."""
         return float(self.mask.mean())
 
+    def overlay(self) -> Image.Image:
+        """Draw the coarse outline (amber) and the final one (blue) on `picture`.
+
+        Where none was kept they are drawn on the probability of lesion in shades of grey.
+        """
+        return Image.fromarray(overlay(_shown(self), self))
+
+    def save(self, folder: str | Path, name: str | None = None) -> list[Path]:
+        """Write both masks, the activation map over the image, the outlines, and what `to_dict` gives.
+
+        Args:
+            folder: made if it is not there; files of the same names are replaced.
+            name: that of the image's file, without its ending, if not given; `image` where it came from none.
+
+        Returns:
+            `NAME_mask.png` and `NAME_coarse.png`, 1-bit, white on the lesion, of the image's own size; `NAME_cam.jpg`
+            and `NAME_overlay.jpg`, of the size of `picture`; and `NAME.json`.
+
+        Raises:
+            UserError: the disk is full or cannot be written.
+        """
+        folder, name = Path(folder), name or self.name
+        make_folder(folder)
+        with faults_told(folder):
+            written = write_maps(self, folder, name)
+            with replacing(folder / f"{name}.json") as draft:
+                draft.write_text(json.dumps({"file": self.file, **self.to_dict()}, indent=2) + "\n", encoding="utf-8")
+        return [*written, folder / f"{name}.json"]
+
+    @property
+    def name(self) -> str:
+        """The name of the image's file without its ending; `image` where it came from none."""
+        return Path(self.file).stem if self.file else "image"
+
     def to_dict(self) -> dict[str, Any]:
-        """Give all but the maps, ready for JSON."""
+        """Give all but the maps, ready for JSON.
+
+        Returns:
+            `probabilities` by class, from 0 to 1; `decision`, the most probable class; `decisions`, whether each
+            operating point is reached; `unfamiliarity`, 1 the most that is usual, and `looks_like_dermoscopy`, null
+            where the model cannot tell; `area_fraction`, the lesion's share of the image; `bounding_box` in pixels,
+            right and lower edge exclusive, null without a lesion; `uncertainty`, each from 0 to 1; `width` and `height`
+            of the image in pixels; `protocol`.
+        """
         box = self.bounding_box
         return {
             "probabilities": {name: round(value, 6) for name, value in self.probabilities.items()},
@@ -126,6 +175,21 @@ def cam_overlay(picture: Image.Image, prediction: Prediction) -> npt.NDArray[np.
     return heat(np.asarray(picture), prediction.cam)
 
 
+def write_maps(prediction: Prediction, folder: Path, name: str) -> list[Path]:
+    """Write both masks, the activation map over the image, and the outlines; give their paths."""
+    picture = _shown(prediction)
+    images = {
+        f"{name}_mask.png": Image.fromarray(prediction.mask),
+        f"{name}_coarse.png": Image.fromarray(prediction.coarse_mask),
+        f"{name}_cam.jpg": Image.fromarray(cam_overlay(picture, prediction)),
+        f"{name}_overlay.jpg": Image.fromarray(overlay(picture, prediction)),
+    }
+    for file, image in images.items():
+        with replacing(folder / file) as draft:
+            image.save(draft, format="PNG" if file.endswith(".png") else "JPEG", quality=92)
+    return [folder / file for file in images]
+
+
 def interpret(
     outcome: Outcome,
     classes: tuple[str, ...],
@@ -136,7 +200,7 @@ def interpret(
     """Turn what the networks give for one picture into a prediction."""
     views = softmax(outcome.view_logits, calibration.temperature if calibration else 1.0)
     probabilities = views.mean(axis=0)
-    by_class = dict(zip(classes, map(float, probabilities), strict=True))
+    by_class = _by_class(classes, probabilities)
     points = calibration.operating_points if calibration else ()
     logits = outcome.lesion_logits()
     mask = logits > 0
@@ -151,7 +215,12 @@ def interpret(
         protocol=protocol,
         decisions={point.name: by_class[point.class_name] >= point.threshold for point in points},
         unfamiliarity=unfamiliarity,
+        uncalibrated=None if calibration is None else _by_class(classes, softmax(outcome.view_logits).mean(axis=0)),
     )
+
+
+def _by_class(classes: tuple[str, ...], probabilities: npt.NDArray[np.float64]) -> dict[str, float]:
+    return dict(zip(classes, map(float, probabilities), strict=True))
 
 
 def _sigmoid(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -177,26 +246,27 @@ NOTICE = "For research and education. Not a medical device."
 
 def as_html(prediction: Prediction) -> str:
     """Show outlines, activation map, probabilities, decisions and the notice; needs nothing from elsewhere."""
-    picture = _shown(prediction)
+    picture = shrink(_shown(prediction), SHOWN_SIDE)
     figures = {
-        "outlines: coarse amber, final blue": _data_uri(overlay(picture, prediction)),
-        f"where {_words(prediction.decision)} was seen": _data_uri(cam_overlay(picture, prediction)),
+        "outlines: coarse amber, final blue": data_uri(Image.fromarray(overlay(picture, prediction))),
+        f"where {_words(prediction.decision)} was seen": data_uri(Image.fromarray(cam_overlay(picture, prediction))),
     }
     values = {"prediction": prediction, "figures": figures, "words": _words, "notice": NOTICE}
     return render("mbdcnn.inference", "prediction.html.j2", values)
 
 
 def _shown(prediction: Prediction) -> Image.Image:
-    """Give the picture; of a prediction that has none, the lesion's probability in shades of grey."""
+    """Give the image to draw on; of a prediction that has none, the lesion's probability in shades of grey."""
     if prediction.picture is not None:
         return Image.fromarray(prediction.picture)
     grey = Image.fromarray((prediction.mask_probability * 255).astype(np.uint8))
-    return shrink(grey.convert("RGB"), SHOWN_SIDE)
+    return shrink(grey.convert("RGB"), DRAWN_SIDE)
 
 
-def _data_uri(pixels: npt.NDArray[np.uint8]) -> str:
+def data_uri(image: Image.Image) -> str:
+    """Give an image as an address that holds it, for HTML."""
     stream = BytesIO()
-    Image.fromarray(pixels).save(stream, "JPEG", quality=90)
+    image.save(stream, "JPEG", quality=90)
     return f"data:image/jpeg;base64,{b64encode(stream.getvalue()).decode()}"
 
 

@@ -1,46 +1,41 @@
-"""The friendly door: a picture in, a `Prediction` out."""
+"""The friendly door: images in, a `Prediction` of each out."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
-from itertools import islice
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeGuard, TypeVar, cast, overload
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from mbdcnn.artifacts import Bundle
-from mbdcnn.artifacts.builtin import bundled_model
-from mbdcnn.config import Data
+from mbdcnn.artifacts.builtin import open_model
 from mbdcnn.data.crops import least_side
-from mbdcnn.data.images.decode import Decoded, decode_at_least, decode_opened
+from mbdcnn.data.images.decoding import Decoded, decode_at_least, decode_opened
 from mbdcnn.errors import UserError
 from mbdcnn.inference.hub import find_model, push_model
+from mbdcnn.inference.names import ProtocolName, RuntimeChoice
 from mbdcnn.inference.ood import FILE, Familiarity, Looks
 from mbdcnn.inference.overlay import shrink
-from mbdcnn.inference.prediction import SHOWN_SIDE, Prediction, interpret
-from mbdcnn.inference.protocol import (
-    Core,
-    Inputs,
-    Outcome,
-    ProtocolName,
-    inputs_of_picture,
-    run_protocol,
-)
-from mbdcnn.inference.runtimes import RuntimeChoice, load_core
+from mbdcnn.inference.prediction import DRAWN_SIDE, Prediction, interpret
+from mbdcnn.inference.predictions import Predictions
+from mbdcnn.inference.protocol import Core, Inputs, Outcome, inputs_of_picture, run_protocol
+from mbdcnn.inference.runtimes import load_core
 from mbdcnn.system.prefetch import THREADS, in_order
 
-Item = TypeVar("Item")
+AnyJob = TypeVar("AnyJob", bound="Job")
 Result = TypeVar("Result")
-Picture = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
+ImageLike = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
 BATCH = 8
 
 
 class Predictor:
-    """A model ready to look at pictures.
+    """A model ready to predict images.
 
     Args:
         core: what runs the networks.
@@ -59,19 +54,15 @@ class Predictor:
         """Read a bundle.
 
         Args:
-            model: the bundle's folder; the model that comes with the package if not given.
+            model: the bundle's folder; `bundled`, or nothing, for the model that comes with the package.
             device: `auto`, `cpu`, `cuda` or `cuda:N`.
-            runtime: what runs the networks. All but `torch` work on the CPU and need the extra `export`. `auto` is the
-                fastest of those installed that agree with torch, which takes some seconds to find out the first time.
+            runtime: what runs the networks. All but `torch` work on the CPU and need the extra `export`. `auto` is
+                `onnx` on a CPU where that extra is installed, and `torch` otherwise.
 
         Raises:
             UserError: it is not a whole bundle, none comes with the package, or the device or the runtime is not there.
         """
-        bundle = Bundle.open(bundled_model() if model is None else model, verify=True)
-        if runtime == "auto":
-            from mbdcnn.inference.choice import fastest_runtime
-
-            runtime = fastest_runtime(bundle, device)
+        bundle = open_model(model)
         return cls(load_core(bundle, runtime, device), bundle)
 
     @classmethod
@@ -86,8 +77,8 @@ class Predictor:
         """Read a bundle from a folder, or by its name on the Hugging Face hub.
 
         Args:
-            model: a folder, or a name such as `owner/name`, which needs the extra `hub`. What was fetched once is there
-                without a network too.
+            model: as for `load`, or a name such as `owner/name`, which needs the extra `hub`. What was fetched once is
+                there without a network too.
             revision: branch, tag or commit on the hub; the newest if not given.
             device: as for `load`.
             runtime: as for `load`.
@@ -117,78 +108,166 @@ class Predictor:
         """
         return push_model(self.bundle, name, private=private)
 
-    def predict(self, picture: Picture, protocol: ProtocolName = "fast") -> Prediction:
-        """Outline and classify the lesion in one picture: a file, its bytes, a PIL image or an RGB array.
+    # A string is one image, although it is iterable too.
+    @overload
+    def predict(self, images: ImageLike, protocol: ProtocolName = "fast") -> Prediction: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def predict(self, images: Iterable[ImageLike], protocol: ProtocolName = "fast") -> Predictions: ...
+
+    def predict(
+        self, images: ImageLike | Iterable[ImageLike], protocol: ProtocolName = "fast"
+    ) -> Prediction | Predictions:
+        """Outline and classify the lesion in one image, or in each of several. Calling the predictor does the same.
+
+        Args:
+            images: a file, its bytes, a PIL image, or a uint8 array h w (grey), h w 3 (RGB) or h w 4 (RGBA, laid over
+                black); or several of them, such as a list or an array n h w 3. All predictions of several are in memory
+                at once, 6 bytes for each pixel; `mbdcnn predict` takes any number.
+            protocol: `fast`, one view of each network, or `paper`, all views and scales.
 
         Raises:
-            UserError: the picture cannot be read.
+            UserError: an image cannot be read.
         """
-        decoded = as_picture(picture, self.bundle.config.data)
-        inputs = inputs_of_picture(decoded, self.bundle.config.data, protocol)
-        shown = np.asarray(shrink(decoded.image, SHOWN_SIDE))
-        return replace(next(self.predict_inputs([inputs], protocol)), picture=shown)
+        if _is_one(images):
+            inputs = self.read(images, protocol, shown=DRAWN_SIDE)
+            return replace(next(self.predict_inputs([inputs], protocol)), file=_file_of(images))
+        jobs = (Job(image) for image in cast(Iterable[ImageLike], images))
+        return Predictions(self.predict_stream(jobs, _predicted, protocol, shown=DRAWN_SIDE))
+
+    __call__ = predict
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.bundle.path} on {self.core.runtime}>"
+
+    def read(self, image: ImageLike, protocol: ProtocolName = "fast", *, shown: int = 0) -> Inputs:
+        """Decode an image and resample it to all that a protocol runs on, as `prepare` does.
+
+        Args:
+            image: as for `predict`.
+            protocol: what will run on it.
+            shown: longer side, in pixels, of a copy kept for drawing on; none if 0.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        settings = self.bundle.config.data
+        decoded = _decode(image, least_side(settings))
+        return replace(
+            inputs_of_picture(decoded, settings, protocol),
+            shown=_copy(image, decoded, shown) if shown else None,
+            profile_ignored=decoded.profile_ignored,
+        )
 
     def predict_inputs(self, inputs: list[Inputs], protocol: ProtocolName) -> Iterator[Prediction]:
-        """Predict pictures that are already resampled, in one batch; give the large results one by one."""
-        for picture, outcome in zip(inputs, run_protocol(self.core, inputs, protocol), strict=True):
-            yield self._prediction(picture, outcome, protocol)
+        """Predict images that were read, in one batch; give the large results one by one."""
+        for each, outcome in zip(inputs, run_protocol(self.core, inputs, protocol), strict=True):
+            yield self._prediction(each, outcome, protocol)
 
     def predict_stream(
         self,
-        items: Iterable[Item],
-        read: Callable[[Item], Inputs | None],
-        finish: Callable[[Item, Prediction | None], Result],
-        protocol: ProtocolName,
+        jobs: Iterable[AnyJob],
+        finish: Callable[[AnyJob, Prediction | None], Result],
+        protocol: ProtocolName = "fast",
+        *,
+        shown: int = 0,
     ) -> Iterator[Result]:
-        """Predict any number of pictures: threads read them and finish their results while the networks run.
+        """Predict any number of images: threads read them and finish their results while the networks run.
 
         Args:
-            items: what stands for the pictures.
-            read: gives a picture resampled, or None to leave it out; on another thread.
-            finish: makes a result of a prediction, or of None for a picture left out; on another thread.
-            protocol: how the networks look at them.
+            jobs: the images, in order.
+            finish: makes a result of a job and its prediction, None where `job.problem` says why; on another thread.
+            protocol: what runs on them.
+            shown: as for `read`.
         """
 
-        def outcomes() -> Iterator[tuple[Item, Inputs | None, Outcome | None]]:
-            for batch in batches(in_order(lambda item: (item, read(item)), items, 2 * BATCH)):
-                inputs = [picture for _, picture in batch if picture is not None]
-                found = iter(run_protocol(self.core, inputs, protocol) if inputs else ())
-                for item, picture in batch:
-                    yield item, picture, None if picture is None else next(found)
+        def read(job: AnyJob) -> AnyJob:
+            try:
+                job.inputs = self.read(job.image, protocol, shown=shown)
+            except UserError as error:
+                job.problem = error
+            return job
 
-        def result(each: tuple[Item, Inputs | None, Outcome | None]) -> Result:
-            item, picture, outcome = each
-            if picture is None or outcome is None:
-                return finish(item, None)
-            return finish(item, self._prediction(picture, outcome, protocol))
+        def infer(batch: list[AnyJob]) -> Iterator[AnyJob]:
+            outcomes = iter(run_protocol(self.core, [job.inputs for job in batch if job.inputs is not None], protocol))
+            for job in batch:
+                if job.inputs is not None:
+                    job.outcome = next(outcomes)
+                yield job
 
-        return in_order(result, outcomes(), THREADS + 1)
+        def result(job: AnyJob) -> Result:
+            if job.inputs is None or job.outcome is None:
+                return finish(job, None)
+            return finish(job, self._prediction(job.inputs, job.outcome, protocol))
 
-    def _prediction(self, picture: Inputs, outcome: Outcome, protocol: ProtocolName) -> Prediction:
-        unfamiliarity = self._unfamiliarity(picture, outcome)
-        return interpret(outcome, self.classes, protocol, self.bundle.calibration(protocol), unfamiliarity)
+        ready = in_order(read, jobs, 2 * BATCH)
+        done = chain.from_iterable(map(infer, batches(ready)))
+        return in_order(result, done, THREADS + 1)
 
-    def _unfamiliarity(self, picture: Inputs, outcome: Outcome) -> float | None:
+    def _prediction(self, inputs: Inputs, outcome: Outcome, protocol: ProtocolName) -> Prediction:
+        unfamiliarity = self._unfamiliarity(inputs, outcome)
+        calibration = self.bundle.calibration(protocol)
+        return replace(interpret(outcome, self.classes, protocol, calibration, unfamiliarity), picture=inputs.shown)
+
+    def _unfamiliarity(self, inputs: Inputs, outcome: Outcome) -> float | None:
         if self.familiarity is None:
             return None
         if outcome.embedding.shape != self.familiarity.features.mean.shape:
             raise UserError(f"{self.bundle.path / FILE}: of another network than the bundle's; make the bundle again")
-        return float(self.familiarity.scores(Looks.at(outcome.embedding[None], picture.patches[:1]))[0])
+        return float(self.familiarity.scores(Looks.at(outcome.embedding[None], inputs.patches[:1]))[0])
 
 
-def as_picture(picture: Picture, settings: Data) -> Decoded:
-    """Decode a file, its bytes, an image or an array h w 3, to no more pixels than these settings need.
+@dataclass
+class Job:
+    """One image on its way through `predict_stream`; a subclass may carry more."""
 
-    Raises:
-        UserError: it is none of these, or cannot be read.
-    """
-    if isinstance(picture, np.ndarray):
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
-            raise UserError(f"an array of {picture.dtype} {picture.shape}: expected uint8, height x width x 3, RGB")
-        return Decoded.whole(Image.fromarray(picture))
-    if isinstance(picture, Image.Image):
-        return Decoded.whole(decode_opened(picture))
-    return decode_at_least(Path(picture) if isinstance(picture, str) else picture, least_side(settings))
+    image: ImageLike
+    inputs: Inputs | None = field(default=None, init=False)
+    outcome: Outcome | None = field(default=None, init=False)
+    problem: UserError | None = field(default=None, init=False)
+    """Why it could not be read."""
+
+
+def _predicted(job: Job, prediction: Prediction | None) -> Prediction:
+    if prediction is None:
+        assert job.problem is not None
+        raise job.problem
+    return replace(prediction, file=_file_of(job.image))
+
+
+def _is_one(images: ImageLike | Iterable[ImageLike]) -> TypeGuard[ImageLike]:
+    if isinstance(images, np.ndarray):
+        return images.ndim != 4
+    return isinstance(images, str | bytes | Image.Image) or not isinstance(images, Iterable)
+
+
+def _file_of(image: ImageLike) -> str | None:
+    return str(image) if isinstance(image, str | Path) else None
+
+
+def _decode(image: ImageLike, side: int) -> Decoded:
+    """Decode an image to no more pixels than leave its shorter side at least `side`."""
+    if isinstance(image, np.ndarray):
+        grey = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in {3, 4})
+        if image.dtype != np.uint8 or not grey or not image.size:
+            raise UserError(
+                f"an array of {image.dtype} {image.shape}: expected uint8, height x width for grey, or height x width "
+                "x 3 or 4 for RGB or RGBA"
+            )
+        image = Image.fromarray(image)
+    if isinstance(image, Image.Image):
+        return Decoded.whole(decode_opened(image))
+    if not isinstance(image, str | bytes | Path):
+        raise UserError(f"{type(image).__name__}: not an image; give a file, its bytes, a PIL image or a uint8 array")
+    return decode_at_least(Path(image) if isinstance(image, str) else image, side)
+
+
+def _copy(image: ImageLike, decoded: Decoded, side: int) -> npt.NDArray[np.uint8]:
+    """Give the image at no more than `side`; it is decoded once more where fewer pixels were enough before."""
+    if decoded.shrunk > 1 and max(decoded.image.size) < side:
+        shorter, longer = sorted((decoded.width, decoded.height))
+        decoded = _decode(image, math.ceil(side * shorter / longer))
+    return np.asarray(shrink(decoded.image, side))
 
 
 def batches(items: Iterable[Any], size: int = BATCH) -> Iterator[list[Any]]:

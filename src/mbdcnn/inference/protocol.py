@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,8 @@ from mbdcnn.artifacts import PreparedData
 from mbdcnn.artifacts.manifest import Row
 from mbdcnn.config import Data, Views
 from mbdcnn.data.crops import squash, unique_boxes, view_boxes, views_of_picture
-from mbdcnn.data.images.decode import Decoded
+from mbdcnn.data.images.decoding import Decoded
+from mbdcnn.inference.names import ProtocolName
 from mbdcnn.inference.tta import SIX_VIEWS, all_views, enlarge, merge_views
 
 Pixels = npt.NDArray[Any]
@@ -25,7 +26,6 @@ Pixels = npt.NDArray[Any]
 Logits = npt.NDArray[np.float32]
 BoolMasks = npt.NDArray[np.bool_]
 """n h w."""
-ProtocolName = Literal["fast", "paper"]
 
 
 class Guidance(NamedTuple):
@@ -67,6 +67,10 @@ class Inputs:
     """Which patch each of the views is."""
     scales: dict[int, npt.NDArray[np.uint8]]
     """The whole picture by side, s s 3."""
+    shown: npt.NDArray[np.uint8] | None = None
+    """A copy to draw on, h w 3, where one was asked for."""
+    profile_ignored: bool = False
+    """Whether it has a colour profile that could not be used."""
 
 
 class Classified(NamedTuple):
@@ -142,7 +146,7 @@ def inputs_of_row(data: PreparedData, row: Row, settings: Data) -> Inputs:
 def run_protocol(core: Core, inputs: Sequence[Inputs], protocol: ProtocolName) -> Iterable[Outcome]:
     """Look at pictures by one of the two protocols."""
     if protocol == "fast":
-        return _fast(core, inputs)
+        return _fast(core, inputs) if inputs else ()
     return (_paper(core, picture) for picture in inputs)
 
 

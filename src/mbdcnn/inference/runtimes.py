@@ -2,51 +2,60 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from shutil import which
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from mbdcnn.artifacts import Bundle
-from mbdcnn.errors import UserError
+from mbdcnn.errors import UserError, on_one_line
 from mbdcnn.inference.graphs import GRAPHS, cached_graphs
+from mbdcnn.inference.names import RuntimeChoice, RuntimeName
 from mbdcnn.inference.protocol import BoolMasks, Core, Guidance, Logits, Pixels
 from mbdcnn.inference.sessions import onnx_session
 from mbdcnn.system.device import choose_device
+from mbdcnn.system.extras import not_installed
 
 if TYPE_CHECKING:
     import torch
 
     from mbdcnn.models import MBDCNN
 
+logger = logging.getLogger("mbdcnn")
 Network = TypeVar("Network", bound="torch.nn.Module")
-RuntimeName = Literal["torch", "onnx", "openvino", "openvino-bf16"]
-RuntimeChoice = RuntimeName | Literal["auto"]
 PACKAGES: dict[RuntimeName, str] = {
     "torch": "torch",
     "onnx": "onnxruntime",
     "openvino": "openvino",
     "openvino-bf16": "openvino",
 }
+_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+"""Of NVIDIA's, AMD's and, under Windows' Linux, any GPU."""
 LARGEST_BATCH = 64
 """Pictures in one pass of a network; more are cut up, so that memory stays bounded."""
 
 
-def load_core(bundle: Bundle, runtime: RuntimeName, device: str) -> Core:
+def load_core(bundle: Bundle, runtime: RuntimeChoice, device: str) -> Core:
     """Get the networks of a bundle ready to run.
 
     Args:
         bundle: whose networks.
         runtime: `torch`; or on the CPU alone `onnx`, `openvino`, or `openvino-bf16`, which is less exact and pays
-            on CPUs that multiply bfloat16 matrices. The others agree up to rounding.
+            on CPUs that multiply bfloat16 matrices. The others agree up to rounding. `auto` is `onnx` on a CPU where
+            the extra `export` is installed, and `torch` otherwise.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
 
     Raises:
         UserError: the runtime is not known, not installed or cannot use that device.
     """
+    if runtime == "auto":
+        return _automatic(bundle, device)
     if runtime not in PACKAGES:
         raise UserError(f"runtime {runtime}: unknown; give {', '.join(PACKAGES)}")
     if runtime == "torch":
@@ -54,7 +63,7 @@ def load_core(bundle: Bundle, runtime: RuntimeName, device: str) -> Core:
 
         return TorchCore(load_model(bundle), choose_device(device))
     if find_spec(PACKAGES[runtime]) is None:
-        raise UserError(f"runtime {runtime}: {PACKAGES[runtime]} is not installed; pip install 'mbdcnn[export]'")
+        raise not_installed(f"runtime {runtime}", "export")
     if device not in {"auto", "cpu"}:
         raise UserError(f"runtime {runtime}: runs on the CPU, not on {device}; choose the runtime torch")
     folder = cached_graphs(bundle)
@@ -65,6 +74,23 @@ def load_core(bundle: Bundle, runtime: RuntimeName, device: str) -> Core:
     # Each runtime has errors of its own for a graph that cannot be read.
     except Exception as error:
         raise UserError(f"{folder}: cannot be loaded ({_first_line(error)}); remove it to have it made again") from None
+
+
+def _automatic(bundle: Bundle, device: str) -> Core:
+    installed = all(find_spec(package) is not None for package in ("onnx", "onnxruntime"))
+    if installed and (device == "cpu" or (device == "auto" and not _has_gpu())):
+        try:
+            return load_core(bundle, "onnx", "cpu")
+        # The exporter has errors of its own, for a registered backbone, say, and torch runs the model all the same.
+        except Exception as error:
+            logger.warning("runtime onnx: %s; the runtime is torch", on_one_line(_first_line(error)))
+    return load_core(bundle, "torch", device)
+
+
+def _has_gpu() -> bool:
+    """Ask torch for a GPU, which takes seconds, only where a driver for one is there."""
+    driver = any(map(os.path.exists, _DRIVERS)) or which("nvidia-smi") is not None
+    return driver and choose_device("auto").type != "cpu"
 
 
 class ArrayNetwork(ABC):

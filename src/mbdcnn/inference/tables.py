@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from mbdcnn.data.readers.ids import FORMULAS
 Entry = dict[str, Any]
 """What is said of one file: `file`, `name`, and a prediction's numbers or a `problem`."""
 JSON, CSV = "predictions.json", "predictions.csv"
+NAME_BYTES = 200
+"""Of a result's name before its ending: file systems take 255 in all."""
 
 
 @dataclass(frozen=True)
@@ -94,3 +97,26 @@ def flat(entry: Entry, classes: Sequence[str], points: Sequence[str]) -> Entry:
         **{f"uncertainty_{name}": uncertainty.get(name) for name in ("entropy", "outline", "disagreement")},
         "problem": entry.get("problem"),
     }
+
+
+def unique_names(files: Iterable[Path]) -> list[str]:
+    """Give each file a name of its own: its stem, cut off if too long, and where stems repeat a number after it."""
+    taken: set[str] = set()
+    # Where to go on counting, so that a million files of one stem do not each count from 1.
+    last: dict[str, int] = {}
+    names = []
+    for file in files:
+        stem = _short(file.stem)
+        name, number = stem, last.get(stem.lower(), 1)
+        while name.lower() in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        last[stem.lower()] = number
+        taken.add(name.lower())
+        names.append(name)
+    return names
+
+
+def _short(stem: str) -> str:
+    encoded = os.fsencode(stem)
+    return stem if len(encoded) <= NAME_BYTES else encoded[:NAME_BYTES].decode(errors="ignore")

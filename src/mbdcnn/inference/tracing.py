@@ -18,6 +18,7 @@ from mbdcnn.inference.networks import load_model
 from mbdcnn.inference.sessions import onnx_session
 from mbdcnn.models import MBDCNN
 from mbdcnn.models.folding import fold_batch_norm
+from mbdcnn.system.extras import not_installed
 
 OPSET = 18
 """The oldest set with all that is needed; every runtime since 2023 reads it."""
@@ -123,9 +124,8 @@ def write_onnx(
     Raises:
         UserError: it does not, or what is needed is not installed.
     """
-    for package in ("onnx", "onnxruntime"):
-        if find_spec(package) is None:
-            raise UserError(f"exporting to ONNX: {package} is not installed; pip install 'mbdcnn[export]'")
+    if find_spec("onnx") is None or find_spec("onnxruntime") is None:
+        raise not_installed("exporting to ONNX", "export")
     dynamic = {axis: name for axis, name in enumerate(axes) if name}
     with warnings.catch_warnings():
         # That exporter is deprecated.

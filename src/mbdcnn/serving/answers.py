@@ -11,8 +11,8 @@ import numpy.typing as npt
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from mbdcnn.inference.names import ProtocolName
 from mbdcnn.inference.prediction import Prediction
-from mbdcnn.inference.protocol import ProtocolName
 from mbdcnn.serving.limits import RefusedError
 
 NOTICE = "Research use only. Not a medical device."

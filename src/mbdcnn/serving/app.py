@@ -19,8 +19,8 @@ from starlette.requests import ClientDisconnect
 
 from mbdcnn._version import __version__
 from mbdcnn.data.synthetic import KINDS, draw
+from mbdcnn.inference.names import ProtocolName
 from mbdcnn.inference.predictor import Predictor
-from mbdcnn.inference.protocol import ProtocolName
 from mbdcnn.serving.answers import NOTICE, Answer, Options, Problem, answer
 from mbdcnn.serving.batching import Batcher, Job, PredictionError
 from mbdcnn.serving.facts import ModelAnswer, describe_model
@@ -69,7 +69,7 @@ class Service:
     def __init__(self, predictor: Predictor, protocol: ProtocolName, limits: Limits) -> None:
         self.limits = limits
         self.protocol = protocol
-        self.settings = predictor.bundle.config.data
+        self.predictor = predictor
         self.model = describe_model(predictor, protocol, limits)
         self.metrics = Metrics()
         self.gate = Gate(limits.queue)
@@ -95,7 +95,7 @@ class Service:
 
     async def _predict(self, picture: bytes, options: Options) -> bytes:
         protocol = options.protocol or self.protocol
-        work = partial(open_picture, picture, self.limits, self.settings, protocol)
+        work = partial(open_picture, picture, self.limits, self.predictor, protocol)
         inputs = await asyncio.get_running_loop().run_in_executor(self.decoders, work)
         finish = partial(answer, options=options, model=self.model.fingerprint)
         return await asyncio.wrap_future(self.batcher.submit(Job(inputs, protocol, finish)))

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
+from mbdcnn.inference.names import ProtocolName
 from mbdcnn.inference.prediction import Prediction
 from mbdcnn.inference.predictor import Predictor
-from mbdcnn.inference.protocol import Inputs, ProtocolName
+from mbdcnn.inference.protocol import Inputs
 from mbdcnn.serving.limits import Limits, busy
 from mbdcnn.serving.metrics import Metrics
 

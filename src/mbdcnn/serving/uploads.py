@@ -14,12 +14,12 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from mbdcnn.config import Data
-from mbdcnn.data.crops import least_side
-from mbdcnn.data.images.decode import FORMATS, TooManyPixelsError, decode_at_least, picture_size
+from mbdcnn.data.images.decoding import FORMATS, TooManyPixelsError, picture_size
 from mbdcnn.data.images.kinds import another_kind, is_dicom
 from mbdcnn.errors import UserError
-from mbdcnn.inference.protocol import Inputs, ProtocolName, inputs_of_picture
+from mbdcnn.inference.names import ProtocolName
+from mbdcnn.inference.predictor import Predictor
+from mbdcnn.inference.protocol import Inputs
 from mbdcnn.serving.limits import Limits, RefusedError
 
 FIELD = "image"
@@ -62,8 +62,8 @@ async def read_upload(request: Request, limits: Limits) -> Upload:
     return upload
 
 
-def open_picture(content: bytes, limits: Limits, settings: Data, protocol: ProtocolName) -> Inputs:
-    """Decode a picture and resample it to what a protocol looks at.
+def open_picture(content: bytes, limits: Limits, predictor: Predictor, protocol: ProtocolName) -> Inputs:
+    """Read a picture for a protocol.
 
     Raises:
         RefusedError: it is no picture, a damaged one, or too large.
@@ -72,7 +72,7 @@ def open_picture(content: bytes, limits: Limits, settings: Data, protocol: Proto
         width, height = _size(content)
         if width * height > limits.pixels:
             raise _too_many_pixels(limits)
-        return inputs_of_picture(decode_at_least(content, least_side(settings)), settings, protocol)
+        return predictor.read(content, protocol)
     except UnidentifiedImageError:
         if (reason := another_kind(content, "FILE")) is not None:
             raise RefusedError(415, reason) from None

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from mbdcnn.artifacts import Bundle
-from mbdcnn.artifacts.builtin import bundled_model
+from mbdcnn.artifacts.builtin import bundled_model, find_bundle, open_model
 from mbdcnn.bundling.card import UNMEASURED
+from mbdcnn.cli import main
+from mbdcnn.config import load_config
 from mbdcnn.data.synthetic import draw
+from mbdcnn.errors import UserError
+from mbdcnn.inference.hub import find_model
+from mbdcnn.inference.names import ProtocolName
 from mbdcnn.inference.predictor import Predictor
-from mbdcnn.inference.protocol import ProtocolName
+from mbdcnn.info import describe
 
 MEGABYTE = 1_000_000
 
@@ -63,3 +71,40 @@ def test_it_outlines_drawn_lesions(predictor: Predictor) -> None:
 def test_it_says_that_noise_is_no_dermoscopy(predictor: Predictor) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (220, 300, 3), np.uint8)
     assert predictor.predict(noise).looks_like_dermoscopy is False
+
+
+def test_its_name_goes_wherever_a_model_or_configuration_does() -> None:
+    model = Bundle.open(bundled_model())
+    assert open_model("bundled") == open_model(None) == model
+    assert find_model("bundled") == find_bundle("bundled") == model.path
+    assert Predictor.load("bundled", device="cpu").bundle == model
+    assert load_config("bundled") == model.config
+    assert describe("bundled")["kind"] == "Bundle"
+
+
+def test_every_command_that_takes_a_model_takes_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (44, 60, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    (tmp_path / "own.csv").write_text("image,label,split\na.png,nevus,test\n")
+    data, on_cpu = tmp_path / "data", "--device cpu --runtime torch -q"
+    for line in (
+        f"predict {tmp_path / 'a.png'} --model bundled --out {tmp_path / 'out'} {on_cpu}",
+        f"export bundled --format torch --out {tmp_path / 'exported'} -q",
+        f"prepare {tmp_path / 'own.csv'} {data} --config bundled -q",
+        f"evaluate --data {data} --model bundled --compare bundled --out {tmp_path / 'report'} {on_cpu}",
+        "info bundled -q",
+    ):
+        with pytest.raises(SystemExit) as end:
+            main(line.split())
+        assert end.value.code == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("use", [find_bundle, open_model, load_config, Predictor.load, describe])
+def test_a_model_here_of_the_same_name_is_not_passed_over(use, bundle, tmp_path: Path, monkeypatch) -> None:
+    bundle.copy_to(tmp_path / "bundled")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="bundled: names the model that comes with mbdcnn, but there is one in") as told:
+        use("bundled")
+    path = str(told.value).rpartition(" ")[2]
+    assert path == str(tmp_path / "bundled")
+    assert use(path)

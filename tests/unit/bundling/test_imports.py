@@ -22,10 +22,11 @@ from mbdcnn.data.prepare import prepare
 from mbdcnn.data.synthetic import generate
 from mbdcnn.errors import UserError
 from mbdcnn.evaluation.evaluate import evaluate
+from mbdcnn.evaluation.options import Options
 from mbdcnn.inference.masks import generate_masks
 from mbdcnn.inference.predictor import Predictor
 from mbdcnn.models import build_network
-from mbdcnn.models.checkpoints import AUTHORS_DEEPLAB, XCEPTION, _our_name
+from mbdcnn.models.names import AUTHORS_DEEPLAB, XCEPTION, our_name
 from mbdcnn.models.weights import load_weights, read_state_dict, save_weights
 from mbdcnn.training.fit import Sources, train
 
@@ -72,7 +73,7 @@ def authors_state(stage: str) -> State:
     """Give the formula's tensors under the authors' names."""
     own = formula_state(stage, PAPER)
     rules = XCEPTION if stage == "classifier" else AUTHORS_DEEPLAB
-    ours = {name: _our_name(name, rules) for name in NAMES[stage]}
+    ours = {name: our_name(name, rules) for name in NAMES[stage]}
     return {name: own[target] for name, target in ours.items() if target in own}
 
 
@@ -138,7 +139,7 @@ def test_evaluation_warns_that_the_training_images_are_unknown(
     files: dict[str, Path], data: PreparedData, tmp_path: Path
 ) -> None:
     bundle = import_model(list(files.values()), tmp_path / "model", PAPER)[1]
-    report = evaluate(bundle, data, "test", tmp_path / "report", protocol="fast", device="cpu")
+    report = evaluate(bundle, data, "test", tmp_path / "report", Options(device="cpu"))
     caution = report.metrics["facts"]["caution"]
     assert caution.startswith("coarse and classifier and enhanced came from elsewhere: the images they were trained on")
     assert "came from elsewhere" in (report.path / "report.html").read_text()

@@ -18,7 +18,7 @@ from bad_images import whole_images
 from mbdcnn.artifacts import Bundle
 from mbdcnn.cli import main
 from mbdcnn.config import Config, parse, save_config
-from mbdcnn.data.images.decode import decode
+from mbdcnn.data.images.decoding import decode
 from mbdcnn.errors import UserError
 from mbdcnn.inference import export, graphs, runtimes, tracing
 from mbdcnn.inference.export import export_bundle
@@ -29,7 +29,7 @@ from mbdcnn.models import MBDCNN
 from mbdcnn.models.weights import save_weights
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "onnx_only.py"
-DECODER = {"decoder_channels": 8, "low_level_channels": 4}
+DECODER = {"decoder_channels": 8, "low_level_channels": 4, "initialisation": "torch"}
 TINY = {
     "paper": {
         "cam": "reference",
@@ -43,6 +43,11 @@ TINY = {
             **{"pixel_mean": 0.5, "pixel_std": 0.25, **DECODER},
         },
         "classification": {"backbone": "mobilenet_v2", "width": 0.1, "depth": 1, "pixel_mean": 0.5},
+    },
+    "keras": {
+        "cam": "relu",
+        "segmentation": {"backbone": "mobilenet_v2", "width": 0.1, "depth": 1, "dilations": (2,), **DECODER},
+        "classification": {"backbone": "xception_keras", "width": 0.05, "depth": 1},
     },
     "lite": {
         "cam": "relu",
@@ -214,12 +219,14 @@ def test_what_cannot_be_used_is_said_in_one_line(compact: Bundle, tmp_path: Path
     for name, package in (("onnx", "onnxruntime"), ("openvino-bf16", "openvino")):
         with monkeypatch.context() as patch:
             patch.setattr(runtimes, "find_spec", lambda name: None)
-            with pytest.raises(UserError, match=rf"{package} is not installed; pip install 'mbdcnn\[export\]'"):
+            with pytest.raises(
+                UserError, match=rf"runtime {name}: .*{package}.* not installed .*; pip install .*'{package}>="
+            ):
                 load_core(compact, name, "cpu")
     monkeypatch.setenv("MBDCNN_CACHE", str(tmp_path / "new"))
     with monkeypatch.context() as patch:
         patch.setattr(tracing, "find_spec", lambda name: None)
-        with pytest.raises(UserError, match="ONNX: onnx is not installed"):
+        with pytest.raises(UserError, match=r"ONNX: onnx, .* not installed"):
             load_core(compact, "onnx", "cpu")
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MBDCNN_CACHE", str(tmp_path / "file"))

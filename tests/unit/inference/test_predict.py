@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mbdcnn.data.images.decode import picture_size
+from mbdcnn.data.images.decoding import picture_size
 from mbdcnn.data.readers.folders import find_images
 from mbdcnn.data.synthetic import draw
 from mbdcnn.errors import UserError
-from mbdcnn.inference.predict import OVERLAY_SIDE, predict_files, unique_names
+from mbdcnn.inference.predict import predict_files
+from mbdcnn.inference.prediction import DRAWN_SIDE
 from mbdcnn.inference.predictor import Predictor
-from mbdcnn.inference.tables import Entries, writing_tables
+from mbdcnn.inference.tables import Entries, unique_names, writing_tables
 
 random = np.random.default_rng(0)
 
@@ -173,4 +174,4 @@ def test_a_large_jpeg_is_predicted_whole_with_an_overlay_worth_looking_at(predic
     (entry,) = predict_files(predictor, [tmp_path / "large.jpg"], tmp_path / "out")
     assert (entry["width"], entry["height"]) == (3200, 2400)
     assert picture_size(tmp_path / "out" / "large_mask.png") == (3200, 2400)
-    assert picture_size(tmp_path / "out" / "large_overlay.jpg") == (OVERLAY_SIDE, OVERLAY_SIDE * 3 // 4)
+    assert picture_size(tmp_path / "out" / "large_overlay.jpg") == (DRAWN_SIDE, DRAWN_SIDE * 3 // 4)

@@ -102,7 +102,7 @@ def test_the_users_picture_is_not_changed_and_a_thin_one_shown(bundle) -> None:
     assert np.array_equal(np.asarray(mine), ARRAY)
     thin = predictor.predict(np.zeros((1, 3000, 3), np.uint8))
     assert thin.picture is not None
-    assert thin.picture.shape == (1, 480, 3)
+    assert thin.picture.shape == (1, 1600, 3)
     Page(thin._repr_html_())
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ from PIL import Image
 
 from mbdcnn.errors import UserError
 from mbdcnn.inference.networks import load_model
-from mbdcnn.inference.prediction import _uncertainty
+from mbdcnn.inference.prediction import DRAWN_SIDE, _uncertainty, interpret
 from mbdcnn.inference.predictor import Predictor, batches
 from mbdcnn.inference.probabilities import softmax
+from mbdcnn.inference.protocol import run_protocol
 
 random = np.random.default_rng(0)
 ARRAY = random.integers(0, 256, (44, 60, 3), np.uint8)
@@ -75,7 +77,8 @@ def test_every_way_to_give_a_picture_gives_the_same(predictor: Predictor, tmp_pa
     Image.fromarray(ARRAY).save(file)
     expected = predictor.predict(ARRAY)
     transparent = Image.fromarray(ARRAY).convert("RGBA")
-    for picture in (file, str(file), file.read_bytes(), Image.fromarray(ARRAY), transparent):
+    opaque = np.asarray(transparent)
+    for picture in (file, str(file), file.read_bytes(), Image.fromarray(ARRAY), transparent, opaque):
         assert np.array_equal(predictor.predict(picture).mask_probability, expected.mask_probability)
 
 
@@ -107,17 +110,79 @@ def test_any_size_works(predictor: Predictor, size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize(
     "array",
-    [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((4, 4, 4), np.uint8), np.zeros((3, 0, 3), np.uint8)],
+    [np.zeros((4, 4), bool), np.zeros((4, 4, 3)), np.zeros((4, 4, 5), np.uint8), np.zeros((3, 0, 3), np.uint8)],
 )
 def test_other_arrays_are_refused(predictor: Predictor, array: np.ndarray) -> None:
-    with pytest.raises(UserError, match="expected uint8, height x width x 3"):
+    with pytest.raises(UserError, match="expected uint8, height x width for grey, or height x width x 3 or 4"):
         predictor.predict(array)
+
+
+def test_grey_and_transparent_arrays_are_taken_as_images_of_them(predictor: Predictor) -> None:
+    grey = ARRAY[..., 0]
+    expected = predictor.predict(np.dstack([grey] * 3))
+    assert np.array_equal(predictor.predict(grey).mask_probability, expected.mask_probability)
+    half = np.dstack([ARRAY, np.full(ARRAY.shape[:2], 128, np.uint8)])
+    darker = predictor.predict(Image.fromarray(half))
+    assert np.array_equal(predictor.predict(half).mask_probability, darker.mask_probability)
+    assert not np.array_equal(darker.mask_probability, predictor.predict(ARRAY).mask_probability)
 
 
 def test_what_is_no_picture_is_refused(predictor: Predictor, tmp_path) -> None:
     for picture in (b"nothing", tmp_path / "absent.jpg"):
         with pytest.raises(UserError):
             predictor.predict(picture)
+    with pytest.raises(UserError, match=r"^int: not an image; give a file, its bytes"):
+        predictor.predict(7)
+    with pytest.raises(UserError, match=r"^Tensor: not an image"):
+        predictor.predict([torch.zeros(3, 8, 8)])
+
+
+@pytest.mark.parametrize("protocol", ["fast", "paper"])
+def test_several_are_predicted_as_each_is_alone(predictor: Predictor, tmp_path, protocol) -> None:
+    file = tmp_path / "lesion.png"
+    Image.fromarray(ARRAY[:, ::-1]).save(file)
+    images = [ARRAY, file, Image.fromarray(ARRAY[::-1]), str(file), *[ARRAY] * 6]
+    several = predictor(images, protocol)
+    assert len(several) == len(images)
+    for image, prediction in zip(images, several, strict=True):
+        alone = predictor(image, protocol)
+        assert np.allclose(prediction.mask_probability, alone.mask_probability, atol=1e-5)
+        assert prediction.probabilities == pytest.approx(alone.probabilities, abs=1e-6)
+        assert np.array_equal(prediction.picture, alone.picture)
+        assert prediction.file == alone.file == (str(file) if isinstance(image, str | Path) else None)
+    stacked = predictor(np.stack([ARRAY, ARRAY[::-1]]))
+    assert [each.mask.shape for each in stacked] == [ARRAY.shape[:2]] * 2
+    assert predictor([]) == []
+
+
+def test_one_that_cannot_be_read_stops_the_others_and_is_named(predictor: Predictor, tmp_path) -> None:
+    with pytest.raises(UserError, match=r"absent\.jpg: no such file"):
+        predictor([ARRAY, tmp_path / "absent.jpg", ARRAY])
+
+
+def test_before_calibration_are_the_probabilities_of_a_temperature_of_1(predictor: Predictor) -> None:
+    inputs = predictor.read(ARRAY, "paper")
+    (outcome,) = run_protocol(predictor.core, [inputs], "paper")
+    (prediction,) = predictor.predict_inputs([inputs], "paper")
+    assert prediction.uncalibrated is not None
+    assert list(prediction.uncalibrated.values()) == pytest.approx(softmax(outcome.view_logits).mean(axis=0), abs=1e-12)
+    assert prediction.uncalibrated != prediction.probabilities
+    plain = interpret(outcome, predictor.classes, "paper", None, None)
+    assert plain.uncalibrated is None
+    assert plain.probabilities == prediction.uncalibrated
+
+
+def test_a_user_s_own_image_is_not_changed(predictor: Predictor) -> None:
+    image = Image.fromarray(ARRAY).resize((2400, 100))
+    before = image.tobytes()
+    prediction = predictor.predict(image)
+    assert prediction.picture is not None
+    assert prediction.picture.shape[1] == DRAWN_SIDE
+    assert (image.size, image.tobytes()) == ((2400, 100), before)
+
+
+def test_it_says_what_it_is(predictor: Predictor, bundle) -> None:
+    assert repr(predictor) == f"<Predictor of {bundle.path} on torch>"
 
 
 def test_a_box_round_the_lesion(predictor: Predictor) -> None:

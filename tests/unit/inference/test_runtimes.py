@@ -97,7 +97,7 @@ def test_views_that_coincide_are_computed_once_and_count_as_often_as_they_stand(
     from dataclasses import replace
 
     from mbdcnn.data.crops import views_of_picture
-    from mbdcnn.data.images.decode import Decoded
+    from mbdcnn.data.images.decoding import Decoded
 
     every = replace(inputs, patches=np.stack(views_of_picture(Decoded.whole(square), boxes, 32)), views=tuple(range(5)))
     (slow,) = run_protocol(CountingCore(), [every], "paper")
@@ -131,7 +131,7 @@ def test_a_batch_gives_what_each_picture_alone_gives() -> None:
 
 
 def test_prepared_pictures_look_as_the_pictures_they_were_prepared_from(data, raw) -> None:
-    from mbdcnn.data.images.decode import decode
+    from mbdcnn.data.images.decoding import decode
 
     settings = Data.model_validate(data.provenance.settings["data"])
     for row in [row for row in data.rows if row.split == "test"]:
@@ -160,3 +160,51 @@ def test_devices_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch)
         choose_device("cuda:2")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_device("auto") == CPU
+
+
+@pytest.mark.parametrize(
+    ("device", "installed", "gpu", "runtime"),
+    [
+        ("cpu", {"onnx", "onnxruntime"}, True, "onnx"),
+        ("auto", {"onnx", "onnxruntime"}, False, "onnx"),
+        ("auto", {"onnx", "onnxruntime"}, True, "torch"),
+        ("cuda:1", {"onnx", "onnxruntime"}, True, "torch"),
+        ("cpu", {"onnxruntime", "openvino"}, False, "torch"),
+        ("cpu", set(), False, "torch"),
+    ],
+)
+def test_left_to_itself_it_is_onnx_on_a_cpu_where_that_is_installed(
+    device: str, installed: set[str], gpu: bool, runtime: str, bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+    load = runtimes.load_core
+
+    def loading(of, name: str, where: str):
+        asked.append((name, where))
+        return load(of, name, where) if name == "auto" else None
+
+    monkeypatch.setattr(runtimes, "load_core", loading)
+    monkeypatch.setattr(runtimes, "find_spec", lambda name: object() if name in installed else None)
+    monkeypatch.setattr(runtimes, "_has_gpu", lambda: gpu)
+    runtimes.load_core(bundle, "auto", device)
+    assert asked[1:] == [(runtime, "cpu" if runtime == "onnx" else device)]
+
+
+def test_a_gpu_is_asked_for_only_where_there_is_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtimes, "choose_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(runtimes, "_DRIVERS", ("/absent",))
+    monkeypatch.setattr(runtimes, "which", lambda name: None)
+    assert not runtimes._has_gpu()
+    monkeypatch.setattr(runtimes, "which", lambda name: "/usr/bin/nvidia-smi")
+    assert runtimes._has_gpu()
+    monkeypatch.setattr(runtimes, "choose_device", lambda name: CPU)
+    assert not runtimes._has_gpu()
+
+
+def test_graphs_that_cannot_be_made_are_told_and_torch_runs(
+    bundle, tmp_path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MBDCNN_CACHE", str(tmp_path / "file"))
+    assert runtimes.load_core(bundle, "auto", "cpu").runtime == "torch"
+    assert "set MBDCNN_CACHE to a folder that can be written; the runtime is torch" in caplog.messages[-1]

@@ -10,6 +10,7 @@ from mbdcnn.artifacts import MaskSet, PreparedData, Report, Run
 from mbdcnn.data.prepare import prepare
 from mbdcnn.errors import UserError
 from mbdcnn.evaluation.evaluate import evaluate
+from mbdcnn.evaluation.options import Options
 from mbdcnn.inference.masks import generate_masks
 from mbdcnn.pipeline import run
 from mbdcnn.training.fit import Sources, train
@@ -120,16 +121,15 @@ def test_a_run_of_another_fold_is_refused(experiment, data, tmp_path: Path) -> N
 
 def test_training_images_are_not_scored_by_accident(experiment, data, bundle, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"16 of 16 images, such as .*--allow-training-images"):
-        evaluate(bundle, data, "train", tmp_path / "report", device="cpu")
+        evaluate(bundle, data, "train", tmp_path / "report", Options(device="cpu"))
     assert not (tmp_path / "report").exists()
-    report = evaluate(
-        bundle, data, "train", tmp_path / "report", protocol="fast", device="cpu", allow_training_images=True
-    )
+    options = Options(device="cpu", allow_training_images=True)
+    report = evaluate(bundle, data, "train", tmp_path / "report", options)
     assert report.metrics["segmentation"]
 
 
 def test_pictures_that_chose_the_weights_are_pointed_out(data, bundle, tmp_path: Path) -> None:
-    report = evaluate(bundle, data, "validation", tmp_path / "report", protocol="fast", device="cpu")
+    report = evaluate(bundle, data, "validation", tmp_path / "report", Options(device="cpu"))
     assert "8 of these images chose the model's weights" in json.dumps(report.metrics["facts"])
 
 
@@ -145,5 +145,6 @@ def test_data_that_cannot_train_are_told_before_training(raw: Path, tiny_config,
 
 def test_training_images_are_not_scored_at_scales_they_lack(experiment, tmp_path: Path) -> None:
     results = experiment.results
+    options = Options(protocol="paper", allow_training_images=True)
     with pytest.raises(UserError, match="--protocol fast"):
-        evaluate(results.bundle, results.data, "train", tmp_path / "report", allow_training_images=True)
+        evaluate(results.bundle, results.data, "train", tmp_path / "report", options)
