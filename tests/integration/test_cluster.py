@@ -65,6 +65,9 @@ def start(bundle, images: Path, tmp_path: Path) -> Iterator[Callable[[], subproc
     for process in started:
         process.kill()
         process.wait()
+        # Workers that outlive a killed command for a moment hold its other end.
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 def workers_of(process: subprocess.Popen[str]) -> list[int]:
