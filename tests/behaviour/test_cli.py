@@ -165,7 +165,7 @@ def test_what_a_user_can_mend_is_one_line(capsys, raw: Path, config_file: Path, 
     data = ("--data", experiment.out / "data", "--out", tmp_path / "run", *config)
     fails(capsys, "train", "classifier", *data, saying="give --masks")
     fails(capsys, "train", "coarse", *data, "--fold", "4", saying="fold 4: expected NUMBER/FOLDS")
-    fails(capsys, "train", "coarse", *data, "--resume", "--restart", saying="not both")
+    fails(capsys, "train", "coarse", *data, "--resume", "--overwrite", saying="not both")
     fails(capsys, "train", "coarse", *data, "--set", "coarse.training.precision=fp16", saying="needs a GPU")
     classifier = experiment.out / "runs" / "classifier"
     fails(capsys, "masks", "--coarse", classifier, saying="a run of the classifier network where one of the coarse")

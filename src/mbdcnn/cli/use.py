@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,6 +21,8 @@ from mbdcnn.system.progress import Progress
 
 if TYPE_CHECKING:
     from mbdcnn.artifacts import Bundle, PreparedData, Report
+
+PREDICTIONS = Path("predictions")
 
 
 @dataclass(kw_only=True)
@@ -125,8 +128,11 @@ class Predict(Verb):
     """Text file with one image file a line, a table with a column image or file, or - for standard input, instead."""
     model: Path | None = None
     """Bundle to predict with; `bundled`, the model that comes with the package, if not given."""
-    out: Path = Path("predictions")
-    """Folder for masks, overlays and tables."""
+    out: Path | None = None
+    """Folder for masks, overlays and tables; if not given `predictions`, or where results lie there already
+    `predictions-2` and so on."""
+    overwrite: bool = False
+    """Replace the results of an earlier prediction, and remove what it left beside."""
     protocol: ProtocolName = "fast"
     """fast: one view of each network; paper: all views and scales."""
     device: str = "auto"
@@ -148,11 +154,20 @@ class Predict(Verb):
     json: bool = False
     """Print the predictions as JSON."""
 
+    @cached_property
+    def place(self) -> Path:
+        """Folder that is written."""
+        from mbdcnn.inference.earlier import free_folder
+
+        if self.out is not None or self.cluster is not None:
+            return self.out or PREDICTIONS
+        return PREDICTIONS if self.overwrite else free_folder(PREDICTIONS)
+
     def when_stopped(self) -> str:
         """Say what is there."""
         if self.cluster is not None:
-            return f"the tables done so far lie in {self.out}, and the same command goes on from there"
-        return f"pictures done so far lie in {self.out}, no tables were written; the same command starts over"
+            return f"the tables done so far lie in {self.place}, and the same command goes on from there"
+        return f"pictures done so far lie in {self.place}, no tables were written; the same command starts over"
 
     def run(self) -> None:
         """Predict; fail at the end if a picture could not be read."""
@@ -163,16 +178,26 @@ class Predict(Verb):
         if self.workers is not None:
             raise UserError("--workers goes with --cluster; --cluster local starts them on this machine")
         from mbdcnn.data.readers.folders import existing
+        from mbdcnn.inference.earlier import check_free
         from mbdcnn.inference.predict import predict_files
         from mbdcnn.inference.predictor import Predictor
 
+        if not self.overwrite:
+            check_free(self.place)
         listed: dict[Path, dict[str, list[str]]] = {}
         files = [existing(Path(name), listed) or Path(name) for name in pictures]
         predictor = Predictor.load(self.model, device=self.device, runtime=self.runtime)
         _tell(notes)
         with self.bar("predict") as progress:
             entries = predict_files(
-                predictor, files, self.out, self.protocol, progress, maps=not self.tables_only, dicom=self.dicom
+                predictor,
+                files,
+                self.place,
+                self.protocol,
+                progress,
+                maps=not self.tables_only,
+                dicom=self.dicom,
+                overwrite=self.overwrite,
             )
         if self.json:
             with entries.table.open(encoding="utf-8") as stream:
@@ -188,7 +213,7 @@ class Predict(Verb):
             if "problem" in entry:
                 problems.append(entry["problem"])
         if not self.json:
-            print(f"written to {self.out}. {NOTICE}")
+            print(f"written to {self.place}. {NOTICE}")
         if problems:
             raise UserError(*problems)
 
@@ -200,15 +225,15 @@ class Predict(Verb):
         if bool(self.images) == bool(self.listed):
             raise UserError("predict: name at least one picture, folder or pattern, or give --list; not both")
         if self.listed is None:
-            found = find_images(self.images, apart_from=self.out)
+            found = find_images(self.images, apart_from=self.place)
             return list(map(str, found.images)), found.notes()
         if self.listed != "-":
             return PictureList(Path(self.listed)), []
         return [*names_in(sys.stdin)], []
 
     def _run_on(self, address: str, images: Iterable[str], notes: list[str]) -> None:
-        if self.json or self.dicom or self.device.startswith("cuda:"):
-            raise UserError("--cluster takes neither --json, --dicom nor --device cuda:N")
+        if self.json or self.dicom or self.overwrite or self.device.startswith("cuda:"):
+            raise UserError("--cluster takes neither --json, --dicom, --overwrite nor --device cuda:N")
         if self.workers is not None and self.workers < 1:
             raise UserError(f"--workers {self.workers}: give 1 or more")
         try:
@@ -222,7 +247,7 @@ class Predict(Verb):
         with self.bar("predict") as progress:
             tables = predict_on_cluster(
                 images,
-                self.out,
+                self.place,
                 Cluster(address, self.workers, device),
                 self.model,
                 self.protocol,
@@ -232,7 +257,7 @@ class Predict(Verb):
             )
         print(
             f"{tables.images} images predicted, {tables.problems} not readable, {tables.unfamiliar} unlike dermoscopy",
-            f"{tables.written} tables written to {self.out}; {tables.held.num_rows} images were there before",
+            f"{tables.written} tables written to {self.place}; {tables.held.num_rows} images were there before",
             NOTICE,
             sep="\n",
         )
@@ -267,8 +292,7 @@ def _prediction_line(entry: dict[str, Any]) -> str:
     file = on_one_line(entry["file"])
     if "problem" in entry:
         return f"{file}: not predicted"
-    classes = ", ".join(f"{name.replace('_', ' ')} {value:.0%}" for name, value in entry["probabilities"].items())
-    return f"{file}: {classes}; lesion {entry['area_fraction']:.0%} of the picture"
+    return f"{file}: {entry['answer']}; lesion {entry['area_fraction']:.0%} of the picture"
 
 
 def _warning_line(entry: dict[str, Any]) -> str:
