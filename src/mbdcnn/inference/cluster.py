@@ -87,17 +87,26 @@ class Worker:
         # Absent on a cluster's machine it is of no use, and then the images or the witness say so.
         with suppress(OSError):
             os.chdir(task.folder)
-        self.predictor = Predictor.load(task.model, device=task.device, runtime=task.job.runtime)
-        if self.predictor.bundle.provenance.fingerprint != task.job.bundle.provenance.fingerprint:
-            raise UserError(f"{task.model}: another model on a worker's machine; put the same one there")
+        self.predictor: Predictor | None = None
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        """Predict the images of a block."""
-        names = [os.fsdecode(name) for name in block["image"].to_pylist()]
-        rows = predicted(self.predictor, names, self.task.job)
-        if rows["problem"].null_count < rows.num_rows and not self.task.witness.exists():
+        """Predict the images of a block; what is wrong with all of them is a row without a file."""
+        try:
+            return self._predicted([os.fsdecode(name) for name in block["image"].to_pylist()])
+        except UserError as error:
+            # Raised it would arrive as text among Ray's own.
+            return pa.Table.from_pylist([{"file": None, "problem": str(error)}], self.task.job.schema())
+
+    def _predicted(self, names: list[str]) -> pa.Table:
+        task = self.task
+        if self.predictor is None:
+            self.predictor = Predictor.load(task.model, device=task.device, runtime=task.job.runtime)
+        if self.predictor.bundle.provenance.fingerprint != task.job.bundle.provenance.fingerprint:
+            raise UserError(f"{task.model}: another model on a worker's machine; put the same one there")
+        rows = predicted(self.predictor, names, task.job)
+        if rows["problem"].null_count < rows.num_rows and not task.witness.exists():
             raise UserError(
-                f"{self.task.witness}: was there at the start and is not on a worker's machine; "
+                f"{task.witness}: was there at the start and is not on a worker's machine; "
                 "bring it back and start again, to go on from here"
             )
         return rows
@@ -147,6 +156,8 @@ def predict_on_cluster(
             rows = _rows(task, missing, workers, cores, gpus)
             try:
                 for done in rows.iter_batches(batch_size=None, batch_format="pyarrow"):
+                    if done["file"].null_count:
+                        raise UserError(done["problem"][0].as_py())
                     tables.add(done)
                     progress(tables.images, len(missing))
             finally:
@@ -193,9 +204,10 @@ def _connected(cluster: Cluster) -> Iterator[tuple[int, float, float]]:
     earlier = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(cluster.address, include_dashboard=False, logging_level=logging.WARNING)
-    except ConnectionError:
+    except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
         raise UserError(
-            f"{cluster.address}: no Ray cluster there; ray start --head begins one, and --cluster local needs none"
+            f"{cluster.address}: no Ray cluster there ({error}); "
+            "ray start --head begins one, and --cluster local needs none"
         ) from None
     try:
         if main and earlier is not None:
@@ -205,25 +217,10 @@ def _connected(cluster: Cluster) -> Iterator[tuple[int, float, float]]:
         ray.data.DataContext.get_current().enable_progress_bars = False
         there = ray.cluster_resources()
         yield cluster.shares(there.get("CPU", 1), there.get("GPU", 0))
-    except Exception as error:
-        told = _told(error)
-        if told is None:
-            raise
-        raise told from None
+    except ray.exceptions.RayActorError:
+        raise UserError(
+            f"workers died {RETRIES + 1} times at the same images; start again with fewer --workers, "
+            "to go on from here; why they died is in /tmp/ray/session_latest/logs"
+        ) from None
     finally:
         ray.shutdown()
-
-
-def _told(error: BaseException) -> UserError | None:
-    """Find what is meant for the user in the errors that Ray wraps it in."""
-    inner: BaseException | None = error
-    while inner is not None:
-        if isinstance(inner, UserError):
-            return UserError(*str(inner).split("\n"))
-        if isinstance(inner, ray.exceptions.ActorDiedError | ray.exceptions.ActorUnavailableError):
-            return UserError(
-                f"workers died {RETRIES + 1} times at the same images; start again with fewer --workers, to go on from "
-                "here; why they died is in /tmp/ray/session_latest/logs"
-            )
-        inner = getattr(inner, "cause", None) or inner.__cause__
-    return None
