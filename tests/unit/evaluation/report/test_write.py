@@ -19,6 +19,7 @@ from mbdcnn.evaluation.activation import Focus
 from mbdcnn.evaluation.image_score import ImageScore
 from mbdcnn.evaluation.report import charts
 from mbdcnn.evaluation.report.gallery import GalleryCase
+from mbdcnn.evaluation.report.wording import comparison_lines
 from mbdcnn.evaluation.report.write import MASK_METRICS, PIXELS, write_report
 from mbdcnn.evaluation.scoring import summarise, to_json
 from mbdcnn.inference import overlay
@@ -471,3 +472,26 @@ def test_an_interval_is_drawn_round_its_value() -> None:
     assert second < low < first < high
     assert (first - low) / (high - first) == pytest.approx(2, abs=0.01)
     assert chart.count("whisker") == 1
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (0.01, 0.03, "the other one is better by more than chance"),
+        (-0.03, -0.01, "this one is better by more than chance"),
+        (-0.01, 0.03, "no difference beyond chance"),
+        (None, None, "not enough images to tell which is better"),
+    ],
+)
+def test_two_models_side_by_side_with_a_verdict(low: float | None, high: float | None, verdict: str) -> None:
+    other, difference = ({"value": value, "low": low, "high": high} for value in (0.8, 0.02))
+    comparison = {
+        "second_name": "bundled",
+        "second": {"mean_auc": other},
+        "difference": {"mean_auc": difference, "enhanced_jaccard": None},
+    }
+    first, *lines = comparison_lines(comparison)
+    assert first.startswith("compared with bundled")
+    assert len(lines) == 1
+    assert lines[0].startswith("         mean AUC 0.800, +0.020")
+    assert lines[0].endswith(verdict)
