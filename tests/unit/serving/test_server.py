@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from mbdcnn.cli import main
 from mbdcnn.errors import UserError
 from mbdcnn.inference.predictor import Predictor
 from mbdcnn.serving.app import create_app
@@ -116,9 +118,10 @@ def test_a_second_signal_ends_at_once() -> None:
             program.kill()
 
 
-def test_the_command_without_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mbdcnn.cli import serving
-
-    monkeypatch.setattr(serving, "NEEDED", ("fastapi", "no_such_package"))
-    with pytest.raises(UserError, match=r"no_such_package not installed; .*mbdcnn\[serve\]"):
-        serving.Serve().run()
+def test_the_command_without_its_extra(bundle, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.delitem(sys.modules, "mbdcnn.serving.app")
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    with pytest.raises(SystemExit, match="1"):
+        main(["serve", "--model", str(bundle.path), "--device", "cpu"])
+    error = capsys.readouterr().err
+    assert re.fullmatch(r"mbdcnn: serve: .* not installed \(the extra `serve`\); pip install .*fastapi.*\n", error)
