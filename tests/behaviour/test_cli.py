@@ -104,7 +104,7 @@ def test_predict(capsys, bundle, tmp_path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (44, 60, 3), np.uint8)
     (tmp_path / "in").mkdir()
     Image.fromarray(pixels).save(tmp_path / "in" / "good.png")
-    common = ("--model", bundle.path, "--out", tmp_path / "out", "--device", "cpu", "-q")
+    common = ("--model", bundle.path, "--out", tmp_path / "out", "--device", "cpu", "-q", "--overwrite")
     code, output, error = call(capsys, "predict", tmp_path / "in", *common)
     assert code == 0
     assert error.count("\n") == 1

@@ -17,7 +17,6 @@ from mbdcnn.cli.verb import NOTICE, Verb
 from mbdcnn.errors import UserError, on_one_line
 from mbdcnn.inference.names import ProtocolName, RuntimeChoice, RuntimeName
 from mbdcnn.system.extras import not_installed
-from mbdcnn.system.processes import Processes
 from mbdcnn.system.progress import Progress
 
 if TYPE_CHECKING:
@@ -121,9 +120,8 @@ class Evaluate(Verb):
 
 @dataclass(kw_only=True)
 class Predict(Verb):
-    """Outline and classify the lesion in pictures; several processes share the tables of --shard-size."""
+    """Outline and classify the lesion in pictures."""
 
-    shared = True
     images: Positional[tuple[str, ...]]
     """Picture files, folders or glob patterns."""
     listed: Annotated[str | None, arg(name="list", metavar="FILE|-")] = None
@@ -141,13 +139,16 @@ class Predict(Verb):
     """auto, cpu, cuda or cuda:N."""
     runtime: RuntimeChoice = "auto"
     """What runs the networks. auto: onnx on a CPU where the extra `export` is installed, torch otherwise and with
-    --shard-size. All but torch work on the CPU and need that extra; results agree up to rounding, those of
+    --cluster. All but torch work on the CPU and need that extra; results agree up to rounding, those of
     openvino-bf16 to some percent."""
     tables_only: bool = False
     """Write no masks, overlays and activation maps."""
-    shard_size: int | None = None
-    """For millions of pictures: write a Parquet table with masks for every so many, and nothing else. What is there
-    already is not made again. Needs the extra `tables`."""
+    cluster: Annotated[str | None, arg(metavar="local|ADDRESS")] = None
+    """For millions of images: write Parquet tables with masks, and nothing else, by workers on this machine or on a Ray
+    cluster (auto: the one that this machine belongs to). What the tables hold is not predicted again. Needs the extra
+    `cluster`."""
+    workers: int | None = None
+    """With --cluster: how many; one for each GPU, or for each two cores where there is none, if not given."""
     dicom: bool = False
     """Also write a segmentation and a report as DICOM files; every picture must then be one."""
     json: bool = False
@@ -158,25 +159,24 @@ class Predict(Verb):
         """Folder that is written."""
         from mbdcnn.inference.earlier import free_folder
 
-        if self.out is not None or self.shard_size is not None:
+        if self.out is not None or self.cluster is not None:
             return self.out or PREDICTIONS
         return PREDICTIONS if self.overwrite else free_folder(PREDICTIONS)
 
     def when_stopped(self) -> str:
         """Say what is there."""
-        if self.shard_size is not None:
+        if self.cluster is not None:
             return f"the tables done so far lie in {self.place}, and the same command goes on from there"
         return f"pictures done so far lie in {self.place}, no tables were written; the same command starts over"
 
     def run(self) -> None:
         """Predict; fail at the end if a picture could not be read."""
         pictures, notes = self._pictures()
-        if self.shard_size is not None:
-            self._run_shards(pictures, notes, self.shard_size)
+        if self.cluster is not None:
+            self._run_on(self.cluster, pictures, notes)
             return
-        count = Processes.started().count
-        if count > 1:
-            raise UserError(f"{count} processes were started; give --shard-size, for tables that they share")
+        if self.workers is not None:
+            raise UserError("--workers goes with --cluster; --cluster local starts them on this machine")
         from mbdcnn.data.readers.folders import existing
         from mbdcnn.inference.earlier import check_free
         from mbdcnn.inference.predict import predict_files
@@ -229,34 +229,37 @@ class Predict(Verb):
             return list(map(str, found.images)), found.notes()
         if self.listed != "-":
             return PictureList(Path(self.listed)), []
-        if Processes.started().count > 1:
-            raise UserError("--list -: several processes cannot share standard input; give a file")
         return [*names_in(sys.stdin)], []
 
-    def _run_shards(self, pictures: Iterable[str], notes: list[str], size: int) -> None:
-        if size < 1 or self.json or self.dicom:
-            raise UserError("--shard-size takes a number from 1 on, and neither --json nor --dicom")
+    def _run_on(self, address: str, images: Iterable[str], notes: list[str]) -> None:
+        if self.json or self.dicom or self.overwrite or self.device.startswith("cuda:"):
+            raise UserError("--cluster takes neither --json, --dicom, --overwrite nor --device cuda:N")
+        if self.workers is not None and self.workers < 1:
+            raise UserError(f"--workers {self.workers}: give 1 or more")
         try:
-            from mbdcnn.inference.shards import predict_shards
+            from mbdcnn.inference.cluster import Cluster, predict_on_cluster
         except ImportError:
-            raise not_installed("writing Parquet tables", "tables") from None
-        from mbdcnn.inference.predictor import Predictor
-        from mbdcnn.system.device import own_gpu
-
-        processes = Processes.started()
-        # Other processes, machines and later goes may have no ONNX Runtime, and no other runtime may join in.
+            raise not_installed("predicting by several workers", "cluster") from None
+        # Other machines and later goes may have no ONNX Runtime, and no other runtime may join in.
         runtime = "torch" if self.runtime == "auto" else self.runtime
-        device = own_gpu(self.device, processes) if runtime == "torch" else self.device
-        predictor = Predictor.load(self.model, device=device, runtime=runtime)
+        device = "cpu" if self.device == "auto" and runtime != "torch" else self.device
         _tell(notes)
         with self.bar("predict") as progress:
-            tally = predict_shards(
-                predictor, pictures, self.place, size, self.protocol, progress, masks=not self.tables_only
+            tables = predict_on_cluster(
+                images,
+                self.place,
+                Cluster(address, self.workers, device),
+                self.model,
+                self.protocol,
+                runtime,
+                progress,
+                masks=not self.tables_only,
             )
-        who = f"process {processes.rank} of {processes.count}: " if processes.count > 1 else ""
         print(
-            f"{who}{tally.tables} tables in {self.place}, {tally.found} of them there before; {tally.pictures} "
-            f"pictures predicted, {tally.problems} not readable, {tally.unfamiliar} not like dermoscopy. {NOTICE}"
+            f"{tables.images} images predicted, {tables.problems} not readable, {tables.unfamiliar} unlike dermoscopy",
+            f"{tables.written} tables written to {self.place}; {tables.held.num_rows} images were there before",
+            NOTICE,
+            sep="\n",
         )
 
 
