@@ -59,7 +59,7 @@ def test_extras_that_are_to_be_installed_exist() -> None:
         for group in re.findall(r"(?:mbdcnn|\.)\[([\w,]+)\]", text)
         for name in group.split(",")
     }
-    assert {"serve", "export", "dicom", "tables", "hub"} <= named <= extras.keys()
+    assert {"serve", "export", "dicom", "cluster", "hub"} <= named <= extras.keys()
 
 
 def test_no_line_installs_from_an_index_that_does_not_hold_this_package() -> None:

@@ -53,7 +53,7 @@ def test_only_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         ("python_multipart", "serve"),
         ("prometheus_client", "serve"),
         ("huggingface_hub", "hub"),
-        ("pyarrow.parquet", "tables"),
+        ("pyarrow.parquet", "cluster"),
         ("torch", None),
         ("mbdcnn.absent", None),
         ("pytest", None),
