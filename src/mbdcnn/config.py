@@ -84,7 +84,7 @@ class SegmentationNetwork(Section):
     """A DeepLabV3+ network at output stride 16."""
 
     backbone: str = "xception65"
-    """Encoder: `xception65`, the paper's, `mobilenet_v2`, `efficientnet_lite0` to `2`, or one that was registered."""
+    """Encoder: `xception65`, the paper's, `mobilenet_v2`, `efficientnet_lite0` to `2`, or a registered one."""
     width: Width = 1.0
     """Factor on the encoder's channel counts."""
     depth: Depth = 16
@@ -111,7 +111,7 @@ class ClassificationNetwork(Section):
     """The mask-guided classifier at output stride 16."""
 
     backbone: str = "xception"
-    """Trunk: `xception`, the paper's, `mobilenet_v2`, `efficientnet_lite0` to `2`, or one that was registered."""
+    """Trunk: `xception` of the paper, `xception_keras`, `mobilenet_v2`, `efficientnet_lite0` to `2`, or your own."""
     width: Width = 1.0
     """Factor on the channel counts."""
     depth: Depth = 8

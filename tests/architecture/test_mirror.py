@@ -21,6 +21,7 @@ ELSEWHERE = {
         "each encoder against its published layout",
         {"models/efficientnet", "models/mobilenet", "models/xception"},
     ),
+    "unit/models/test_checkpoints.py": ("checkpoints are translated by it", {"models/names"}),
     "unit/artifacts/test_base.py": ("written and read with every artefact", {"artifacts/provenance"}),
     "unit/bundling/test_calibrate.py": ("what calibration writes is read there", {"artifacts/calibration"}),
     "unit/data/images/test_dicom.py": ("pixels are read by way of the file", {"data/images/dicom_pixels"}),

@@ -184,11 +184,11 @@ class ImportWeights(Configured):
     """Turn foreign checkpoints into a run to start training from, or all three networks into a model.
 
     Known are the MB-DCNN authors' files, Xception (ImageNet), DeepLabV3+ Xception-65 (VOC), MobileNetV2,
-    EfficientNet-Lite0, 1 and 2 (ImageNet) and this package's own, told apart by their tensors.
+    EfficientNet-Lite0, 1 and 2 (ImageNet), Keras files of Xception and this package's own, told apart by their tensors.
     """
 
     files: Positional[tuple[Path, ...]]
-    """One file, or one of each network; safetensors or torch files of plain tensors."""
+    """One file, or one of each network; safetensors, torch files of plain tensors or Keras files."""
     out: Path
     """Folder of the run; with three files, for `runs` and `bundle`."""
     stage: Annotated[Literal["coarse", "classifier", "enhanced"] | None, arg(name="as")] = None

@@ -22,6 +22,7 @@ SEGMENTATION: dict[str, Encoder] = {
 }
 CLASSIFICATION: dict[str, Encoder] = {
     "xception": Xception,
+    "xception_keras": partial(Xception, keras=True),
     "mobilenet_v2": MobileNetV2Trunk,
     **{name: partial(EfficientNetLiteTrunk, scale) for name, scale in SCALES.items()},
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -15,84 +15,24 @@ from mbdcnn.models.classifier import MaskGuidedClassifier
 from mbdcnn.models.coarse import CoarseSegmenter
 from mbdcnn.models.enhanced import EnhancedSegmenter
 from mbdcnn.models.head import LAYER, HeadReport, Named, Placement, by_place, fitting_rows
+from mbdcnn.models.keras import KERAS_XCEPTION
+from mbdcnn.models.keras import LAST_CONV as KERAS_LAST_CONV
+from mbdcnn.models.names import (
+    AUTHORS_DEEPLAB,
+    COMMITTEE,
+    EFFICIENTNET_LITE,
+    MOBILENET,
+    XCEPTION,
+    Rule,
+    our_name,
+)
 
 Network: TypeAlias = CoarseSegmenter | MaskGuidedClassifier | EnhancedSegmenter
 State: TypeAlias = Mapping[str, Tensor]
-Rule: TypeAlias = tuple[str, str | Callable[[re.Match[str]], str]]
-
-
-def _numbered(template: str, shift: int = 0, divide: int = 1) -> Callable[[re.Match[str]], str]:
-    """Fill a template with the first matched number, shifted and divided to count as we do."""
-    return lambda match: template.format((int(match[1]) - shift) // divide)
-
-
-AUTHORS_DEEPLAB: tuple[Rule, ...] = (
-    (r"^backbone\.conv([12])\.", _numbered("encoder.stem.{}.0.", 1)),
-    (r"^backbone\.bn([12])\.", _numbered("encoder.stem.{}.1.", 1)),
-    (r"^backbone\.block([1-3])\.", r"encoder.entry\1."),
-    (r"^backbone\.block20\.", "encoder.exit."),
-    (r"^backbone\.block(\d+)\.", _numbered("encoder.middle.{}.", 4)),
-    (r"^backbone\.conv([3-5])\.", _numbered("encoder.final.{}.", 3)),
-    (r"\.sepconv(\d)\.", r".conv\1."),
-    (r"\.bn1\.", ".depthwise_norm."),
-    (r"\.bn2\.", ".norm."),
-    (r"\.skip\.", ".skip.0."),
-    (r"\.skipbn\.", ".skip.1."),
-    (r"^aspp\.branch5_conv\.", "pyramid.pooling.0."),
-    (r"^aspp\.branch5_bn\.", "pyramid.pooling.1."),
-    (r"^aspp\.branch(\d)\.", _numbered("pyramid.branches.{}.", 1)),
-    (r"^aspp\.conv_cat\.", "pyramid.projection."),
-    (r"^shortcut_conv\.", "decoder.low_level."),
-    (r"^cat_conv\.([01])\.", r"decoder.refine.0.\1."),
-    (r"^cat_conv\.([45])\.", _numbered("decoder.refine.2.{}.", 4)),
-    (r"^cls_conv\.", "decoder.head."),
-    (r"^cam_conv\.", "guidance."),
-)
-XCEPTION: tuple[Rule, ...] = (
-    (r"^conv([12])\.", _numbered("encoder.stem.{}.0.", 1)),
-    (r"^bn([12])\.", _numbered("encoder.stem.{}.1.", 1)),
-    (r"^block([1-3])\.", _numbered("encoder.entry.{}.", 1)),
-    (r"^block([4-9]|1[01])\.", _numbered("encoder.middle.{}.", 4)),
-    (r"\.rep\.(\d)\.conv1\.", _numbered(".convs.{}.depthwise.", divide=3)),
-    (r"\.rep\.(\d)\.pointwise\.", _numbered(".convs.{}.pointwise.", divide=3)),
-    (r"\.rep\.(\d)\.", _numbered(".convs.{}.norm.", divide=3)),
-    (r"\.skip\.", ".skip.0."),
-    (r"\.skipbn\.", ".skip.1."),
-    (r"^residual\.", "encoder.tail.skip."),
-    (r"^SepConv(\d)\.\d\.conv1\.", r"encoder.tail.conv\1.depthwise."),
-    (r"^SepConv(\d)\.\d\.pointwise\.", r"encoder.tail.conv\1.pointwise."),
-    (r"^SepConv(\d)\.\d\.", r"encoder.tail.conv\1.norm."),
-    (r"^cls\.", "head."),
-)
-MOBILENET: tuple[Rule, ...] = (
-    (r"^features\.", "encoder.features."),
-    (r"^aspp0\.", "pyramid.branches.0."),
-    (r"^image_pooling\.", "pyramid.pooling."),
-    (r"^concat_projection\.", "pyramid.projection."),
-)
-EFFICIENTNET_LITE: tuple[Rule, ...] = (
-    (r"^_conv_stem\.", "encoder.stem.0."),
-    (r"^_bn0\.", "encoder.stem.1."),
-    (r"^_conv_head\.", "encoder.last.0."),
-    (r"^_bn1\.", "encoder.last.1."),
-    (r"^_blocks\.", "encoder.blocks."),
-    (r"\._expand_conv\.", ".expand.0."),
-    (r"\._bn0\.", ".expand.1."),
-    (r"\._depthwise_conv\.", ".depthwise.0."),
-    (r"\._bn1\.", ".depthwise.1."),
-    (r"\._project_conv\.", ".project.0."),
-    (r"\._bn2\.", ".project.1."),
-)
 LITE_SCALES = {(16, 320): 0, (21, 320): 1, (21, 352): 2}
 """EfficientNet-Lites by the number of their blocks and the channels of the last."""
 STEMS = {"encoder.stem.0.0.weight", "encoder.features.0.0.weight", "encoder.stem.0.weight"}
 """First convolutions, which see the image and for the classifier the mask."""
-
-
-COMMITTEE: tuple[Rule, ...] = ((r"^encoder\.members\.0\.", "encoder."),)
-"""Of a committee the first member is taken."""
-
-
 METHOD_CLASSES = ("nevus", "melanoma", "seborrheic_keratosis")
 """Classes of the authors' mask-CN, whose files do not name them."""
 PUBLIC_CLASSES = (1000, 21)
@@ -172,6 +112,8 @@ def identify(state: State) -> Source:
             return Source("DeepLabV3 MobileNetV2", "coarse", ("mobilenet_v2",), MOBILENET, lesion)
         lesion = _retrained(state, "classifier.1.weight")
         return Source("MobileNetV2", "classifier", ("mobilenet_v2",), MOBILENET, lesion)
+    if KERAS_LAST_CONV in state:
+        return Source("Keras Xception", "classifier", ("xception_keras",), KERAS_XCEPTION, trained_on_lesions=True)
     # EfficientNets that are not Lite have squeeze-excite.
     if "_conv_head.weight" in state and "_blocks.0._se_reduce.weight" not in state:
         blocks = {name.split(".")[1] for name in state if name.startswith("_blocks.")}
@@ -181,7 +123,8 @@ def identify(state: State) -> Source:
             return Source(name, "classifier", fits, EFFICIENTNET_LITE, _retrained(state, "_fc.weight"))
     raise UserError(
         f"weights of an unknown kind (first of {len(state)} tensors: {next(iter(state), 'none')}); known are this "
-        "package's, the MB-DCNN authors', Xception, DeepLabV3+ Xception-65, MobileNetV2 and EfficientNet-Lite0, 1 and 2"
+        "package's, the MB-DCNN authors', Xception, DeepLabV3+ Xception-65, MobileNetV2, EfficientNet-Lite0, 1 and 2, "
+        "and Keras files of Xception"
     )
 
 
@@ -218,7 +161,8 @@ def import_state_dict(
     placement = Placement(tuple(classes), named) if named is not None and classes else None
     if source.backbones and network.backbone not in source.backbones:
         raise UserError(
-            f"{source.name} weights do not fit a {type(network).__name__} with {network.backbone}; choose theirs"
+            f"{source.name} weights do not fit a {type(network).__name__} with {network.backbone}; "
+            f"give it the backbone {' or '.join(source.backbones)}"
         )
     own = network.state_dict()
     fitting, dropped = _translate(source, state, own, placement)
@@ -250,12 +194,13 @@ def _own(state: State) -> Source:
         "encoder.features.0.0.weight": ("mobilenet_v2",),
         "encoder.entry1.conv1.norm.weight": ("xception65",),
         "encoder.tail.conv1.norm.weight": ("xception",),
+        "encoder.exit.conv4.norm.weight": ("xception_keras",),
         # Lite1 and Lite2 differ in their channels, which depend on the width as well.
         "encoder.blocks.20.project.0.weight": ("efficientnet_lite1", "efficientnet_lite2"),
         "encoder.blocks.15.project.0.weight": ("efficientnet_lite0",),
     }
     rules = COMMITTEE if any(name.startswith("encoder.members.0.") for name in state) else ()
-    names = {_our_name(name, rules) for name in state}
+    names = {our_name(name, rules) for name in state}
     backbones = next((backbones for name, backbones in marks.items() if name in names), ())
     segmenter = "enhanced" if "guidance.0.weight" in state else "coarse"
     network = "classifier" if "head.weight" in state else segmenter
@@ -267,7 +212,7 @@ def _head(
     source: Source, state: State, own: State, classes: Sequence[str], placement: Placement | None, filled: bool
 ) -> HeadReport | None:
     """Report on the last layer of a classifier that goes into a classifier."""
-    if not classes or "head.weight" not in own or not {_our_name(name, source.rules) for name in state} & {*LAYER}:
+    if not classes or "head.weight" not in own or not {our_name(name, source.rules) for name in state} & {*LAYER}:
         return None
     return by_place(classes, filled) if placement is None else placement.report(filled)
 
@@ -278,7 +223,7 @@ def _translate(
     """Return the tensors that fit under our names, and those that do not with the reason."""
     fitting: dict[str, Tensor] = {}
     dropped: dict[str, str] = {}
-    targets = {name: _our_name(name, source.rules) for name in state}
+    targets = {name: our_name(name, source.rules) for name in state}
     tensors = {name: _adapted(targets[name], tensor, source, own, placement) for name, tensor in state.items()}
     foreign = placement is not None and not any(place is not None for place in placement.places)
     unfit = [name for name in state if targets[name] in own and tensors[name].shape != own[targets[name]].shape]
@@ -304,12 +249,6 @@ def _require_trunk(unfit: Iterable[str], targets: Mapping[str, str], state: Stat
                 f"{name} is {sides(state[name].shape)}, the network's {sides(own[targets[name]].shape)}; "
                 "give the network the checkpoint's width"
             )
-
-
-def _our_name(name: str, rules: tuple[Rule, ...]) -> str:
-    for pattern, replacement in rules:
-        name = re.sub(pattern, replacement, name)
-    return name
 
 
 def _adapted(target: str, tensor: Tensor, source: Source, own: State, placement: Placement | None) -> Tensor:

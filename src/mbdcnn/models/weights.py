@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from mbdcnn.errors import UserError
 from mbdcnn.models.checkpoints import ImportReport, Network, Source, identify, import_state_dict, sides
 from mbdcnn.models.head import named_classes
+from mbdcnn.models.keras import read_keras
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 ENCODER = "encoder."
@@ -119,12 +120,15 @@ def identify_file(path: Path) -> Source:
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Read named tensors from a safetensors or torch file, without the `module.` of data-parallel training.
+    """Read named tensors from a safetensors, torch or Keras file, without the `module.` of data-parallel training.
 
     Raises:
         UserError: no such file, unreadable, or other things in it than named tensors.
     """
     path = Path(path)
+    if path.suffix == ".keras":
+        _require_file(path)
+        return read_keras(path)
     state = _read_safetensors(path)[0] if path.suffix == ".safetensors" else _read_torch(path)
     if all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): tensor for name, tensor in state.items()}

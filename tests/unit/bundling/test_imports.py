@@ -26,7 +26,7 @@ from mbdcnn.evaluation.options import Options
 from mbdcnn.inference.masks import generate_masks
 from mbdcnn.inference.predictor import Predictor
 from mbdcnn.models import build_network
-from mbdcnn.models.checkpoints import AUTHORS_DEEPLAB, XCEPTION, _our_name
+from mbdcnn.models.names import AUTHORS_DEEPLAB, XCEPTION, our_name
 from mbdcnn.models.weights import load_weights, read_state_dict, save_weights
 from mbdcnn.training.fit import Sources, train
 
@@ -73,7 +73,7 @@ def authors_state(stage: str) -> State:
     """Give the formula's tensors under the authors' names."""
     own = formula_state(stage, PAPER)
     rules = XCEPTION if stage == "classifier" else AUTHORS_DEEPLAB
-    ours = {name: _our_name(name, rules) for name in NAMES[stage]}
+    ours = {name: our_name(name, rules) for name in NAMES[stage]}
     return {name: own[target] for name, target in ours.items() if target in own}
 
 

@@ -29,7 +29,7 @@ from mbdcnn.models import MBDCNN
 from mbdcnn.models.weights import save_weights
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "onnx_only.py"
-DECODER = {"decoder_channels": 8, "low_level_channels": 4}
+DECODER = {"decoder_channels": 8, "low_level_channels": 4, "initialisation": "torch"}
 TINY = {
     "paper": {
         "cam": "reference",
@@ -43,6 +43,11 @@ TINY = {
             **{"pixel_mean": 0.5, "pixel_std": 0.25, **DECODER},
         },
         "classification": {"backbone": "mobilenet_v2", "width": 0.1, "depth": 1, "pixel_mean": 0.5},
+    },
+    "keras": {
+        "cam": "relu",
+        "segmentation": {"backbone": "mobilenet_v2", "width": 0.1, "depth": 1, "dilations": (2,), **DECODER},
+        "classification": {"backbone": "xception_keras", "width": 0.05, "depth": 1},
     },
     "lite": {
         "cam": "relu",

@@ -260,7 +260,7 @@ def test_other_efficientnets_are_refused(change, message):
 
 
 def test_another_backbone_is_refused(tiny):
-    message = r"^MobileNetV2 weights do not fit a CoarseSegmenter with xception65; choose theirs$"
+    message = r"^MobileNetV2 weights do not fit a CoarseSegmenter with xception65; give it the backbone mobilenet_v2$"
     with pytest.raises(UserError, match=message):
         import_state_dict(tiny("coarse", "paper"), mobilenet_state())
 
