@@ -1,7 +1,7 @@
-"""One tiny experiment, run once and shared by all tests that need trained networks."""
+"""One tiny experiment, run once and shared by all tests that need trained networks.
 
-# The import hook must be there before what it checks.
-# ruff: noqa: E402
+Importing this file imports neither torch nor the package: what a fixture needs, it imports itself.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +10,21 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ["MPLBACKEND"] = "Agg"
-
+import pytest
+from hypothesis import settings as hypothesis_settings
 from jaxtyping import install_import_hook
+
+from faults import Processes
+
+if TYPE_CHECKING:
+    from mbdcnn.config import Config
+    from mbdcnn.system.progress import Progress
+
+# torch reads it when it is imported.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["MPLBACKEND"] = "Agg"
 
 # Every shape annotation in these is checked at each call. Not in `runtimes`, which names torch only for the
 # type checker, nor in `protocol`, whose protocol class beartype cannot check.
@@ -37,18 +47,7 @@ CHECKED = (
 )
 install_import_hook(CHECKED, "beartype.beartype")
 
-import pytest
-import torch
-from hypothesis import settings as hypothesis_settings
-
-from faults import Processes
-from mbdcnn.config import Config, load_config
-from mbdcnn.data.synthetic import generate
-from mbdcnn.pipeline import Results, run
-from mbdcnn.system.progress import Progress, silent
-
 pytest_plugins = ["sites"]
-torch.set_num_threads(1)
 # How long an example takes depends on what else the machine does.
 hypothesis_settings.register_profile("tests", deadline=None, max_examples=50)
 hypothesis_settings.load_profile("tests")
@@ -90,15 +89,27 @@ runtime: {device: cpu, workers: 2}
 """
 
 
-@contextlib.contextmanager
-def quiet_bar(title: str) -> Iterator[Progress]:
-    yield silent
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of several processes, let one run the experiment while the others have files to do that need none."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    needing = {item.path: None for item in items if "experiment" in getattr(item, "fixturenames", ())}
+    # Sorting is stable: files stay whole, and so do what they share.
+    order = dict.fromkeys(needing, 2) | dict.fromkeys(list(needing)[:1], 0)
+    items.sort(key=lambda item: order.get(item.path, 1))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep graphs that tests export out of the user's own cache."""
     os.environ["MBDCNN_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@contextlib.contextmanager
+def quiet_bar(title: str) -> Iterator[Progress]:
+    from mbdcnn.system.progress import silent
+
+    yield silent
 
 
 @pytest.fixture(scope="session")
@@ -116,6 +127,7 @@ def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_config(config_file: Path):
     """Return a function giving the tiny configuration, with settings overridden."""
+    from mbdcnn.config import load_config
 
     def make(*overrides: str) -> Config:
         return load_config(config_file, overrides)
@@ -124,17 +136,43 @@ def tiny_config(config_file: Path):
 
 
 @pytest.fixture(scope="session")
-def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("raw") / "generated"
-    generate(folder, IMAGES, size=(60, 44), seed=1)
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of one test run see."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
     return folder
 
 
 @pytest.fixture(scope="session")
-def experiment(raw: Path, tiny_config, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """The whole pipeline, run once: `out`, `config`, and its `results`. Not to be changed."""
-    out = tmp_path_factory.mktemp("experiment") / "out"
-    results: Results = run(raw, out, tiny_config(), quiet_bar)
+def raw(shared: Path) -> Path:
+    """Generated images as ISIC-2017 lays them out. Not to be changed."""
+    from filelock import FileLock
+
+    from mbdcnn.data.synthetic import generate
+
+    folder = shared / "generated"
+    with FileLock(shared / "raw.lock"):
+        if not folder.exists():
+            generate(folder, IMAGES, size=(60, 44), seed=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def experiment(shared: Path, raw: Path, tiny_config) -> SimpleNamespace:
+    """The whole pipeline, run by the first process that asks: `out`, `config`, and its `results`. Not to be changed."""
+    from filelock import FileLock
+
+    from mbdcnn.artifacts import Bundle, MaskSet, PreparedData, Report
+
+    out = shared / "out"
+    with FileLock(shared / "experiment.lock"):
+        if not (out / "report").exists():
+            from mbdcnn.pipeline import run
+
+            run(raw, out, tiny_config(), quiet_bar)
+    kinds = {"data": PreparedData, "masks": MaskSet, "bundle": Bundle, "report": Report}
+    results = SimpleNamespace(**{name: kind.open(out / name) for name, kind in kinds.items()})
     return SimpleNamespace(out=out, config=tiny_config(), results=results)
 
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from bad_images import BadImage, bad_images, whole_images
 from mbdcnn.config import Config, load_config
-from mbdcnn.data.images.decode import decode
+from mbdcnn.data.images.decoding import decode
 from mbdcnn.data.prepare import prepare
 from mbdcnn.errors import UserError
 from mbdcnn.inference.predict import predict_files

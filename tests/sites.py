@@ -9,8 +9,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from mbdcnn.data.download import http as fetch
-
 
 @dataclass
 class Site:
@@ -39,7 +37,7 @@ class Site:
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """Serve on 127.0.0.1; the test must be marked with `allow_hosts(["127.0.0.1"])`."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(fetch, "WAITS", (0, 0, 0))
+    monkeypatch.setattr("mbdcnn.data.download.http.WAITS", (0, 0, 0))
     site = Site()
 
     class Handler(BaseHTTPRequestHandler):

@@ -44,7 +44,6 @@ ELSEWHERE = {
         "trained networks are evaluated",
         {f"evaluation/{name}" for name in ("evaluate", "results", "robustness", "target")},
     ),
-    "behaviour/test_prediction_files.py": ("evaluated against other files", {"evaluation/files"}),
     "unit/inference/test_export.py": (
         "graphs are made and run in every runtime",
         {"inference/graphs", "inference/tracing"},
@@ -61,18 +60,19 @@ ELSEWHERE = {
             ),
         },
     ),
-    "integration/test_pipeline.py": ("run as a whole", {"pipeline"}),
     "unit/serving/test_app.py": (
         "asked over HTTP, as one application",
         {f"serving/{name}" for name in ("answers", "facts", "limits", "shield", "uploads")},
     ),
     "behaviour/test_serving_load.py": ("under load", {"serving/batching"}),
-    "behaviour/test_serving_process.py": ("as a process", {"serving/server"}),
     "behaviour/test_cli.py": (
         "run as a user runs it",
         {f"cli/{name}" for name in ("__init__", "data", "serving", "training", "use", "verb")},
     ),
-    "unit/test_config.py": ("settings are read through it", {"system/yaml"}),
+    "unit/config/test_loading.py": (
+        "settings are read through it",
+        {"system/yaml", "config/experiment", "config/networks", "config/training"},
+    ),
 }
 """Test files that try several modules together, why, and the modules that need no other file because of it."""
 MODULES = {file.relative_to(SOURCE).with_suffix("").as_posix(): file for file in sorted(SOURCE.rglob("*.py"))}

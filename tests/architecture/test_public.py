@@ -6,6 +6,8 @@ import importlib
 import re
 from pathlib import Path
 
+import yaml
+
 import mbdcnn
 
 OFFERED = {
@@ -54,6 +56,8 @@ def test_the_doors_are_listed() -> None:
 def test_the_version_is_one() -> None:
     file = Path(mbdcnn.__file__).with_name("_version.py")
     assert re.findall(r'^__version__ = "(.+)"$', file.read_text(), re.M) == [mbdcnn.__version__]
+    citation = yaml.safe_load((Path(__file__).parents[2] / "CITATION.cff").read_text())
+    assert citation["version"] == mbdcnn.__version__
 
 
 def test_just_what_is_promised_is_offered() -> None:

@@ -9,15 +9,11 @@ import mbdcnn
 
 SOURCE = Path(mbdcnn.__file__).parent
 FILE_LINES, FUNCTION_LINES = 350, 50
-LONGER = {
-    "config.py": "every setting with its meaning, in one place",
-}
 
 
 def test_files() -> None:
     lengths = {str(file.relative_to(SOURCE)): len(file.read_text().splitlines()) for file in SOURCE.rglob("*.py")}
-    assert {name for name, length in lengths.items() if length > FILE_LINES} == LONGER.keys()
-    assert max(lengths.values()) <= 450
+    assert not {name: length for name, length in lengths.items() if length > FILE_LINES}
 
 
 def test_functions() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +19,7 @@ LIGHT = (
     "mbdcnn.cli",
     "mbdcnn.info",
     "mbdcnn.data",
-    "mbdcnn.data.images.decode",
+    "mbdcnn.data.images.decoding",
     "mbdcnn.data.crops",
     "mbdcnn.data.prepare",
     "mbdcnn.data.synthetic",
@@ -43,3 +44,9 @@ def test_prediction_needs_no_training_library() -> None:
         "assert not {'lightning', 'torchmetrics', 'matplotlib', 'tensorboard'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_tests_of_light_modules_need_no_torch() -> None:
+    """What all tests share imports the package where it is asked for, after the hook that checks shapes is there."""
+    program = "import sys, conftest, sites, faults; assert not {'torch', 'mbdcnn'} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60, cwd=Path(__file__).parents[1])

@@ -19,7 +19,7 @@ from bad_images import BadImage, bad_images, jpeg_of_scans, odd_places, png, sma
 from mbdcnn.cli import main
 from mbdcnn.config import Config
 from mbdcnn.data.images import limits, modes
-from mbdcnn.data.images.decode import decode, decode_mask, picture_size
+from mbdcnn.data.images.decoding import decode, decode_mask, picture_size
 from mbdcnn.data.prepare import prepare
 from mbdcnn.data.readers.folders import find_images
 from mbdcnn.data.synthetic import generate
@@ -97,7 +97,7 @@ def test_limits_let_through_what_people_have(monkeypatch: pytest.MonkeyPatch) ->
     assert decode(jpeg_of_scans(32, limits.SCAN_LIMIT - 20)).size == (32, 32)
     assert decode(tiff_of_a_tile(16, 512)).size == (16, 16)
     assert decode(png(limits.SIDE_LIMIT, 1)).size == (limits.SIDE_LIMIT, 1)
-    monkeypatch.setattr("mbdcnn.data.images.decode.SIDE_LIMIT", 59)
+    monkeypatch.setattr("mbdcnn.data.images.decoding.SIDE_LIMIT", 59)
     with pytest.raises(UserError, match="or 59 on a side; make it smaller"):
         decode(whole_images()["png RGB"])
 

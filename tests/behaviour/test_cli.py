@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -65,11 +66,16 @@ def test_folds_of_one_network_alone_make_no_bundle(capsys, experiment) -> None:
     fails(capsys, "bundle", "--coarse-folds", "runs/coarse-fold0", saying="give one of each for every fold")
 
 
-def test_run_does_what_is_not_yet_done(capsys, raw: Path, config_file: Path, experiment) -> None:
-    code, output, error = call(capsys, "run", raw, experiment.out, "--config", config_file, "-q")
+def test_run_does_what_is_not_yet_done(capsys, raw: Path, config_file: Path, experiment, tmp_path) -> None:
+    out = Path(shutil.copytree(experiment.out, tmp_path / "out"))
+    shutil.rmtree(out / "report")
+    networks = {file: file.stat().st_mtime_ns for file in out.rglob("*.safetensors")}
+    code, output, error = call(capsys, "run", raw, out, "--config", config_file, "-q")
     assert (code, error) == (0, "")
     assert "mean AUC" in output
-    assert str(experiment.out / "report" / "report.html") in output
+    assert str(out / "report" / "report.html") in output
+    assert (out / "report" / "report.html").is_file()
+    assert {file: file.stat().st_mtime_ns for file in out.rglob("*.safetensors")} == networks
 
 
 def test_progress_goes_to_standard_error_unless_quiet(capsys, raw: Path, config_file: Path, tmp_path) -> None:

@@ -20,7 +20,7 @@ from mbdcnn.artifacts.manifest import read_manifest
 from mbdcnn.config import Config, load_config, save_config
 from mbdcnn.data import crops, read_raw
 from mbdcnn.data.download.isic_archive import read_ids
-from mbdcnn.data.images.decode import Decoded, decode, decode_mask, picture_size
+from mbdcnn.data.images.decoding import Decoded, decode, decode_mask, picture_size
 from mbdcnn.data.readers import ph2
 from mbdcnn.data.readers.isic2017 import read_labels
 from mbdcnn.data.readers.records import Record, check_records

@@ -16,7 +16,7 @@ from bad_images import png, saved, whole_images
 from dicom_files import lesion, palette, photograph
 from mbdcnn.data import prepare, read_raw
 from mbdcnn.data.download import http as fetch
-from mbdcnn.data.images.decode import decode, decode_mask, decode_opened, picture_size
+from mbdcnn.data.images.decoding import decode, decode_mask, decode_opened, picture_size
 from mbdcnn.data.readers import authors, ph2
 from mbdcnn.errors import UserError
 

@@ -22,7 +22,7 @@ from mbdcnn.inference.predictor import Predictor
 from mbdcnn.models import backbones
 from mbdcnn.models.mobilenet import MobileNetV2
 
-STAGES = {stage: {"imported": "a.pth"} for stage in ("coarse", "classifier", "enhanced")}
+STAGES = {stage: {"imported": "a.pth", "file": "a.pth"} for stage in ("coarse", "classifier", "enhanced")}
 POINT = {
     "name": "melanoma at 80% sensitivity",
     "class_name": "melanoma",

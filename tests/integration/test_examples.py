@@ -17,7 +17,7 @@ import pytest
 from mbdcnn.artifacts import Bundle
 from mbdcnn.cli import parse
 from mbdcnn.cli.use import Predict
-from mbdcnn.data.images.decode import decode
+from mbdcnn.data.images.decoding import decode
 from mbdcnn.errors import UserError
 from mbdcnn.inference.predictor import Predictor
 from mbdcnn.models import build_coarse, register_backbone

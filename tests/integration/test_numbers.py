@@ -128,9 +128,11 @@ def table(
     *,
     masks: Mapping[str, str] | None = None,
     labels: Sequence[str] = LABELS,
+    seed: int = 0,
+    drawn: int = 0,
 ) -> Path:
-    """Write pictures; masks of a split may all be `black` or `white` instead of what is drawn."""
-    random = np.random.default_rng(0)
+    """Write pictures; masks of a split may be `black` or `white`, but for the first `drawn`, which are as drawn."""
+    random = np.random.default_rng(seed)
     folder.mkdir()
     lines = ["image,mask,label,split"]
     for split, count in counts.items():
@@ -139,7 +141,7 @@ def table(
             picture, mask = draw(random, label, (60, 44))
             name = f"{split}{number}"
             picture.save(folder / f"{name}.png")
-            colour = (masks or {}).get(split)
+            colour = (masks or {}).get(split) if number >= drawn else None
             (mask if colour is None else Image.new("L", picture.size, colour)).save(folder / f"{name}_mask.png")
             lines.append(f"{name}.png,{name}_mask.png,{label},{split}")
     (folder / "table.csv").write_text("\n".join(lines))
@@ -157,9 +159,11 @@ def test_three_pictures_to_train_on_are_enough(tiny_config, bar, tmp_path: Path)
     assert results.report.metrics["classification"]["accuracy"]["value"] in (0, 1)
 
 
-def test_masks_that_are_all_lesion_or_have_none_and_a_test_split_of_one_class(tiny_config, bar, tmp_path: Path) -> None:
-    raw = table(tmp_path / "raw", {"train": 4, "validation": 4}, masks={"train": "white", "validation": "white"})
-    more = table(tmp_path / "more", {"test": 3}, masks={"test": "black"}, labels=["nevus"])
+def test_masks_of_lesion_alone_or_of_none_and_a_test_split_of_one_class(tiny_config, bar, tmp_path: Path) -> None:
+    # One of each split as drawn: where all are white, `prepare` refuses them.
+    white = {"train": "white", "validation": "white"}
+    raw = table(tmp_path / "raw", {"train": 4, "validation": 4}, masks=white, drawn=1)
+    more = table(tmp_path / "more", {"test": 3}, masks={"test": "black"}, labels=["nevus"], seed=1)
     results = run(raw, tmp_path / "out", tiny_config(*SHORT), bar, extra=[more])
     assert 0 <= Run.open(tmp_path / "out" / "runs" / "coarse").provenance.facts["best"] <= 1
     metrics = results.report.metrics

@@ -254,13 +254,16 @@ def test_averaged_weights_are_validated_and_kept(data, tiny_config, tmp_path: Pa
     assert plain_jaccard(data, network) == pytest.approx(table(run)[-1]["jaccard"], abs=1e-5)
 
 
-def test_smoothed_labels_cost_more_where_the_classifier_is_sure(data, sources, tiny_config, tmp_path: Path) -> None:
+def test_smoothing_mixes_each_label_with_an_even_spread(data, sources, tiny_config, tmp_path: Path) -> None:
     short = ("classifier.training.length=1 step", "classifier.training.validate_every=1 step")
     loss = {}
-    for share in (0.0, 1.0):
+    for share in (0.0, 0.5, 1.0):
         config = tiny_config(*short, f"classifier.label_smoothing={share}")
         loss[share] = table(train("classifier", data, tmp_path / str(share), config, sources))[0]["train_loss"]
     assert loss[0.0] != loss[1.0]
+    assert loss[0.5] == pytest.approx((loss[0.0] + loss[1.0]) / 2)
+    # No prediction costs less against an even spread than the even one.
+    assert loss[1.0] >= np.log(3)
 
 
 def test_early_stopping_stops(data, tiny_config, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mbdcnn.data.images.decode import decode_at_least, orientation_of, picture_size, read_mask, turned
+from mbdcnn.data.images.decoding import decode_at_least, orientation_of, picture_size, read_mask, turned
 from mbdcnn.data.readers.records import Record
 from mbdcnn.errors import UserError
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from mbdcnn.config import Data, Views
-from mbdcnn.data.images.decode import Decoded
+from mbdcnn.data.images.decoding import Decoded
 
 # A crop is shrunk in whole steps, by the JPEG decoder or by averaging blocks, before the bicubic resize as long as this
 # many pixels are left for each one wanted: on dermoscopy pictures that moves a pixel by 0.2 to 0.4 grey levels on

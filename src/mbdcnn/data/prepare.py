@@ -26,7 +26,7 @@ from mbdcnn.config import Config
 from mbdcnn.data import crops, read_raw
 from mbdcnn.data.alignment import mask_orientations
 from mbdcnn.data.contents import LOOKS, content, looks, name_in, renewed, untouched
-from mbdcnn.data.images.decode import decode_at_least, picture_size, read_mask
+from mbdcnn.data.images.decoding import decode_at_least, picture_size, read_mask
 from mbdcnn.data.readers.records import RawData, Record, join
 from mbdcnn.data.suspects import MaskLook, lines, refuse_mistakes, suspects
 from mbdcnn.errors import UserError

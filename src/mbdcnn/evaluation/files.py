@@ -15,7 +15,7 @@ from mbdcnn.artifacts import PreparedData
 from mbdcnn.artifacts.calibration import OperatingPoint
 from mbdcnn.artifacts.manifest import Row
 from mbdcnn.artifacts.provenance import file_digest
-from mbdcnn.data.images.decode import read_mask
+from mbdcnn.data.images.decoding import read_mask
 from mbdcnn.data.readers.folders import is_hidden, some
 from mbdcnn.data.readers.ids import ID_COLUMNS, Ids, bare
 from mbdcnn.data.readers.mask_files import find_masks

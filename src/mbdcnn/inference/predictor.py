@@ -16,7 +16,7 @@ from PIL import Image
 from mbdcnn.artifacts import Bundle
 from mbdcnn.artifacts.builtin import open_model
 from mbdcnn.data.crops import least_side
-from mbdcnn.data.images.decode import Decoded, decode_at_least, decode_opened
+from mbdcnn.data.images.decoding import Decoded, decode_at_least, decode_opened
 from mbdcnn.errors import UserError
 from mbdcnn.inference.hub import find_model, push_model
 from mbdcnn.inference.names import ProtocolName, RuntimeChoice
@@ -138,7 +138,7 @@ class Predictor:
     __call__ = predict
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({str(self.bundle.path)!r}, runtime={self.core.runtime!r})"
+        return f"<{type(self).__name__} of {self.bundle.path} on {self.core.runtime}>"
 
     def read(self, image: ImageLike, protocol: ProtocolName = "fast", *, shown: int = 0) -> Inputs:
         """Decode an image and resample it to all that a protocol runs on, as `prepare` does.

@@ -17,7 +17,7 @@ from mbdcnn.artifacts import PreparedData
 from mbdcnn.artifacts.manifest import Row
 from mbdcnn.config import Data, Views
 from mbdcnn.data.crops import squash, unique_boxes, view_boxes, views_of_picture
-from mbdcnn.data.images.decode import Decoded
+from mbdcnn.data.images.decoding import Decoded
 from mbdcnn.inference.names import ProtocolName
 from mbdcnn.inference.tta import SIX_VIEWS, all_views, enlarge, merge_views
 

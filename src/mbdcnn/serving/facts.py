@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from mbdcnn._version import __version__
 from mbdcnn.artifacts.calibration import Calibration
-from mbdcnn.data.images.decode import FORMATS
+from mbdcnn.data.images.decoding import FORMATS
 from mbdcnn.inference.names import ProtocolName
 from mbdcnn.inference.predictor import Predictor
 from mbdcnn.serving.answers import LAYERS, NOTICE

@@ -14,7 +14,7 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from mbdcnn.data.images.decode import FORMATS, TooManyPixelsError, picture_size
+from mbdcnn.data.images.decoding import FORMATS, TooManyPixelsError, picture_size
 from mbdcnn.data.images.kinds import another_kind, is_dicom
 from mbdcnn.errors import UserError
 from mbdcnn.inference.names import ProtocolName

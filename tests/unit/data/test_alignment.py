@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from mbdcnn.data.alignment import mask_orientations
-from mbdcnn.data.images.decode import decode, read_mask, turned
+from mbdcnn.data.images.decoding import decode, read_mask, turned
 from mbdcnn.data.readers.records import Record
 from mbdcnn.errors import UserError
 

@@ -19,7 +19,7 @@ from mbdcnn.data.crops import (
     unique_boxes,
     view_boxes,
 )
-from mbdcnn.data.images.decode import Decoded, decode, decode_at_least
+from mbdcnn.data.images.decoding import Decoded, decode, decode_at_least
 
 RNG = np.random.default_rng(0)
 

@@ -15,7 +15,7 @@ from mbdcnn.artifacts import PreparedData, unpack
 from mbdcnn.config import Config, load_config
 from mbdcnn.data import read_raw
 from mbdcnn.data.crops import least_side, view_boxes
-from mbdcnn.data.images.decode import decode_at_least, decode_mask, picture_size
+from mbdcnn.data.images.decoding import decode_at_least, decode_mask, picture_size
 from mbdcnn.data.prepare import prepare, summary_lines
 from mbdcnn.data.synthetic import generate
 from mbdcnn.errors import UserError

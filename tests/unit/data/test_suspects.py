@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageOps
 
 from mbdcnn.config import load_config
-from mbdcnn.data.images.decode import read_mask
+from mbdcnn.data.images.decoding import read_mask
 from mbdcnn.data.prepare import prepare, summary_lines
 from mbdcnn.errors import UserError
 

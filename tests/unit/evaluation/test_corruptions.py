@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import inspect
+import re
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from mbdcnn.cli.use import Evaluate
 from mbdcnn.evaluation.corruptions import CORRUPTIONS, corrupt
+from mbdcnn.evaluation.robustness import LEVELS, conditions
 
 MOVING = {"rotation", "scale"}
 
@@ -25,8 +30,14 @@ def change(name: str, level: int, picture_id: str = "a") -> float:
     return float(np.abs(corrupt(picture, truth, name, level, picture_id)[0].astype(int) - picture).mean())
 
 
-def test_there_are_twelve() -> None:
-    assert len(CORRUPTIONS) == 12
+def test_help_says_how_many_there_are() -> None:
+    said = re.search(r'stress: bool = False\n +"""(.+?)"""', inspect.getsource(Evaluate), re.S)
+    assert said
+    counts = [len(CORRUPTIONS), len(LEVELS), len(conditions())]
+    assert [int(number) for number in re.findall(r"\d+", said[1])] == counts
+
+
+def test_these_move_the_lesion() -> None:
     assert {name for name, corruption in CORRUPTIONS.items() if corruption.move} == MOVING
 
 

@@ -18,7 +18,7 @@ from bad_images import whole_images
 from mbdcnn.artifacts import Bundle
 from mbdcnn.cli import main
 from mbdcnn.config import Config, parse, save_config
-from mbdcnn.data.images.decode import decode
+from mbdcnn.data.images.decoding import decode
 from mbdcnn.errors import UserError
 from mbdcnn.inference import export, graphs, runtimes, tracing
 from mbdcnn.inference.export import export_bundle

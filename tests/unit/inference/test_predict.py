@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mbdcnn.data.images.decode import picture_size
+from mbdcnn.data.images.decoding import picture_size
 from mbdcnn.data.readers.folders import find_images
 from mbdcnn.data.synthetic import draw
 from mbdcnn.errors import UserError

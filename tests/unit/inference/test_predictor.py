@@ -182,7 +182,7 @@ def test_a_user_s_own_image_is_not_changed(predictor: Predictor) -> None:
 
 
 def test_it_says_what_it_is(predictor: Predictor, bundle) -> None:
-    assert repr(predictor) == f"Predictor({str(bundle.path)!r}, runtime='torch')"
+    assert repr(predictor) == f"<Predictor of {bundle.path} on torch>"
 
 
 def test_a_box_round_the_lesion(predictor: Predictor) -> None:

@@ -97,7 +97,7 @@ def test_views_that_coincide_are_computed_once_and_count_as_often_as_they_stand(
     from dataclasses import replace
 
     from mbdcnn.data.crops import views_of_picture
-    from mbdcnn.data.images.decode import Decoded
+    from mbdcnn.data.images.decoding import Decoded
 
     every = replace(inputs, patches=np.stack(views_of_picture(Decoded.whole(square), boxes, 32)), views=tuple(range(5)))
     (slow,) = run_protocol(CountingCore(), [every], "paper")
@@ -131,7 +131,7 @@ def test_a_batch_gives_what_each_picture_alone_gives() -> None:
 
 
 def test_prepared_pictures_look_as_the_pictures_they_were_prepared_from(data, raw) -> None:
-    from mbdcnn.data.images.decode import decode
+    from mbdcnn.data.images.decoding import decode
 
     settings = Data.model_validate(data.provenance.settings["data"])
     for row in [row for row in data.rows if row.split == "test"]:

@@ -22,7 +22,7 @@ from starlette.testclient import TestClient
 
 import mbdcnn
 from dicom_files import BORN, NAME, PATIENT, lesion, photograph, run_lengths, saved
-from mbdcnn.data.images.decode import FORMATS
+from mbdcnn.data.images.decoding import FORMATS
 from mbdcnn.inference.prediction import Prediction
 from mbdcnn.inference.predictor import Predictor
 from mbdcnn.serving.answers import NOTICE, Answer, encode_mask

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from mbdcnn.config import parse
 from mbdcnn.data.download.http import RefusedError, fetch, length, plain, read_json
-from mbdcnn.data.images.decode import PICTURE_SUFFIXES
+from mbdcnn.data.images.decoding import PICTURE_SUFFIXES
 from mbdcnn.data.readers.ids import ID_COLUMNS, bare
 from mbdcnn.errors import UserError
 from mbdcnn.system.files import faults_told, make_folder, replacing

@@ -1,1 +1,5 @@
-"""One safe decoder for every picture."""
+"""One safe decoder for every image."""
+
+from mbdcnn.data.images.decoding import decode
+
+__all__ = ["decode"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from glob import glob
 from pathlib import Path
 
-from mbdcnn.data.images.decode import PICTURE_SUFFIXES
+from mbdcnn.data.images.decoding import PICTURE_SUFFIXES
 from mbdcnn.errors import UserError
 from mbdcnn.system.tables import folded
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from mbdcnn.data.images.decode import PICTURE_SUFFIXES
+from mbdcnn.data.images.decoding import PICTURE_SUFFIXES
 from mbdcnn.data.readers.folders import existing, is_hidden, looks_like_image, some
 from mbdcnn.data.readers.ids import ID_COLUMNS, Ids, bare
 from mbdcnn.data.readers.mask_files import masks_of_split

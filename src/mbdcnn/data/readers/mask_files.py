@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mbdcnn.data.images.decode import PICTURE_SUFFIXES
+from mbdcnn.data.images.decoding import PICTURE_SUFFIXES
 from mbdcnn.data.readers.folders import MASK_WORDS, is_hidden, looks_like_image, some
 from mbdcnn.data.readers.ids import Ids
 from mbdcnn.errors import UserError

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from zipfile import ZipFile
 
-from mbdcnn.data.images.decode import PICTURE_SUFFIXES
+from mbdcnn.data.images.decoding import PICTURE_SUFFIXES
 from mbdcnn.data.readers.folders import some
 from mbdcnn.data.readers.mask_files import find_masks
 from mbdcnn.data.readers.records import RawData, Record, class_index

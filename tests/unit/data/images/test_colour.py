@@ -11,7 +11,7 @@ from PIL import Image, ImageCms
 from bad_images import saved
 from dicom_files import lesion, photograph
 from mbdcnn.data.images import colour
-from mbdcnn.data.images.decode import decode, decode_at_least, decode_opened
+from mbdcnn.data.images.decoding import decode, decode_at_least, decode_opened
 
 PIXELS = lesion(300, 200)
 

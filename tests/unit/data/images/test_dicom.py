@@ -34,7 +34,7 @@ from dicom_files import (
 )
 from mbdcnn.config import load_config
 from mbdcnn.data.images import dicom
-from mbdcnn.data.images.decode import decode, decode_mask, picture_size
+from mbdcnn.data.images.decoding import decode, decode_mask, picture_size
 from mbdcnn.data.prepare import prepare
 from mbdcnn.data.readers.folders import find_images
 from mbdcnn.errors import UserError
@@ -268,7 +268,7 @@ def test_pydicom_is_imported_when_a_dicom_file_is_met(tmp_path: Path) -> None:
     (tmp_path / "a.dcm").write_bytes(photograph(PIXELS))
     program = (
         "import sys, mbdcnn.data.prepare\n"
-        "from mbdcnn.data.images.decode import decode\n"
+        "from mbdcnn.data.images.decoding import decode\n"
         "decode('a.png'); assert 'pydicom' not in sys.modules\n"
         "decode('a.dcm'); assert 'pydicom' in sys.modules\n"
     )

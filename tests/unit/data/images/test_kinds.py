@@ -10,7 +10,7 @@ from pydicom import uid
 
 from bad_images import whole_images
 from dicom_files import lesion, photograph
-from mbdcnn.data.images.decode import decode, picture_size
+from mbdcnn.data.images.decoding import decode, picture_size
 from mbdcnn.data.images.kinds import another_kind, is_dicom
 from mbdcnn.errors import UserError
 

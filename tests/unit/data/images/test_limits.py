@@ -11,7 +11,7 @@ from PIL import Image
 from bad_images import jpeg_of_scans, saved
 from dicom_files import lesion
 from mbdcnn.data.images import limits
-from mbdcnn.data.images.decode import decode, decode_at_least
+from mbdcnn.data.images.decoding import decode, decode_at_least
 from mbdcnn.errors import UserError
 
 PIXELS = lesion(200, 150)

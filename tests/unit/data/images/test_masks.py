@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from bad_images import saved
-from mbdcnn.data.images.decode import read_mask
+from mbdcnn.data.images.decoding import read_mask
 from mbdcnn.data.images.masks import MaskError, lesion_in
 from mbdcnn.data.synthetic import draw
 from mbdcnn.errors import UserError

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, ImageOps
 
-from mbdcnn.data.images.decode import decode, decode_at_least, decode_mask, orientation_of, picture_size
+from mbdcnn.data.images.decoding import decode, decode_at_least, decode_mask, orientation_of, picture_size
 from mbdcnn.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
