@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from mbdcnn.errors import UserError
+from mbdcnn.system.extras import not_installed
 
 WEIGHTS = "model.weights.h5"
 TRUNK = "layers.functional.layers."
@@ -69,7 +70,7 @@ def read_keras(path: Path) -> dict[str, Tensor]:
         UserError: not such a file, or h5py is not installed.
     """
     if find_spec("h5py") is None:
-        raise UserError(f"{path}: reading Keras files needs h5py; pip install 'mbdcnn[keras]'")
+        raise not_installed(f"{path}: a Keras file, to read it", "keras")
     try:
         with ZipFile(path) as archive:
             if archive.getinfo(WEIGHTS).compress_type != ZIP_STORED:

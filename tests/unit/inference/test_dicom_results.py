@@ -211,5 +211,5 @@ def test_without_the_extra_one_line_says_what_to_install(
     predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "mbdcnn.inference.dicom_results", None)
-    with pytest.raises(UserError, match=r"mbdcnn\[dicom\]"):
+    with pytest.raises(UserError, match=r"writing DICOM files: .* \(the extra `dicom`\); pip install '"):
         predict_files(predictor, [], tmp_path / "out", dicom=True)

@@ -116,9 +116,14 @@ def test_a_second_signal_ends_at_once() -> None:
             program.kill()
 
 
-def test_the_command_without_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mbdcnn.cli import serving
-
-    monkeypatch.setattr(serving, "NEEDED", ("fastapi", "no_such_package"))
-    with pytest.raises(UserError, match=r"no_such_package not installed; .*mbdcnn\[serve\]"):
-        serving.Serve().run()
+@pytest.mark.parametrize("library", ["fastapi", "uvicorn", "python_multipart", "prometheus_client"])
+def test_the_command_without_its_extra(bundle, library: str) -> None:
+    program = (
+        f"import sys; sys.modules[{library!r}] = None; from mbdcnn.cli import main; "
+        f"main(['serve', '--model', {str(bundle.path)!r}, '--runtime', 'torch', '--device', 'cpu', '--port', '0'])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=SECONDS * 6)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("mbdcnn: serve: ")
+    assert "not installed (the extra `serve`); pip install '" in line

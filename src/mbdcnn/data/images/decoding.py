@@ -18,6 +18,7 @@ from mbdcnn.data.images.kinds import HEAD, NAMELESS, another_kind, command, is_d
 from mbdcnn.data.images.limits import PIXEL_LIMIT, SIDE_LIMIT, Source, file_content, load
 from mbdcnn.data.images.masks import Lesion, MaskError, lesion_in
 from mbdcnn.errors import UserError
+from mbdcnn.system.extras import not_installed
 
 PICTURE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif"}
@@ -216,7 +217,7 @@ def _dicom(name: str) -> ModuleType:
     try:
         from mbdcnn.data.images import dicom
     except ImportError:
-        raise UserError(f"{name}: a DICOM file; to read it, pip install 'mbdcnn[dicom]'") from None
+        raise not_installed(f"{name}: a DICOM file, to read it", "dicom") from None
     return dicom
 
 

@@ -12,6 +12,7 @@ from mbdcnn.data.readers.folders import some
 from mbdcnn.data.readers.mask_files import find_masks
 from mbdcnn.data.readers.records import RawData, Record, class_index
 from mbdcnn.errors import UserError
+from mbdcnn.system.extras import not_installed
 from mbdcnn.system.tables import folded, plain, read_text, unique_columns
 
 CLASS_NAMES = {"0": "nevus", "1": "nevus", "2": "melanoma"}
@@ -131,7 +132,7 @@ def _sheet_rows(file: Path) -> Iterator[list[str]]:
     try:
         import openpyxl
     except ImportError:
-        raise UserError(f"{file}: reading it needs openpyxl; pip install mbdcnn[train]") from None
+        raise not_installed(f"{file}: to read it", "train") from None
     try:
         with ZipFile(file) as parts:
             large = sum(part.file_size for part in parts.infolist()) > SHEET_BYTES

@@ -259,7 +259,7 @@ def test_without_the_extra_one_line_says_what_to_install(tmp_path: Path, monkeyp
     file = tmp_path / "scan.dcm"
     file.write_bytes(photograph(PIXELS))
     for read in (decode, picture_size):
-        with pytest.raises(UserError, match=r"scan\.dcm: a DICOM file; .*mbdcnn\[dicom\]"):
+        with pytest.raises(UserError, match=r"scan\.dcm: a DICOM file, .* \(the extra `dicom`\); pip install '"):
             read(file)
 
 

@@ -109,5 +109,7 @@ def test_a_sheet_without_openpyxl(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(UserError, match="not an Excel workbook"):
         read_raw(root, CLASSES)
     monkeypatch.setitem(sys.modules, "openpyxl", None)
-    with pytest.raises(UserError, match=r"pip install mbdcnn\[train\]"):
+    with pytest.raises(
+        UserError, match=r"PH2_dataset\.xlsx: to read it: .*openpyxl.* \(the extra `train`\); pip install '"
+    ):
         read_raw(root, CLASSES)
