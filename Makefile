@@ -2,13 +2,19 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test soak lint types lock bench
+FAST := $(BIN)/pytest -n auto --maxprocesses 4 -m "not slow and not gpu and not soak"
+
+.PHONY: demo test coverage soak lint types lock bench
 
 demo: .venv/ready
 	$(BIN)/mbdcnn demo
 
 test: .venv/ready
-	$(BIN)/pytest -n auto --maxprocesses 4 -m "not slow and not gpu and not soak"
+	$(FAST)
+
+# The same tests, and which lines of the package they do not reach.
+coverage: .venv/ready
+	$(FAST) --cov --cov-report term-missing:skip-covered
 
 # Long runs of load and injected faults: docs/reliability.md.
 soak: .venv/ready

@@ -62,18 +62,18 @@ def writing_commands(experiment: SimpleNamespace, raw: Path, config: Path) -> di
         "classifier": train("classifier", f"{masks} --set classifier.balance=0.5"),
         "enhanced": train("enhanced", f"{masks} {trained['coarse']} {trained['classifier']}"),
         "masks": command(
-            f"masks {trained['coarse']} {data}",
+            f"masks {trained['coarse']} {data} --overwrite",
             earlier=f"masks --coarse {runs / 'coarse-fold0'} {data}",
             kind="MaskSet",
         ),
         "prepare": command(
-            f"prepare {raw}",
+            f"prepare --overwrite {raw}",
             place=f"{{}} --config {config}",
             earlier=f"prepare --set data.longest_side=800 {raw}",
             kind="PreparedData",
         ),
         "bundle": command(
-            f"bundle {' '.join(trained.values())} {data}",
+            f"bundle {' '.join(trained.values())} {data} --overwrite",
             earlier=f"bundle {' '.join(trained.values())} --half",
             kind="Bundle",
         ),

@@ -40,7 +40,7 @@ def pieces(page: Path) -> list[Piece]:
             # Two words are the name of a command.
             lines = [inline] if len(inline.split()) > 2 else []
         elif language in {"", "sh", "bash"}:
-            lines = block.replace("\\\n", " ").splitlines()
+            lines = [line for line in block.replace("\\\n", " ").splitlines() if line]
             if lines[0].split()[0] not in PROGRAMS:
                 continue
             assert all(line.split()[0] in PROGRAMS for line in lines), f"{page}: {block}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mbdcnn.artifacts import Bundle, MaskSet, PreparedData, Report, Run
@@ -17,12 +17,14 @@ from mbdcnn.data.prepare import prepare
 from mbdcnn.errors import UserError
 from mbdcnn.evaluation.evaluate import evaluate
 from mbdcnn.evaluation.options import Options
+from mbdcnn.evaluation.target import of_model
 from mbdcnn.inference.masks import generate_masks
 from mbdcnn.inference.names import ProtocolName
 from mbdcnn.inference.networks import STAGES
 from mbdcnn.models.backbones import check_backbones
 from mbdcnn.system.progress import Progress
 from mbdcnn.training.fit import Sources, Stage, train
+from mbdcnn.training.plan import Pace, Say, plan, plan_lines
 from mbdcnn.training.schedule import classification_rows, segmentation_rows
 from mbdcnn.training.start import check_start
 
@@ -49,6 +51,9 @@ def run(
     *,
     extra: Sequence[Path] = (),
     allow_overlap: bool = False,
+    overwrite: bool = True,
+    rival: Path | None = None,
+    say: Say = lambda line: None,
     protocol: ProtocolName = "fast",
 ) -> Results:
     """Go from raw pictures to a scored model.
@@ -62,50 +67,74 @@ def run(
         extra: more pictures in one of these layouts.
         allow_overlap: go on where a patient, lesion or image is in more than one split, or starting weights were
             trained on images of another split than training.
+        overwrite: replace what was made with other settings or of other pictures at `out`.
+        rival: a bundle to score on the same images, if it can be.
+        say: told what will be done, about how long it takes, and why there is no comparison.
         protocol: how the model is scored.
 
     Raises:
         UserError: something the user gave is wrong. Interrupted trainings are resumed by running again.
     """
-    check_backbones(config)
-    if config.calibration.folds:
-        # Now, rather than after days of training.
-        check_views(config.data, config.classes)
     device = config.runtime.device
-    with bar("prepare") as progress:
-        data = prepare(raw, out / "data", config, progress, extra=extra)
     # One set of folds for coarse masks and calibration: the configuration sees to it that their numbers agree.
     count = config.coarse.folds or config.calibration.folds
+    _check_settings(config)
+    with bar("prepare") as progress:
+        data = prepare(raw, out / "data", config, progress, extra=extra, overwrite=overwrite)
     _check_trainable(data, count)
     _check_overlap(data, config, allow_overlap)
-    coarse = _train("coarse", data, out / "runs" / "coarse", config, Sources(), bar)
-    coarse_folds = _train_folds("coarse", count, data, out, config, Sources(), bar)
+    trainer = _Trainer(data, out / "runs", config, overwrite, bar, _announced(data, config, say))
+    coarse = trainer.train("coarse", Sources())
+    coarse_folds = trainer.train_folds("coarse", count, Sources())
     unseen = coarse_folds if config.coarse.folds else ()
     with bar("coarse masks") as progress:
-        masks = generate_masks(coarse, data, out / "masks", folds=unseen, device=device, progress=progress)
-    classifier_folds = _train_folds("classifier", config.calibration.folds, data, out, config, Sources(masks), bar)
-    if config.committee > 1:
-        classifier = classifier_folds[0]
-    else:
-        classifier = _train("classifier", data, out / "runs" / "classifier", config, Sources(masks), bar)
-    guides = Sources(masks, coarse, classifier)
-    enhanced = _train("enhanced", data, out / "runs" / "enhanced", config, guides, bar)
-    with bar("bundle") as progress:
-        bundle = write_bundle(
-            {"coarse": coarse, "classifier": classifier, "enhanced": enhanced},
-            out / "bundle",
-            data=data,
-            # No classifier folds where only the masks are out of fold.
-            folds=list(zip(coarse_folds, classifier_folds, strict=False)),
-            calibration=config.calibration,
-            committee=config.committee,
-            device=device,
-            progress=progress,
+        masks = generate_masks(
+            coarse, data, out / "masks", folds=unseen, device=device, overwrite=overwrite, progress=progress
         )
-    samples = config.evaluation.bootstrap_samples
-    options = Options(protocol=protocol, device=device, bootstrap_samples=samples, allow_training_images=allow_overlap)
-    report = _score(bundle, data, split, out / "report", options, bar)
-    return Results(data, masks, bundle, report)
+    classifier_folds = trainer.train_folds("classifier", config.calibration.folds, Sources(masks))
+    classifier = classifier_folds[0] if config.committee > 1 else trainer.train("classifier", Sources(masks))
+    enhanced = trainer.train("enhanced", Sources(masks, coarse, classifier))
+    runs = {"coarse": coarse, "classifier": classifier, "enhanced": enhanced}
+    # No classifier folds where only the masks are out of fold.
+    pairs = list(zip(coarse_folds, classifier_folds, strict=False))
+    bundle = trainer.bundle(runs, pairs, out / "bundle")
+    options = Options(
+        protocol=protocol,
+        device=device,
+        bootstrap_samples=config.evaluation.bootstrap_samples,
+        allow_training_images=allow_overlap,
+        overwrite=overwrite,
+    )
+    split = split or ("test" if any(row.split == "test" for row in data.rows) else "validation")
+    options = replace(options, compare_with=_fitting(rival, data, split, options, say))
+    return Results(data, masks, bundle, _score(bundle, data, split, out / "report", options, bar))
+
+
+def _announced(data: PreparedData, config: Config, say: Say) -> Pace:
+    """Say what will be trained, and give what tells how long it takes."""
+    trainings = plan(data, config)
+    for line in plan_lines(trainings, data):
+        say(line)
+    return Pace(trainings, say)
+
+
+def _fitting(rival: Path | None, data: PreparedData, split: str, options: Options, say: Say) -> Path | None:
+    """Give the rival if it can be scored on these images, and say why it is not where it cannot."""
+    if rival is None:
+        return None
+    try:
+        of_model(Bundle.open(rival), data, data.split(split), replace(options, allow_training_images=False))
+    except UserError as error:
+        say(f"not compared with the model that comes with the package: {error}")
+        return None
+    return rival
+
+
+def _check_settings(config: Config) -> None:
+    """Refuse now, rather than after days of training, what cannot be computed."""
+    check_backbones(config)
+    if config.calibration.folds:
+        check_views(config.data, config.classes)
 
 
 def _check_trainable(data: PreparedData, folds: int) -> None:
@@ -127,26 +156,53 @@ def _check_overlap(data: PreparedData, config: Config, allowed: bool) -> None:
         check_start(stage, data, config, allow_overlap=allowed)
 
 
-def _score(bundle: Bundle, data: PreparedData, split: str | None, out: Path, options: Options, bar: Bar) -> Report:
-    split = split or ("test" if any(row.split == "test" for row in data.rows) else "validation")
+def _score(bundle: Bundle, data: PreparedData, split: str, out: Path, options: Options, bar: Bar) -> Report:
     with bar(f"evaluate {split}") as progress:
         report = evaluate(bundle, data, split, out, options, progress)
     describe_results(bundle, f"the {split} images", report.metrics)
     return report
 
 
-def _train_folds(
-    stage: Stage, folds: int, data: PreparedData, out: Path, config: Config, sources: Sources, bar: Bar
-) -> list[Run]:
-    places = [out / "runs" / f"{stage}-fold{number}" for number in range(folds)]
-    return [
-        _train(stage, data, place, config, sources, bar, Fold(number, folds)) for number, place in enumerate(places)
-    ]
+@dataclass(frozen=True)
+class _Trainer:
+    """Trains the networks of a run one after another, and puts them together."""
 
+    data: PreparedData
+    out: Path
+    config: Config
+    overwrite: bool
+    bar: Bar
+    pace: Pace
 
-def _train(
-    stage: Stage, data: PreparedData, out: Path, config: Config, sources: Sources, bar: Bar, fold: Fold | None = None
-) -> Run:
-    title = f"train {stage}" + ("" if fold is None else f", fold {fold.number}/{fold.of}")
-    with bar(title) as progress:
-        return train(stage, data, out, config, sources, fold=fold, interrupted="resume or restart", progress=progress)
+    def train_folds(self, stage: Stage, folds: int, sources: Sources) -> list[Run]:
+        return [self.train(stage, sources, Fold(number, folds)) for number in range(folds)]
+
+    def train(self, stage: Stage, sources: Sources, fold: Fold | None = None) -> Run:
+        name = stage if fold is None else f"{stage}-fold{fold.number}"
+        title = f"train {stage}" if fold is None else f"train {stage}, fold {fold.number}/{fold.of}"
+        with self.bar(title) as progress:
+            return train(
+                stage,
+                self.data,
+                self.out / name,
+                self.config,
+                sources,
+                fold=fold,
+                interrupted="resume or restart",
+                overwrite=self.overwrite,
+                progress=self.pace.watch(stage, fold, progress),
+            )
+
+    def bundle(self, runs: dict[str, Run], folds: list[tuple[Run, Run]], out: Path) -> Bundle:
+        with self.bar("bundle") as progress:
+            return write_bundle(
+                runs,
+                out,
+                data=self.data,
+                folds=folds,
+                calibration=self.config.calibration,
+                committee=self.config.committee,
+                device=self.config.runtime.device,
+                overwrite=self.overwrite,
+                progress=progress,
+            )

@@ -60,6 +60,7 @@ ELSEWHERE = {
             ),
         },
     ),
+    "integration/test_cluster.py": ("workers are processes", {"inference/cluster"}),
     "unit/serving/test_app.py": (
         "asked over HTTP, as one application",
         {f"serving/{name}" for name in ("answers", "facts", "limits", "shield", "uploads")},

@@ -104,20 +104,22 @@ def test_predict(capsys, bundle, tmp_path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (44, 60, 3), np.uint8)
     (tmp_path / "in").mkdir()
     Image.fromarray(pixels).save(tmp_path / "in" / "good.png")
-    common = ("--model", bundle.path, "--out", tmp_path / "out", "--device", "cpu", "-q")
+    common = ("--model", bundle.path, "--out", tmp_path / "out", "--device", "cpu", "-q", "--overwrite")
     code, output, error = call(capsys, "predict", tmp_path / "in", *common)
     assert code == 0
     assert error.count("\n") == 1
     assert "good.png: does not look like the dermoscopy images" in error
-    assert "good.png: nevus" in output
+    assert "good.png: melanoma " in output
     assert "not a medical device" in output
-    code, output, error = call(capsys, "predict", tmp_path / "in", *common, "--json", "--protocol", "paper")
+    code, output, error = call(
+        capsys, "predict", tmp_path / "in", *common, "--json", "--protocol", "paper", "--overwrite"
+    )
     assert (code, error.count("does not look like")) == (0, 1)
     assert json.loads(output)[0]["protocol"] == "paper"
     (tmp_path / "in" / "bad.jpg").write_bytes(b"no picture")
     code, output, error = call(capsys, "predict", tmp_path / "in", *common)
     assert code == 1
-    assert "good.png: nevus" in output
+    assert "good.png: melanoma " in output
     assert error.count("\n") == 2
     assert "bad.jpg" in error
 
@@ -165,7 +167,7 @@ def test_what_a_user_can_mend_is_one_line(capsys, raw: Path, config_file: Path, 
     data = ("--data", experiment.out / "data", "--out", tmp_path / "run", *config)
     fails(capsys, "train", "classifier", *data, saying="give --masks")
     fails(capsys, "train", "coarse", *data, "--fold", "4", saying="fold 4: expected NUMBER/FOLDS")
-    fails(capsys, "train", "coarse", *data, "--resume", "--restart", saying="not both")
+    fails(capsys, "train", "coarse", *data, "--resume", "--overwrite", saying="not both")
     fails(capsys, "train", "coarse", *data, "--set", "coarse.training.precision=fp16", saying="needs a GPU")
     classifier = experiment.out / "runs" / "classifier"
     fails(capsys, "masks", "--coarse", classifier, saying="a run of the classifier network where one of the coarse")

@@ -52,5 +52,28 @@ def places(page: Path) -> set[str]:
 
 def test_extras_that_are_to_be_installed_exist() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    named = {name for page in PAGES for name in re.findall(r"'(?:mbdcnn|\.)\[(\w+)\]", page.read_text())}
-    assert {"serve", "export", "dicom"} <= named <= extras.keys()
+    installed = {piece.text for page in PAGES for piece in pieces(page) if piece.text.startswith("pip install ")}
+    named = {
+        name
+        for text in installed
+        for group in re.findall(r"(?:mbdcnn|\.)\[([\w,]+)\]", text)
+        for name in group.split(",")
+    }
+    assert {"serve", "export", "dicom", "tables", "hub"} <= named <= extras.keys()
+
+
+def test_no_line_installs_from_an_index_that_does_not_hold_this_package() -> None:
+    """Nor does any message: whoever took the name there would own every machine that follows it."""
+    address = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
+    files = [
+        *PAGES,
+        *ROOT.glob("*.*"),
+        *(ROOT / "src").rglob("*.py"),
+        *(ROOT / "src").rglob("*.md"),
+        ROOT / "Dockerfile",
+    ]
+    lines = [line for file in files if file.is_file() for line in file.read_text(errors="ignore").splitlines()]
+    ours = [line for line in lines if re.search(r"pip3? install.*\bmbdcnn\b", line)]
+    assert ours == [f"pip install 'mbdcnn[serve] @ git+{address}'"]
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"repository-code: {address}\n" in citation

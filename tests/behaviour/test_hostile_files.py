@@ -120,7 +120,7 @@ class TestNothingIsRun:
         assert checkpoint.is_file()
         trap.file.replace(checkpoint)
         message = refusal(lambda: train("coarse", data, run, config, interrupted="resume"))
-        assert message == f"{checkpoint}: no checkpoint of plain values, or damaged; begin again with --restart"
+        assert message == f"{checkpoint}: no checkpoint of plain values, or damaged; begin again with --overwrite"
         assert not trap.sprung()
 
     @pytest.mark.parametrize("name", ["coarse.safetensors", familiarity.FILE])

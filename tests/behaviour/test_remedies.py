@@ -108,7 +108,7 @@ def test_every_setting_that_is_given_a_value_takes_it() -> None:
 def test_every_option_that_is_named_is_one(capsys: pytest.CaptureFixture[str]) -> None:
     known = set().union(*(options(verb, capsys) for verb in VERBS)) | FOREIGN | {"--version"}
     named = {option for message in MESSAGES for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", message)}
-    assert {"--set", "--allow-overlap", "--allow-training-images", "--restart", "--device"} <= named
+    assert {"--set", "--allow-overlap", "--allow-training-images", "--overwrite", "--device"} <= named
     assert named - {"--word"} <= known
 
 

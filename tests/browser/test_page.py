@@ -68,7 +68,6 @@ def test_a_picture_is_dragged_in(checked: Chromium, site: str, photo: Path, fold
     ready(browser, site)
     browser.drag_in(photo, "#drop")
     browser.wait(DONE)
-    assert browser.run(STATUS).startswith("Most probable: ")
 
     browser.run("document.querySelector('#download-json').click()")
     answer = json.loads(downloaded(folder, "mole on arm_prediction.json"))
@@ -84,6 +83,19 @@ def test_a_picture_is_dragged_in(checked: Chromium, site: str, photo: Path, fold
     (folder / "mask.png").write_bytes(mask)
     assert np.array(Image.open(folder / "mask.png")).shape == (200, 300)
 
+    said = answer["answer"].replace(" %", "\N{NO-BREAK SPACE}%")
+    assert browser.run(STATUS).startswith(said[0].upper() + said[1:] + ". ")
+    assert "are flagged; most probable: " in said
+    model = browser.run("fetch('/v1/model').then(response => response.json())")
+    points = model["calibration"][answer["protocol"]]["operating_points"]
+    ticks = "[...document.querySelectorAll('#probabilities .tick')].map(tick => parseFloat(tick.style.left))"
+    assert browser.run(ticks) == pytest.approx([100 * point["threshold"] for point in points], abs=0.01)
+    of_class = list(answer["probabilities"]).index(points[0]["class_name"]) + 1
+    assert browser.run(f"document.querySelectorAll('#probabilities li:nth-child({of_class}) .tick').length") == len(
+        points
+    )
+    key = browser.run("document.querySelector('[data-layer=layer-cam]').parentElement.innerText").split()
+    assert key == ["Activation", "map", "of", *answer["cam_class"].split("_"), "0", "1"]
     shown = browser.run("document.querySelector('#probabilities').innerText")
     for name, share in answer["probabilities"].items():
         assert name.replace("_", " ") in shown
@@ -199,13 +211,28 @@ def test_warnings_and_operating_points(checked: Chromium, site: str, photo: Path
     said = browser.run(STATUS)
     assert said.startswith("This does not look like a dermoscopy picture.")
     assert said.endswith("No lesion was found.")
-    decisions = browser.run("document.querySelector('#decisions').innerText").splitlines()
-    assert [line for line in decisions if line] == [
+    decisions = browser.run("[...document.querySelectorAll('#decisions span')].map(each => each.textContent)")
+    assert decisions == [
         "melanoma at 80% sensitivity",
         "● reached",
         "melanoma at 95% sensitivity",
         "○ not reached",
     ]
+
+
+def test_an_operating_point_is_explained(checked: Chromium, site: str, photo: Path) -> None:
+    browser = checked
+    ready(browser, site)
+    browser.drag_in(photo, "#drop")
+    browser.wait(DONE)
+    model = browser.run("fetch('/v1/model').then(response => response.json())")
+    points = model["calibration"]["fast"]["operating_points"]
+    said = browser.run("[...document.querySelectorAll('#decisions small')].map(each => each.textContent)")
+    assert len(said) == len(points) > 0
+    for text, point in zip(said, points, strict=True):
+        numbers = (point["threshold"], point["sensitivity"][0], 1 - point["specificity"][0])
+        threshold, cases, others = (f"{int(100 * number + 0.5)}\N{NO-BREAK SPACE}%" for number in numbers)
+        assert text == f"From {threshold} on, flagging {cases} of cases and {others} of others"
 
 
 def test_no_warning_where_there_is_nothing_to_warn_of(checked: Chromium, site: str, photo: Path) -> None:

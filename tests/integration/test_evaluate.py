@@ -126,6 +126,20 @@ def test_the_models_own_predictions_in_files_score_the_same(full, data, bundle, 
     assert compared.metrics["comparison"]["difference"]["enhanced_jaccard"]["value"] == 0
 
 
+def test_missed_cases_are_shown_and_counted(data, tmp_path: Path) -> None:
+    rows = data.split("test")
+    nevus = "\n".join(f"{row.id},0.8,0.15,0.05" for row in rows)
+    (tmp_path / "all_nevus.csv").write_text(f"id,{','.join(data.classes)}\n{nevus}\n")
+    report = evaluate_predictions(tmp_path / "all_nevus.csv", data, "test", tmp_path / "report", bootstrap_samples=10)
+    page = (report.path / "report.html").read_text()
+    melanomas = [row.id for row in rows if row.label == data.classes.index("melanoma")]
+    assert melanomas
+    assert f"Missed: {len(melanomas)} of {len(melanomas)} melanomas, decided something else</h3>" in page
+    cases = page[page.index("<h2>Cases</h2>") :]
+    assert all(f"<span>{name}</span>" in cases for name in melanomas)
+    assert "nevus 80\N{NO-BREAK SPACE}%, melanoma 15\N{NO-BREAK SPACE}%, seborrheic keratosis 5" in cases
+
+
 def test_a_report_of_something_else_is_not_lost(data, bundle, tmp_path: Path) -> None:
     out = tmp_path / "report"
     first = evaluate(bundle, data, "test", out, replace(FAST, overwrite=False))

@@ -150,7 +150,7 @@ def refusal(data, settings, out: Path, interrupted: str) -> str:
 def test_an_unfinished_run_is_not_touched_unasked(data, settings, tiny_config, tmp_path: Path) -> None:
     stopped(data, settings, tmp_path / "run")
     text = refusal(data, settings, tmp_path / "run", "refuse")
-    assert "give --resume to continue it or --restart to discard it" in text
+    assert "give --resume to continue it or --overwrite to discard it" in text
     other = tiny_config("seed=5")
     assert "--resume" not in refusal(data, other, tmp_path / "run", "refuse")
     assert "began with other settings" in refusal(data, other, tmp_path / "run", "resume")

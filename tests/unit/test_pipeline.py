@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from mbdcnn.artifacts import MaskSet, PreparedData, Report, Run
+from mbdcnn.artifacts.builtin import bundled_model
 from mbdcnn.data.prepare import prepare
 from mbdcnn.errors import UserError
 from mbdcnn.evaluation.evaluate import evaluate
 from mbdcnn.evaluation.options import Options
+from mbdcnn.evaluation.report.wording import score_lines
 from mbdcnn.inference.masks import generate_masks
 from mbdcnn.pipeline import run
 from mbdcnn.training.fit import Sources, train
@@ -148,3 +150,21 @@ def test_training_images_are_not_scored_at_scales_they_lack(experiment, tmp_path
     options = Options(protocol="paper", allow_training_images=True)
     with pytest.raises(UserError, match="--protocol fast"):
         evaluate(results.bundle, results.data, "train", tmp_path / "report", options)
+
+
+def test_a_run_tells_its_plan_and_sets_a_rival_beside_the_model(experiment, raw: Path, copy: Path, bar) -> None:
+    said: list[str] = []
+    results = run(raw, copy, experiment.config, bar, rival=experiment.out / "bundle", say=said.append)
+    assert said[0] == "28 images: 16 train, 8 validation, 4 test"
+    assert len(said) == 2
+    assert results.report.metrics["comparison"]["second_name"] == str(experiment.out / "bundle")
+    lines = score_lines(results.report)
+    assert any(line.startswith(f"compared with {experiment.out / 'bundle'}") for line in lines)
+    assert sum("no difference beyond chance" in line for line in lines) == 2
+
+
+def test_a_rival_of_other_classes_is_left_out_and_why_is_said(experiment, raw: Path, copy: Path, bar) -> None:
+    said: list[str] = []
+    results = run(raw, copy, experiment.config, bar, rival=bundled_model(), say=said.append)
+    assert said[2].startswith("not compared with the model that comes with the package: ")
+    assert "comparison" not in results.report.metrics

@@ -102,21 +102,30 @@ class Artifact:
     @classmethod
     @contextmanager
     def writing(
-        cls, path: Path, settings: dict[str, Any], inputs: dict[str, str], *, keep: bool = False
+        cls,
+        path: Path,
+        settings: dict[str, Any],
+        inputs: dict[str, str],
+        *,
+        keep: bool = False,
+        overwrite: bool = True,
     ) -> Iterator[Draft]:
         """Give a draft folder beside `path` that takes its place once the block ends without an error.
 
         Args:
-            path: where the artefact will lie; an artefact of the same kind there is replaced.
+            path: where the artefact will lie.
             settings: what it is made with.
             inputs: fingerprints of what it is made from.
             keep: continue an earlier draft and keep this one on error, for work that can resume.
+            overwrite: replace an artefact of the same kind at `path`.
 
         Raises:
-            UserError: something else lies at `path`, another process is writing it, or the disk is full or cannot be
-                written.
+            UserError: something else lies at `path`, or without `overwrite` anything finished; another process is
+                writing it, or the disk is full or cannot be written.
         """
         cls._check_replaceable(path)
+        if not overwrite:
+            cls.check_free(path)
         draft = Draft(draft_path(path))
         with exclusive(path.resolve()), faults_told(path, kept=keep):
             if not keep:
@@ -149,6 +158,15 @@ class Artifact:
                 shutil.rmtree(draft, ignore_errors=True)
                 raise
         return self.open(path, verify=True)
+
+    @classmethod
+    def check_free(cls, path: Path) -> None:
+        """Raise a UserError where something finished lies, which would be replaced."""
+        if (path / cls.filename).is_file():
+            raise UserError(
+                f"{path}: a finished {cls.__name__} of other settings or sources lies there; name another folder, or "
+                "give --overwrite to replace it"
+            )
 
     @classmethod
     def _check_replaceable(cls, path: Path) -> None:

@@ -30,6 +30,7 @@ def write_bundle(
     committee: int | None = None,
     half: bool = False,
     device: str = "auto",
+    overwrite: bool = True,
     progress: Progress = silent,
 ) -> Bundle:
     """Put three runs together, or give the bundle at `out` if it was made from just these.
@@ -45,6 +46,7 @@ def write_bundle(
             None as in the configuration of the runs, or 1 without folds.
         half: store weights in half precision.
         device: where the networks run.
+        overwrite: replace another bundle at `out`.
         progress: told the pictures looked at.
 
     Raises:
@@ -62,7 +64,7 @@ def write_bundle(
     settings, inputs = _made_from(runs, config, data, folds, half)
     if Bundle.is_current(out, settings, inputs):
         return Bundle.open(out)
-    with Bundle.writing(out, settings, inputs) as draft:
+    with Bundle.writing(out, settings, inputs, overwrite=overwrite) as draft:
         from mbdcnn.models.weights import copy_weights, write_committee
 
         for stage in STAGES:

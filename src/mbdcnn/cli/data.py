@@ -73,11 +73,13 @@ class Prepare(Configured):
     """Folder to write."""
     extra: Extra = ()
     """More pictures in one of these layouts, such as the table of `download extra`; may be given several times."""
+    overwrite: bool = False
+    """Replace what was prepared of other pictures or with other settings."""
 
     def run(self) -> None:
         """Prepare and say what was found."""
         from mbdcnn.data.prepare import prepare, summary_lines
 
         with self.bar("prepare") as progress:
-            data = prepare(self.raw, self.data, self.load(), progress, extra=self.extra)
+            data = prepare(self.raw, self.data, self.load(), progress, extra=self.extra, overwrite=self.overwrite)
         print(*summary_lines(data), sep="\n")

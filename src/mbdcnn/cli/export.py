@@ -21,11 +21,13 @@ class Export(Verb):
     """onnx: model.onnx, for ONNX Runtime, OpenVINO and many others; torch: model.pt2, for torch.export.load."""
     out: Path = Path("exported")
     """Folder for the graph and model.json, which says how to use it."""
+    overwrite: bool = False
+    """Replace another graph at --out."""
 
     def run(self) -> None:
         """Export."""
         from mbdcnn.artifacts.builtin import open_model
         from mbdcnn.inference.export import export_bundle
 
-        exported = export_bundle(open_model(self.model), self.out, self.form)
+        exported = export_bundle(open_model(self.model), self.out, self.form, overwrite=self.overwrite)
         print(f"{exported.path / exported.provenance.facts['model']}. {NOTICE}")

@@ -41,8 +41,8 @@ class Train(Configured):
     """Leave out this fold of the training images: 0/5 to 4/5 for five folds."""
     resume: bool = False
     """Go on with a run that was interrupted."""
-    restart: bool = False
-    """Discard a run that was interrupted."""
+    overwrite: bool = False
+    """Replace a finished run of other settings or sources, or discard one that was interrupted."""
 
     @property
     def place(self) -> Path:
@@ -73,9 +73,9 @@ class Train(Configured):
             coarse=Run.open_stage(self.coarse, "coarse") if self.coarse else None,
             classifier=Run.open_stage(self.classifier, "classifier") if self.classifier else None,
         )
-        if self.resume and self.restart:
-            raise UserError("train: give --resume or --restart, not both")
-        interrupted = "resume" if self.resume else "restart" if self.restart else "refuse"
+        if self.resume and self.overwrite:
+            raise UserError("train: give --resume or --overwrite, not both")
+        interrupted = "resume" if self.resume else "restart" if self.overwrite else "refuse"
         with self.bar(f"train {self.stage}") as progress:
             run = train(
                 self.stage,
@@ -85,6 +85,7 @@ class Train(Configured):
                 sources,
                 fold=Fold.parse(self.fold) if self.fold else None,
                 interrupted=interrupted,  # type: ignore[arg-type]
+                overwrite=self.overwrite,
                 progress=progress,
             )
         facts = run.provenance.facts
@@ -106,6 +107,8 @@ class Masks(Verb):
     """Runs that each left out one fold, in order: training images get masks from the one that did not see them."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+    overwrite: bool = False
+    """Replace other masks at --out."""
 
     def run(self) -> None:
         """Predict and say where the masks lie."""
@@ -116,7 +119,13 @@ class Masks(Verb):
         coarse = Run.open_stage(self.coarse, "coarse")
         with self.bar("coarse masks") as progress:
             masks = generate_masks(
-                coarse, PreparedData.open(self.data), self.out, folds=folds, device=self.device, progress=progress
+                coarse,
+                PreparedData.open(self.data),
+                self.out,
+                folds=folds,
+                device=self.device,
+                overwrite=self.overwrite,
+                progress=progress,
             )
         print(f"{self.out}: coarse masks of {masks.provenance.facts['patches']} patches")
 
@@ -147,6 +156,8 @@ class BundleRuns(Verb):
     """Store weights in half precision: half the size."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+    overwrite: bool = False
+    """Replace another bundle at --out."""
 
     def run(self) -> None:
         """Write the bundle."""
@@ -173,6 +184,7 @@ class BundleRuns(Verb):
                 committee=self.committee,
                 half=self.half,
                 device=self.device,
+                overwrite=self.overwrite,
                 progress=progress,
             )
         megabytes = sum(bundle.weights(stage).stat().st_size for stage in STAGES) / 1e6
@@ -229,6 +241,8 @@ class RunAll(Configured):
     """More pictures in one of the layouts; may be given several times."""
     allow_overlap: bool = False
     """Go on where a patient, lesion or image is in more than one split, or starting weights know images of another."""
+    overwrite: bool = False
+    """Replace what was made there with other settings or of other pictures."""
 
     def when_stopped(self) -> str:
         """Say that nothing is lost."""
@@ -240,6 +254,7 @@ class RunAll(Configured):
 
     def run(self) -> None:
         """Run the pipeline and show the scores."""
+        from mbdcnn.artifacts.builtin import bundled_model
         from mbdcnn.data.prepare import summary_lines
         from mbdcnn.evaluation.report.wording import score_lines
         from mbdcnn.pipeline import run
@@ -252,6 +267,9 @@ class RunAll(Configured):
             self.split,
             extra=self.extra,
             allow_overlap=self.allow_overlap,
+            overwrite=self.overwrite,
+            rival=bundled_model(),
+            say=self.say,
             protocol=self.protocol,
         )
         print(*summary_lines(results.data), *score_lines(results.report), sep="\n")

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,11 +17,12 @@ from mbdcnn.cli.verb import NOTICE, Verb
 from mbdcnn.errors import UserError, on_one_line
 from mbdcnn.inference.names import ProtocolName, RuntimeChoice, RuntimeName
 from mbdcnn.system.extras import not_installed
-from mbdcnn.system.processes import Processes
 from mbdcnn.system.progress import Progress
 
 if TYPE_CHECKING:
     from mbdcnn.artifacts import Bundle, PreparedData, Report
+
+PREDICTIONS = Path("predictions")
 
 
 @dataclass(kw_only=True)
@@ -118,61 +120,84 @@ class Evaluate(Verb):
 
 @dataclass(kw_only=True)
 class Predict(Verb):
-    """Outline and classify the lesion in pictures; several processes share the tables of --shard-size."""
+    """Outline and classify the lesion in pictures."""
 
-    shared = True
     images: Positional[tuple[str, ...]]
     """Picture files, folders or glob patterns."""
     listed: Annotated[str | None, arg(name="list", metavar="FILE|-")] = None
     """Text file with one image file a line, a table with a column image or file, or - for standard input, instead."""
     model: Path | None = None
     """Bundle to predict with; `bundled`, the model that comes with the package, if not given."""
-    out: Path = Path("predictions")
-    """Folder for masks, overlays and tables."""
+    out: Path | None = None
+    """Folder for masks, overlays and tables; if not given `predictions`, or where results lie there already
+    `predictions-2` and so on."""
+    overwrite: bool = False
+    """Replace the results of an earlier prediction, and remove what it left beside."""
     protocol: ProtocolName = "fast"
     """fast: one view of each network; paper: all views and scales."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     runtime: RuntimeChoice = "auto"
     """What runs the networks. auto: onnx on a CPU where the extra `export` is installed, torch otherwise and with
-    --shard-size. All but torch work on the CPU and need that extra; results agree up to rounding, those of
+    --cluster. All but torch work on the CPU and need that extra; results agree up to rounding, those of
     openvino-bf16 to some percent."""
     tables_only: bool = False
     """Write no masks, overlays and activation maps."""
-    shard_size: int | None = None
-    """For millions of pictures: write a Parquet table with masks for every so many, and nothing else. What is there
-    already is not made again. Needs the extra `tables`."""
+    cluster: Annotated[str | None, arg(metavar="local|ADDRESS")] = None
+    """For millions of images: write Parquet tables with masks, and nothing else, by workers on this machine or on a Ray
+    cluster (auto: the one that this machine belongs to). What the tables hold is not predicted again. Needs the extra
+    `cluster`."""
+    workers: int | None = None
+    """With --cluster: how many; one for each GPU, or for each two cores where there is none, if not given."""
     dicom: bool = False
     """Also write a segmentation and a report as DICOM files; every picture must then be one."""
     json: bool = False
     """Print the predictions as JSON."""
 
+    @cached_property
+    def place(self) -> Path:
+        """Folder that is written."""
+        from mbdcnn.inference.earlier import free_folder
+
+        if self.out is not None or self.cluster is not None:
+            return self.out or PREDICTIONS
+        return PREDICTIONS if self.overwrite else free_folder(PREDICTIONS)
+
     def when_stopped(self) -> str:
         """Say what is there."""
-        if self.shard_size is not None:
-            return f"the tables done so far lie in {self.out}, and the same command goes on from there"
-        return f"pictures done so far lie in {self.out}, no tables were written; the same command starts over"
+        if self.cluster is not None:
+            return f"the tables done so far lie in {self.place}, and the same command goes on from there"
+        return f"pictures done so far lie in {self.place}, no tables were written; the same command starts over"
 
     def run(self) -> None:
         """Predict; fail at the end if a picture could not be read."""
         pictures, notes = self._pictures()
-        if self.shard_size is not None:
-            self._run_shards(pictures, notes, self.shard_size)
+        if self.cluster is not None:
+            self._run_on(self.cluster, pictures, notes)
             return
-        count = Processes.started().count
-        if count > 1:
-            raise UserError(f"{count} processes were started; give --shard-size, for tables that they share")
+        if self.workers is not None:
+            raise UserError("--workers goes with --cluster; --cluster local starts them on this machine")
         from mbdcnn.data.readers.folders import existing
+        from mbdcnn.inference.earlier import check_free
         from mbdcnn.inference.predict import predict_files
         from mbdcnn.inference.predictor import Predictor
 
+        if not self.overwrite:
+            check_free(self.place)
         listed: dict[Path, dict[str, list[str]]] = {}
         files = [existing(Path(name), listed) or Path(name) for name in pictures]
         predictor = Predictor.load(self.model, device=self.device, runtime=self.runtime)
         _tell(notes)
         with self.bar("predict") as progress:
             entries = predict_files(
-                predictor, files, self.out, self.protocol, progress, maps=not self.tables_only, dicom=self.dicom
+                predictor,
+                files,
+                self.place,
+                self.protocol,
+                progress,
+                maps=not self.tables_only,
+                dicom=self.dicom,
+                overwrite=self.overwrite,
             )
         if self.json:
             with entries.table.open(encoding="utf-8") as stream:
@@ -188,7 +213,7 @@ class Predict(Verb):
             if "problem" in entry:
                 problems.append(entry["problem"])
         if not self.json:
-            print(f"written to {self.out}. {NOTICE}")
+            print(f"written to {self.place}. {NOTICE}")
         if problems:
             raise UserError(*problems)
 
@@ -200,38 +225,41 @@ class Predict(Verb):
         if bool(self.images) == bool(self.listed):
             raise UserError("predict: name at least one picture, folder or pattern, or give --list; not both")
         if self.listed is None:
-            found = find_images(self.images, apart_from=self.out)
+            found = find_images(self.images, apart_from=self.place)
             return list(map(str, found.images)), found.notes()
         if self.listed != "-":
             return PictureList(Path(self.listed)), []
-        if Processes.started().count > 1:
-            raise UserError("--list -: several processes cannot share standard input; give a file")
         return [*names_in(sys.stdin)], []
 
-    def _run_shards(self, pictures: Iterable[str], notes: list[str], size: int) -> None:
-        if size < 1 or self.json or self.dicom:
-            raise UserError("--shard-size takes a number from 1 on, and neither --json nor --dicom")
+    def _run_on(self, address: str, images: Iterable[str], notes: list[str]) -> None:
+        if self.json or self.dicom or self.overwrite or self.device.startswith("cuda:"):
+            raise UserError("--cluster takes neither --json, --dicom, --overwrite nor --device cuda:N")
+        if self.workers is not None and self.workers < 1:
+            raise UserError(f"--workers {self.workers}: give 1 or more")
         try:
-            from mbdcnn.inference.shards import predict_shards
+            from mbdcnn.inference.cluster import Cluster, predict_on_cluster
         except ImportError:
-            raise not_installed("writing Parquet tables", "tables") from None
-        from mbdcnn.inference.predictor import Predictor
-        from mbdcnn.system.device import own_gpu
-
-        processes = Processes.started()
-        # Other processes, machines and later goes may have no ONNX Runtime, and no other runtime may join in.
+            raise not_installed("predicting by several workers", "cluster") from None
+        # Other machines and later goes may have no ONNX Runtime, and no other runtime may join in.
         runtime = "torch" if self.runtime == "auto" else self.runtime
-        device = own_gpu(self.device, processes) if runtime == "torch" else self.device
-        predictor = Predictor.load(self.model, device=device, runtime=runtime)
+        device = "cpu" if self.device == "auto" and runtime != "torch" else self.device
         _tell(notes)
         with self.bar("predict") as progress:
-            tally = predict_shards(
-                predictor, pictures, self.out, size, self.protocol, progress, masks=not self.tables_only
+            tables = predict_on_cluster(
+                images,
+                self.place,
+                Cluster(address, self.workers, device),
+                self.model,
+                self.protocol,
+                runtime,
+                progress,
+                masks=not self.tables_only,
             )
-        who = f"process {processes.rank} of {processes.count}: " if processes.count > 1 else ""
         print(
-            f"{who}{tally.tables} tables in {self.out}, {tally.found} of them there before; {tally.pictures} pictures "
-            f"predicted, {tally.problems} not readable, {tally.unfamiliar} not like dermoscopy. {NOTICE}"
+            f"{tables.images} images predicted, {tables.problems} not readable, {tables.unfamiliar} unlike dermoscopy",
+            f"{tables.written} tables written to {self.place}; {tables.held.num_rows} images were there before",
+            NOTICE,
+            sep="\n",
         )
 
 
@@ -264,8 +292,7 @@ def _prediction_line(entry: dict[str, Any]) -> str:
     file = on_one_line(entry["file"])
     if "problem" in entry:
         return f"{file}: not predicted"
-    classes = ", ".join(f"{name.replace('_', ' ')} {value:.0%}" for name, value in entry["probabilities"].items())
-    return f"{file}: {classes}; lesion {entry['area_fraction']:.0%} of the picture"
+    return f"{file}: {entry['answer']}; lesion {entry['area_fraction']:.0%} of the picture"
 
 
 def _warning_line(entry: dict[str, Any]) -> str:

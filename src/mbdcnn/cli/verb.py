@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -51,6 +52,11 @@ class Verb(ABC):
     @abstractmethod
     def run(self) -> None:
         """Do the work; raise a UserError for what the user can mend."""
+
+    def say(self, line: str) -> None:
+        """Tell something while working."""
+        if not self.quiet:
+            print(line, file=sys.stderr)
 
     def bar(self, title: str, *, of_bytes: bool = False) -> AbstractContextManager[Progress]:
         """Open a progress bar, in the first of several processes."""

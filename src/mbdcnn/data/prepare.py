@@ -67,7 +67,13 @@ class Finished:
 
 
 def prepare(
-    raw: Path, out: Path, config: Config, progress: Progress | None = None, *, extra: Sequence[Path] = ()
+    raw: Path,
+    out: Path,
+    config: Config,
+    progress: Progress | None = None,
+    *,
+    extra: Sequence[Path] = (),
+    overwrite: bool = True,
 ) -> PreparedData:
     """Prepare a raw data set, or give back what lies at `out` if it was made from the same files and settings.
 
@@ -79,9 +85,10 @@ def prepare(
         config: classes, sizes and views; `runtime.workers` pictures are decoded at a time.
         progress: told after every picture.
         extra: more such folders or files, whose pictures are added.
+        overwrite: replace what was prepared of other files or with other settings at `out`.
 
     Raises:
-        UserError: something is wrong with a file; nothing is then written.
+        UserError: something is wrong with a file, or other pictures lie at `out`; nothing is then written.
     """
     sources = [read_raw(path, config.classes) for path in (raw, *extra)]
     found = join(sources)
@@ -100,7 +107,7 @@ def prepare(
     if PreparedData.is_current(out, settings, inputs):
         return renewed(PreparedData.open(out), {LOOKS: look, "notes": found.notes})
     plans = make_plans(found.records, config)
-    with PreparedData.writing(out, settings, inputs) as draft:
+    with PreparedData.writing(out, settings, inputs, overwrite=overwrite) as draft:
         with Writer(draft.path, plans, config) as writer:
             finished = _write_pictures(writer, plans, config, progress)
         refuse_mistakes([plan.record for plan in plans], [done.mask for done in finished])

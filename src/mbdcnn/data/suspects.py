@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from mbdcnn.artifacts.manifest import Row
@@ -23,6 +24,12 @@ BORDER = 0.95
 """Part of an image's edge from which a lesion that leaves skin inside looks like an inverted mask: so do 5 of 7,683
 masks of HAM10000, and none of ISIC-2017."""
 
+INSET = 0.04
+"""Part of the shorter side within which a line along an image's edge is a frame that was drawn round the mask."""
+
+HOLE = 0.01
+"""Part of a mask that must be skin, within what is lesion all along a black frame, for it to look inverted."""
+
 KINDS = {
     "empty": "empty masks",
     "grey": "masks with grey edges, as compression and resizing leave them, cut at half",
@@ -30,6 +37,7 @@ KINDS = {
     "profile": "images with a colour profile that is damaged or of another kind, which was ignored",
     "full": "warning: masks that call the whole image lesion",
     "inverted": "warning: masks with lesion all along the edge and skin inside, as if inverted",
+    "framed": "warning: masks with a bright frame along the edge, which counts as lesion",
     "misnamed": "warning: masks named after another image",
     "shared": "warning: the same mask for different images",
 }
@@ -52,6 +60,7 @@ class MaskLook:
     empty: bool
     full: bool
     inverted: bool
+    framed: bool
     grey: bool
     turned: bool
     digest: str
@@ -60,10 +69,21 @@ class MaskLook:
     def of(cls, mask: Image.Image, *, grey: bool, turned: bool) -> MaskLook:
         """Look at a 1-bit mask."""
         lesion = np.asarray(mask)
-        edge = np.concatenate([lesion[0], lesion[-1], lesion[:, 0], lesion[:, -1]])
+        inset = max(2, round(INSET * min(lesion.shape)))
+        inner = lesion[inset:-inset, inset:-inset]
+        edged, edged_within = _on_edge(lesion) >= BORDER, _on_edge(inner) >= BORDER
+        framed = edged and inner.size > 0 and _on_edge(inner) < 0.5
         empty, full = not lesion.any(), bool(lesion.all())
         digest = hashlib.sha256(f"{mask.size}".encode() + np.packbits(lesion).tobytes()).hexdigest()
-        return cls(empty, full, bool(edge.mean() >= BORDER and not full), grey, turned, digest)
+        inverted = not full and ((edged and not framed) or (edged_within and inner.mean() <= 1 - HOLE))
+        return cls(empty, full, bool(inverted), bool(framed), grey, turned, digest)
+
+
+def _on_edge(lesion: npt.NDArray[np.bool_]) -> float:
+    """Give the part of an area's outermost pixels that are lesion; 0 where there are none."""
+    if not lesion.size:
+        return 0.0
+    return float(np.concatenate([lesion[0], lesion[-1], lesion[:, 0], lesion[:, -1]]).mean())
 
 
 def suspects(
@@ -85,7 +105,7 @@ def suspects(
             found["profile"].append(record.id)
         if look is None or record.mask is None:
             continue
-        for kind in ("empty", "full", "inverted", "grey", "turned"):
+        for kind in ("empty", "full", "inverted", "framed", "grey", "turned"):
             if getattr(look, kind):
                 found[kind].append(record.id)
         if not look.empty and not look.full:
@@ -119,7 +139,7 @@ def refuse_mistakes(records: Sequence[Record], looks: Sequence[MaskLook | None])
     """Look at the masks of each split together.
 
     Raises:
-        UserError: there are two or more, and all are full, or most inverted.
+        UserError: there are two or more, and all are full or empty, or most inverted or framed.
     """
     for split in dict.fromkeys(record.split for record in records):
         pairs = [
@@ -137,6 +157,17 @@ def refuse_mistakes(records: Sequence[Record], looks: Sequence[MaskLook | None])
                 "all along the edge and skin inside: inverted. The brighter value is the lesion; invert these masks: "
                 f"{_invert(inverted[0])}"
             )
+        framed = [mask for mask, look in pairs if look.framed]
+        if len(framed) > len(pairs) / 2:
+            raise UserError(
+                f"{framed[0]}: like {len(framed)} of the {len(pairs)} masks of the {split} images, it has a bright "
+                f"frame along the edge, which would count as lesion. Fill it: {_unframe(framed[0])}"
+            )
+        if all(look.empty for _, look in pairs):
+            raise UserError(
+                f"{pairs[0][0]}: like all {len(pairs)} masks of the {split} images, it is empty, which teaches nothing "
+                "and cannot be scored; give masks that outline the lesion, or none"
+            )
         if len(full) + len(inverted) == len(pairs):
             raise UserError(
                 f"{full[0]}: like {len(full)} of the {len(pairs)} masks of the {split} images, it calls the whole "
@@ -145,8 +176,18 @@ def refuse_mistakes(records: Sequence[Record], looks: Sequence[MaskLook | None])
 
 
 def _invert(mask: Path) -> str:
+    # As `prepare` reads them: of a palette or transparency Pillow's grey levels say something else.
     program = (
-        "import sys; from PIL import Image, ImageOps; "
-        "[ImageOps.invert(Image.open(f).convert('L')).save(f) for f in sys.argv[1:]]"
+        "import sys; from PIL import ImageChops; from mbdcnn.data.images.decoding import read_mask; "
+        "[ImageChops.invert(read_mask(f).image.convert('L')).save(f) for f in sys.argv[1:]]"
+    )
+    return f"{command(program, str(mask))} ..."
+
+
+def _unframe(mask: Path) -> str:
+    program = (
+        "import sys; from PIL import ImageDraw; from mbdcnn.data.images.decoding import read_mask; "
+        "m = [(f, read_mask(f).image.convert('L')) for f in sys.argv[1:]]; "
+        "[(ImageDraw.floodfill(i, (0, 0), 0), i.save(f)) for f, i in m]"
     )
     return f"{command(program, str(mask))} ..."

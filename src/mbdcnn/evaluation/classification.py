@@ -17,6 +17,8 @@ from mbdcnn.metrics.estimators import confidence_bins
 
 SENSITIVITIES = (0.8, 0.9, 0.95)
 BINS = 10
+DECISION_SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "cohen_kappa")
+"""Of the most probable class, over all classes together."""
 
 
 class Decisions(NamedTuple):
@@ -81,11 +83,11 @@ def _of_probabilities(decisions: Decisions, classes: Sequence[str], counts: Coun
         for index, name in enumerate(classes)
         if index > 0
         for score, values in _one_against_rest(decisions, index, counts[:, decisions.kept]).items()
-    } | {(name,): overall[name] for name in ("mean_auc", "accuracy", "calibration_error")}
+    } | {(name,): overall[name] for name in ("mean_auc", *DECISION_SCORES, "calibration_error")}
 
 
 def overall_statistics(decisions: Decisions, classes: Sequence[str], counts: Counts) -> dict[str, Statistic]:
-    """Score all classes together: mean AUC, each class's AUC as `CLASS_auc`, share of right decisions, ECE.
+    """Score all classes together: mean AUC, each class's AUC as `CLASS_auc`, decisions, ECE.
 
     The mean is over the classes that have cases here. A resample that lacks the cases of one of them is left out, not
     averaged over the others.
@@ -101,6 +103,7 @@ def overall_statistics(decisions: Decisions, classes: Sequence[str], counts: Cou
         "mean_auc": Statistic(np.mean(with_cases, axis=0) if with_cases else np.full(len(counts), math.nan)),
         **areas,
         "accuracy": estimators.mean(counts, decisions.right.astype(float)),
+        **estimators.agreement(counts, decisions.labels, decisions.probabilities.argmax(axis=1), len(classes)),
         "calibration_error": _top_error(decisions.labels, decisions.probabilities, counts),
     }
 

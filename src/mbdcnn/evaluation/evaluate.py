@@ -13,13 +13,14 @@ from PIL import Image
 from mbdcnn._version import __version__
 from mbdcnn.artifacts import Bundle, PreparedData, Report
 from mbdcnn.artifacts.builtin import find_bundle, open_model
+from mbdcnn.artifacts.calibration import OperatingPoint
 from mbdcnn.artifacts.manifest import Row
 from mbdcnn.data.suspects import cautions_of_truth
 from mbdcnn.errors import UserError
 from mbdcnn.evaluation import target
 from mbdcnn.evaluation.comparison import compare
 from mbdcnn.evaluation.files import FileMethod
-from mbdcnn.evaluation.image_score import ImageScore, choose_cases, write_per_image_csv
+from mbdcnn.evaluation.image_score import ImageScore, Missed, choose_cases, missed_cases, write_per_image_csv
 from mbdcnn.evaluation.options import DEFAULT, Options
 from mbdcnn.evaluation.report.gallery import GalleryCase
 from mbdcnn.evaluation.report.training_runs import training_curves
@@ -28,11 +29,14 @@ from mbdcnn.evaluation.results import Method, ModelMethod, Result, score_rows
 from mbdcnn.evaluation.robustness import stress_test
 from mbdcnn.evaluation.scoring import summarise, to_json
 from mbdcnn.evaluation.target import Subject
+from mbdcnn.inference.answer import answer, cases_of, percent
 from mbdcnn.inference.protocol import resize_mask
 from mbdcnn.system.progress import Progress, silent
 
 PICTURE_SIDE = 640
 """Longer side of the pictures in the gallery."""
+MISSED = 9
+"""Missed cases of a class that are shown at most."""
 SAMPLES = 1000
 """Bootstrap resamples for results that come without a configuration."""
 
@@ -220,21 +224,37 @@ def _facts(work: _Work, method: Method) -> dict[str, str]:
 def _gallery(
     method: Method, data: PreparedData, rows: Sequence[Row], scores: Sequence[ImageScore]
 ) -> list[GalleryCase]:
+    groups = {
+        _heading(missed): missed.positions[:MISSED] for missed in missed_cases(scores, data.classes, method.thresholds)
+    }
     cases = []
-    for group, positions in choose_cases(scores).items():
+    for group, positions in (groups | choose_cases(scores)).items():
         # Looked at once more, so that scoring holds no picture in memory.
         chosen = [rows[position] for position in positions]
         cases += [
-            _case(data, row, result, scores[position], group)
+            _case(data, row, result, scores[position], group, method.thresholds)
             for row, result, position in zip(chosen, method.results(data, chosen), positions, strict=True)
         ]
     return cases
 
 
-def _case(data: PreparedData, row: Row, result: Result, score: ImageScore, group: str) -> GalleryCase:
+def _heading(missed: Missed) -> str:
+    """Say what is missed, and how many of it are shown."""
+    point, found = missed.point, len(missed.positions)
+    where = (
+        f"below the threshold of {point.name} ({percent(point.threshold, 1)})" if point else "decided something else"
+    )
+    shown = f"; the {MISSED} least probable" if found > MISSED else ""
+    return f"Missed: {found} of {missed.cases} {cases_of(missed.class_name)}, {where}{shown}"
+
+
+def _case(
+    data: PreparedData, row: Row, result: Result, score: ImageScore, group: str, points: Sequence[OperatingPoint]
+) -> GalleryCase:
     scale = min(1.0, PICTURE_SIDE / max(row.width, row.height))
     size = (max(1, round(row.width * scale)), max(1, round(row.height * scale)))
     stored = Image.fromarray(data.patches[row.views[0]])
+    probabilities = dict(zip(data.classes, result.probabilities, strict=True)) if result.probabilities else None
 
     def shrunk(mask: np.ndarray[Any, np.dtype[np.bool_]] | None) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
         return None if mask is None else resize_mask(mask, *size)
@@ -242,12 +262,15 @@ def _case(data: PreparedData, row: Row, result: Result, score: ImageScore, group
     return GalleryCase(
         id=row.id,
         picture=np.asarray(stored.resize(size, Image.Resampling.BICUBIC)),
-        truth=shrunk(data.truth(row)),
+        truth=shrunk(data.truth(row) if row.has_mask else None),
         coarse=shrunk(result.coarse_mask),
         enhanced=shrunk(result.mask),
         activation_map=result.activation_map,
+        activation_class=result.cam_class,
         jaccard=score.enhanced["jaccard"] if score.enhanced else None,
         label=None if row.label is None else data.classes[row.label],
-        probabilities=dict(zip(data.classes, result.probabilities, strict=True)) if result.probabilities else None,
+        probabilities=probabilities,
+        answer=answer(probabilities, points) if probabilities else None,
+        thresholds=[(point.class_name, point.threshold) for point in points],
         group=group,
     )

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mbdcnn.artifacts.calibration import OperatingPoint
 from mbdcnn.evaluation.activation import HITS, Focus
 from mbdcnn.inference.tables import as_cell
 from mbdcnn.metrics.masks import MaskMetrics, official
@@ -58,6 +59,38 @@ def choose_cases(scores: Sequence[ImageScore], each: int = 3) -> dict[str, list[
     median = [i for i in ranked[middle : middle + each] if i not in best + worst]
     chosen = {"Best": best, "Median": median, "Worst": worst[::-1]}
     return {heading: positions for heading, positions in chosen.items() if positions}
+
+
+class Missed(NamedTuple):
+    """Cases of a class that are not flagged."""
+
+    class_name: str
+    cases: int
+    positions: list[int]
+    """Which images they are, the least probable first."""
+    point: OperatingPoint | None
+    """The operating point that misses them; None where the most probable class is taken."""
+
+
+def missed_cases(
+    scores: Sequence[ImageScore], classes: Sequence[str], points: Sequence[OperatingPoint]
+) -> list[Missed]:
+    """Give the cases missed at each class's most sensitive operating point.
+
+    Where there are no operating points, those of every class but the first for which another class is more probable.
+    """
+    # The last one of a class stays.
+    by_class = {point.class_name: point for point in sorted(points, key=lambda point: -point.threshold)}
+    found = []
+    for name in by_class or classes[1:]:
+        index, point = classes.index(name), by_class.get(name)
+        known = {at: each.probabilities for at, each in enumerate(scores) if each.label == index and each.probabilities}
+        low = [
+            at for at, each in known.items()
+            if (each[index] < point.threshold if point else int(np.argmax(each)) != index)
+        ]  # fmt: skip
+        found.append(Missed(name, len(known), sorted(low, key=lambda at: known[at][index]), point))
+    return found
 
 
 def _csv_row(score: ImageScore, classes: Sequence[str]) -> dict[str, str | int | float]:

@@ -33,6 +33,8 @@ class Result(NamedTuple):
     coarse_mask: BoolMask | None = None
     uncalibrated: tuple[float, ...] | None = None
     activation_map: npt.NDArray[np.float32] | None = None
+    cam_class: str | None = None
+    """Which class the activation map is of."""
 
     @classmethod
     def of(cls, prediction: Prediction) -> Self:
@@ -44,6 +46,7 @@ class Result(NamedTuple):
             coarse_mask=prediction.coarse_mask,
             uncalibrated=None if before is None else tuple(before.values()),
             activation_map=prediction.cam,
+            cam_class=prediction.cam_class,
         )
 
 

@@ -191,7 +191,7 @@ def _measurements(
     values["area of lesion as fraction of image"] = prediction.area_fraction
     if prediction.unfamiliarity is not None:
         values["unfamiliarity of image"] = prediction.unfamiliarity
-    return hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+    group = hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=hd.sr.TrackingIdentifier(hd.UID(), "Skin lesion"),
         referenced_segment=segment,
         finding_type=codes.SCT.SkinLesion,
@@ -205,6 +205,9 @@ def _measurements(
             for name, positive in prediction.decisions.items()
         ],
     )
+    comment = hd.sr.TextContentItem(codes.DCM.Comment, prediction.answer, hd.sr.RelationshipTypeValues.CONTAINS)
+    group[0].ContentSequence.append(comment)
+    return group
 
 
 def _own(name: str) -> Code:

@@ -33,7 +33,7 @@ MEANING = {
 }
 
 
-def export_bundle(bundle: Bundle, out: Path, form: Format) -> Export:
+def export_bundle(bundle: Bundle, out: Path, form: Format, *, overwrite: bool = True) -> Export:
     """Write the three networks as one graph with all that is needed to use it, or give what lies at `out` already.
 
     The graph looks at one view, as the protocol `fast` does: any number of pictures at the networks' size.
@@ -42,6 +42,7 @@ def export_bundle(bundle: Bundle, out: Path, form: Format) -> Export:
         bundle: what to export.
         out: folder for `model.onnx` or `model.pt2` and `model.json`.
         form: `onnx`, or `torch` for a program of `torch.export`.
+        overwrite: replace another graph at `out`.
 
     Raises:
         UserError: what is needed is not installed, or the graph does not give what torch gives.
@@ -51,6 +52,8 @@ def export_bundle(bundle: Bundle, out: Path, form: Format) -> Export:
     inputs = {"bundle": bundle.provenance.fingerprint, "description": fingerprint(description)}
     if Export.is_current(out, settings, inputs):
         return Export.open(out)
+    if not overwrite:
+        Export.check_free(out)
     model, side = Composed(load_model(bundle)), bundle.config.data.image_size
     example, reference = noise(2, 3, side, side), Reference.of(model, noise(3, 3, side, side))
     fold_batch_norm(model)

@@ -28,6 +28,7 @@ def generate_masks(
     *,
     folds: Sequence[Run] = (),
     device: str = "auto",
+    overwrite: bool = True,
     progress: Progress = silent,
 ) -> MaskSet:
     """Predict a coarse mask for each patch by six views, or give the set that lies at `out` if it is current.
@@ -39,6 +40,7 @@ def generate_masks(
         folds: runs of coarse-SN that each left out one fold of the training images, in order; each image's masks
             then come from the one that did not see it. None for the paper's way.
         device: where the network runs.
+        overwrite: replace other masks at `out`.
         progress: told the patches done.
 
     Raises:
@@ -52,7 +54,7 @@ def generate_masks(
             inputs[f"fold {number - 1}"] = run.provenance.fingerprint
     if MaskSet.is_current(out, {}, inputs):
         return MaskSet.open(out)
-    with MaskSet.writing(out, {}, inputs) as draft:
+    with MaskSet.writing(out, {}, inputs, overwrite=overwrite) as draft:
         side = data.patches.shape[1]
         shape = (len(data.patches), side, side // 8)
         # In memory, a thirtieth of the patches' size: on a memory map a full disk would kill the process.

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from mbdcnn.metrics.masks import border_of
 
@@ -37,6 +37,8 @@ HEAT_TABLE = np.stack(
     axis=1,
 ).astype(np.uint8)
 HEAT_OPACITY = 0.6
+HEAT_GRADIENT = f"linear-gradient(90deg, {', '.join(f'rgb{tuple(colour)}' for colour in HEAT_COLOURS.tolist())})"
+"""The same for a style sheet."""
 
 
 def outline(
@@ -79,6 +81,22 @@ def heat(picture: Picture, activation_map: Float[np.ndarray, "fh fw"]) -> Pictur
     level.putpalette(HEAT_TABLE.tobytes())
     blended: Picture = np.array(Image.composite(level.convert("RGB"), Image.fromarray(picture), opacity))
     return blended
+
+
+def with_key(picture: Picture, text: str) -> Image.Image:
+    """Add a strip below a picture with a text and the colours of activation maps from 0 to 1; widened if narrower."""
+    size = max(11, picture.shape[1] // 55)
+    font, gap = ImageFont.load_default(size), size // 2
+    left = gap + round(font.getlength(f"{text}  0 "))
+    width = max(picture.shape[1], left + 8 * size + round(font.getlength(" 1")) + gap)
+    keyed = Image.new("RGB", (width, picture.shape[0] + 2 * size), HALO)
+    keyed.paste(Image.fromarray(picture))
+    draw, middle = ImageDraw.Draw(keyed), picture.shape[0] + size
+    draw.text((gap, middle), f"{text}  0 ", font=font, anchor="lm")
+    scale = Image.fromarray(HEAT_TABLE[None]).resize((8 * size, size), Image.Resampling.BILINEAR)
+    keyed.paste(scale, (left, middle - size // 2))
+    draw.text((left + 8 * size, middle), " 1", font=font, anchor="lm")
+    return keyed
 
 
 def shrink(picture: Image.Image, side: int) -> Image.Image:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mbdcnn.errors import UserError
+from mbdcnn.inference.earlier import DICOM, MAPS, check_free, results_in
 from mbdcnn.inference.names import ProtocolName
 from mbdcnn.inference.prediction import DRAWN_SIDE, Prediction, write_maps
 from mbdcnn.inference.predictor import Job, Predictor
@@ -79,6 +80,7 @@ def predict_files(
     *,
     maps: bool = True,
     dicom: bool = False,
+    overwrite: bool = True,
 ) -> Entries:
     """Predict files and write `NAME_mask.png`, `_coarse.png`, `_cam.jpg` and `_overlay.jpg` for each into `out`.
 
@@ -93,29 +95,39 @@ def predict_files(
         progress: told after each file.
         maps: write these pictures; the tables alone otherwise.
         dicom: also write `NAME_segmentation.dcm` and `NAME_report.dcm`; every file must then be a DICOM file.
+        overwrite: replace the results of an earlier prediction at `out`; what it left beside is removed in the end.
 
     Returns:
         One entry a file: what `predictions.json` holds, read from it when asked for.
 
     Raises:
-        UserError: results would lie among the pictures, where they could replace masks of the same name; or the
-            extra `dicom` is needed and not there; or the disk is full or cannot be written.
+        UserError: results would lie among the pictures, where they could replace masks of the same name; or without
+            `overwrite` others lie at `out`; or the extra `dicom` is needed and not there; or the disk is full
+            or cannot be written.
     """
     if dicom:
         _check_dicom()
     among = next((file for file in files if file.resolve().parent == out.resolve()), None)
     if among is not None:
         raise UserError(f"{out}: {among.name} lies there; choose another folder for the results")
+    if not overwrite:
+        check_free(out)
+    earlier = results_in(out)
     make_folder(out)
     calibration = predictor.bundle.calibration(protocol)
     points = [point.name for point in calibration.operating_points] if calibration else []
     finish, done = partial(_finish, predictor, out, dicom), 0
     jobs = (FileJob(file, name) for file, name in zip(files, unique_names(files), strict=True))
+    written = (*(MAPS if maps else ()), *(DICOM if dicom else ()))
     with faults_told(out), writing_tables(out, predictor.classes, points) as add:
         for entry in predictor.predict_stream(jobs, finish, protocol, shown=DRAWN_SIDE if maps else 0):
             add(entry)
             done += 1
             progress(done, len(files))
+            earlier -= {out / f"{entry['name']}{ending}" for ending in written if "problem" not in entry}
+    # Only now: a prediction that is stopped leaves the one before.
+    for file in earlier:
+        file.unlink(missing_ok=True)
     return Entries(out / JSON, done)
 
 

@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mbdcnn.artifacts.calibration import Calibration
+from mbdcnn.artifacts.calibration import Calibration, OperatingPoint
+from mbdcnn.inference.answer import answer, words
 from mbdcnn.inference.names import ProtocolName
-from mbdcnn.inference.overlay import COARSE, heat, outline, shrink
+from mbdcnn.inference.overlay import COARSE, HEAT_GRADIENT, heat, outline, shrink, with_key
 from mbdcnn.inference.probabilities import softmax
 from mbdcnn.inference.protocol import Outcome, resize_mask
 from mbdcnn.system.files import faults_told, make_folder, replacing
@@ -59,7 +60,9 @@ class Prediction:
     coarse_mask: npt.NDArray[np.bool_]
     """coarse-SN's rough outline, height x width of the picture."""
     cam: npt.NDArray[np.float32]
-    """Activation map of the most probable class, 1/16 of the network's side; at most 1."""
+    """Activation map of `cam_class`, 1/16 of the network's side; at most 1."""
+    cam_class: str
+    """The class that is most probable in the whole picture; with several views it may not be the decision."""
     probabilities: dict[str, float]
     """By class name; they add up to 1. Calibrated where the bundle is."""
     uncertainty: Uncertainty
@@ -67,6 +70,8 @@ class Prediction:
     decisions: dict[str, bool] = field(default_factory=dict)
     """For each operating point, such as `melanoma at 80% sensitivity`, whether it is reached; none without
     calibration."""
+    operating_points: tuple[OperatingPoint, ...] = ()
+    """Thresholds behind `decisions`."""
     unfamiliarity: float | None = None
     """How strange the picture is to the model: 1 is passed by 1 % of pictures of the usual kind; None where the bundle
     does not know what is usual."""
@@ -85,6 +90,11 @@ class Prediction:
     def decision(self) -> str:
         """The most probable class."""
         return max(self.probabilities, key=self.probabilities.__getitem__)
+
+    @property
+    def answer(self) -> str:
+        """The answer in a sentence: what is flagged first, and at which threshold."""
+        return answer(self.probabilities, self.operating_points)
 
     @property
     def looks_like_dermoscopy(self) -> bool | None:
@@ -120,7 +130,7 @@ class Prediction:
 
         Returns:
             `NAME_mask.png` and `NAME_coarse.png`, 1-bit, white on the lesion, of the image's own size; `NAME_cam.jpg`
-            and `NAME_overlay.jpg`, of the size of `picture`; and `NAME.json`.
+            and `NAME_overlay.jpg`, of the size of `picture`, the first with a key below; and `NAME.json`.
 
         Raises:
             UserError: the disk is full or cannot be written.
@@ -142,14 +152,15 @@ class Prediction:
         """Give all but the maps, ready for JSON.
 
         Returns:
-            `probabilities` by class, from 0 to 1; `decision`, the most probable class; `decisions`, whether each
-            operating point is reached; `unfamiliarity`, 1 the most that is usual, and `looks_like_dermoscopy`, null
-            where the model cannot tell; `area_fraction`, the lesion's share of the image; `bounding_box` in pixels,
-            right and lower edge exclusive, null without a lesion; `uncertainty`, each from 0 to 1; `width` and `height`
-            of the image in pixels; `protocol`.
+            `answer` in a sentence; `probabilities` by class, from 0 to 1; `decision`, the most probable class;
+            `decisions`, whether each operating point is reached; `unfamiliarity`, 1 the most that is usual, and
+            `looks_like_dermoscopy`, null where the model cannot tell; `area_fraction`, the lesion's share of the image;
+            `bounding_box` in pixels, right and lower edge exclusive, null without a lesion; `uncertainty`, each from 0
+            to 1; `cam_class`, which the activation map is of; `width` and `height` of the image in pixels; `protocol`.
         """
         box = self.bounding_box
         return {
+            "answer": self.answer,
             "probabilities": {name: round(value, 6) for name, value in self.probabilities.items()},
             "decision": self.decision,
             "decisions": self.decisions,
@@ -158,6 +169,7 @@ class Prediction:
             "area_fraction": round(self.area_fraction, 6),
             "bounding_box": None if box is None else box._asdict(),
             "uncertainty": self.uncertainty._asdict(),
+            "cam_class": self.cam_class,
             "width": self.mask.shape[1],
             "height": self.mask.shape[0],
             "protocol": self.protocol,
@@ -171,17 +183,18 @@ def overlay(picture: Image.Image, prediction: Prediction) -> npt.NDArray[np.uint
 
 
 def cam_overlay(picture: Image.Image, prediction: Prediction) -> npt.NDArray[np.uint8]:
-    """Lay the activation map over a picture."""
-    return heat(np.asarray(picture), prediction.cam)
+    """Lay the activation map over a picture, and draw the final outline on it."""
+    return outline(heat(np.asarray(picture), prediction.cam), resize_mask(prediction.mask, *picture.size))
 
 
 def write_maps(prediction: Prediction, folder: Path, name: str) -> list[Path]:
     """Write both masks, the activation map over the image, and the outlines; give their paths."""
     picture = _shown(prediction)
+    key = f"Activation map of {words(prediction.cam_class)}; blue: outline"
     images = {
         f"{name}_mask.png": Image.fromarray(prediction.mask),
         f"{name}_coarse.png": Image.fromarray(prediction.coarse_mask),
-        f"{name}_cam.jpg": Image.fromarray(cam_overlay(picture, prediction)),
+        f"{name}_cam.jpg": with_key(cam_overlay(picture, prediction), key),
         f"{name}_overlay.jpg": Image.fromarray(overlay(picture, prediction)),
     }
     for file, image in images.items():
@@ -210,10 +223,12 @@ def interpret(
         mask_probability=lesion,
         coarse_mask=resize_mask(outcome.coarse_mask, outcome.width, outcome.height),
         cam=outcome.activation_map,
+        cam_class=classes[outcome.mapped_class],
         probabilities=by_class,
         uncertainty=_uncertainty(views, probabilities, lesion),
         protocol=protocol,
         decisions={point.name: by_class[point.class_name] >= point.threshold for point in points},
+        operating_points=points,
         unfamiliarity=unfamiliarity,
         uncalibrated=None if calibration is None else _by_class(classes, softmax(outcome.view_logits).mean(axis=0)),
     )
@@ -249,9 +264,14 @@ def as_html(prediction: Prediction) -> str:
     picture = shrink(_shown(prediction), SHOWN_SIDE)
     figures = {
         "outlines: coarse amber, final blue": data_uri(Image.fromarray(overlay(picture, prediction))),
-        f"where {_words(prediction.decision)} was seen": data_uri(Image.fromarray(cam_overlay(picture, prediction))),
+        f"activation map of {words(prediction.cam_class)}, with the final outline": data_uri(
+            Image.fromarray(cam_overlay(picture, prediction))
+        ),
     }
-    values = {"prediction": prediction, "figures": figures, "words": _words, "notice": NOTICE}
+    values = {
+        **{"prediction": prediction, "figures": figures, "words": words, "notice": NOTICE, "heat": HEAT_GRADIENT},
+        "thresholds": [(point.class_name, point.threshold) for point in prediction.operating_points],
+    }
     return render("mbdcnn.inference", "prediction.html.j2", values)
 
 
@@ -268,7 +288,3 @@ def data_uri(image: Image.Image) -> str:
     stream = BytesIO()
     image.save(stream, "JPEG", quality=90)
     return f"data:image/jpeg;base64,{b64encode(stream.getvalue()).decode()}"
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")

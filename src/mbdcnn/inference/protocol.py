@@ -103,6 +103,11 @@ class Outcome:
     width: int
     height: int
 
+    @property
+    def mapped_class(self) -> int:
+        """Which class the activation map is of: the most probable in the first view, the whole upright picture."""
+        return int(self.view_logits[0].argmax())
+
     def lesion_logits(self) -> Logits:
         """Enlarge to the picture's own size and average over scales, h w. Large, so not kept."""
         total = np.zeros((self.height, self.width), np.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
 from mbdcnn.metrics.bootstrap import Counts, Statistic, Values
 
@@ -89,6 +89,29 @@ def calibration_error(
     gaps = counts @ ((bin_of[:, None] == np.arange(bins)) * (right - confidence)[:, None])
     # A sum of absolute errors, which every resampling makes larger on average.
     return Statistic(_divide(np.abs(gaps).sum(axis=1), counts.sum(axis=1)), inflated=True)
+
+
+def agreement(
+    counts: Counts, labels: Int[np.ndarray, " n"], decided: Int[np.ndarray, " n"], classes: int
+) -> dict[str, Statistic]:
+    """Score decisions of several classes against the truth, so that rare classes weigh as much as common ones.
+
+    Returns:
+        `balanced_accuracy`: mean sensitivity of the classes that have cases. `macro_f1`: mean F1 score of the classes
+        that are some image's truth or decision. `cohen_kappa`: agreement beyond chance, 1 at best. A resample that
+        lacks one of these classes is left out of the first two.
+    """
+    pairs = labels * classes + decided == np.arange(classes**2)[:, None]
+    confusion = (counts @ pairs.T).reshape(-1, classes, classes)
+    hits, true, taken = confusion.diagonal(axis1=1, axis2=2), confusion.sum(axis=2), confusion.sum(axis=1)
+    with_cases, named = np.unique(labels), np.union1d(labels, decided)
+    images = true.sum(axis=1)
+    agreed, by_chance = _divide(hits.sum(axis=1), images), _divide((true * taken).sum(axis=1), images**2)
+    return {
+        "balanced_accuracy": Statistic(_divide(hits, true)[:, with_cases].mean(axis=1)),
+        "macro_f1": Statistic(_divide(2 * hits, true + taken)[:, named].mean(axis=1)),
+        "cohen_kappa": Statistic(_divide(agreed - by_chance, 1 - by_chance)),
+    }
 
 
 def confidence_bins(confidence: Float[np.ndarray, " n"], bins: int = 10) -> Shaped[np.ndarray, " n"]:

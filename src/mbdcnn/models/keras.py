@@ -70,7 +70,7 @@ def read_keras(path: Path) -> dict[str, Tensor]:
         UserError: not such a file, or h5py is not installed.
     """
     if find_spec("h5py") is None:
-        raise not_installed(f"{path}: a Keras file, to read it", "keras")
+        raise not_installed(f"{path}: reading Keras files", "keras")
     try:
         with ZipFile(path) as archive:
             if archive.getinfo(WEIGHTS).compress_type != ZIP_STORED:

@@ -84,7 +84,7 @@ Mask = Annotated[PngMask | RleMask, Field(discriminator="encoding")]
 
 
 class ActivationMap(BaseModel):
-    """Where the networks saw the most probable class, on a coarse grid over the whole picture."""
+    """Where mask-CN saw the class that `cam_class` names, on a coarse grid over the whole picture."""
 
     width: int
     height: int
@@ -116,6 +116,7 @@ class Answer(BaseModel):
     protocol: ProtocolName
     width: int
     height: int
+    answer: str = Field(description="In a sentence: what is flagged, at which threshold, and the most probable class.")
     probabilities: dict[str, float] = Field(description="By class; they add up to 1.")
     decision: str = Field(description="The most probable class.")
     decisions: dict[str, bool] = Field(
@@ -130,6 +131,7 @@ class Answer(BaseModel):
     area_fraction: float = Field(description="Share of the picture that is lesion.")
     mask: Mask | None = Field(None, description="The lesion; null if not asked for.")
     coarse_mask: Mask | None = Field(None, description="The first rough outline; null if not asked for.")
+    cam_class: str = Field(description="The class that the activation map is of.")
     cam: ActivationMap | None = Field(None, description="Null if not asked for.")
 
 

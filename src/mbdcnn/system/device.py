@@ -6,7 +6,6 @@ import re
 from typing import TYPE_CHECKING
 
 from mbdcnn.errors import UserError
-from mbdcnn.system.processes import Processes
 
 if TYPE_CHECKING:
     import torch
@@ -28,13 +27,3 @@ def choose_device(name: str) -> torch.device:
     if name != "cpu" and int(index or 0) >= torch.cuda.device_count():
         raise UserError(f"device {name}: not there; this machine has {torch.cuda.device_count()} CUDA devices")
     return torch.device(name)
-
-
-def own_gpu(name: str, processes: Processes) -> str:
-    """Give each process on a machine a GPU in turn, where `auto` or `cuda` leaves the choice and there are several."""
-    import torch
-
-    if processes.count == 1 or name not in {"auto", "cuda"} or not torch.cuda.is_available():
-        return name
-    # Where SLURM shows each task its own GPU alone, that is number 0 for all.
-    return f"cuda:{processes.place % torch.cuda.device_count()}"

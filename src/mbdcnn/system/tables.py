@@ -22,6 +22,13 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+)
+"""Signs without a form of their own that Unicode does not file under format: joiners, fillers, variations, a blank."""
+_QUOTES = "\"'`\u00b4\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f«»"
+_SECOND = re.compile(r"_?(\.+|_duplicated_)\d+$")
+"""What pandas, R and Polars put behind the second of two columns of one name."""
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 _SEP_LINE = re.compile(r"\"?sep=([,;|\t])\"?[,;|\t ]*(?:\r\n|\r|\n)", re.IGNORECASE)
 
@@ -76,9 +83,20 @@ class Table:
 
 
 def plain(name: str) -> str:
-    """Give a name as names are compared: case, kinds of space, hyphens, underscores and Unicode forms are all one."""
-    visible = "".join(sign for sign in unicodedata.normalize("NFKC", name) if unicodedata.category(sign) != "Cf")
-    return re.sub(r"[\s_-]+", "_", visible.strip()).casefold()
+    """Give a name as names are compared: case, kinds of space, hyphen and Unicode forms are all one.
+
+    Quotes round it and signs that are not seen count for nothing.
+    """
+    seen = "".join(_seen(sign) for sign in unicodedata.normalize("NFKC", name))
+    return re.sub(r"[\s_-]+", "_", seen.strip().strip(_QUOTES).strip()).casefold()
+
+
+def _seen(sign: str) -> str:
+    """Give what is seen of a sign: nothing of invisible ones, one hyphen for all dashes."""
+    kind = unicodedata.category(sign)
+    if kind == "Pd" or sign == "\N{MINUS SIGN}":
+        return "-"
+    return "" if kind == "Cf" or (kind == "Cc" and not sign.isspace()) or _UNSEEN.match(sign) else sign
 
 
 def folded(name: str) -> str:
@@ -201,8 +219,7 @@ def unique_columns(file: Path, header: Sequence[str]) -> dict[str, str]:
     names = {plain(name) for name in header}
     for place, name in enumerate(header):
         key = plain(name)
-        # So pandas calls the second of two columns of one name.
-        key = stem if (stem := re.sub(r"\.\d+$", "", key)) in names else key
+        key = stem if (stem := _SECOND.sub("", key)) in names else key
         if not key:
             continue
         first = places.setdefault(key, place)

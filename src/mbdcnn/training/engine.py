@@ -35,6 +35,8 @@ from mbdcnn.training.task import REMEDY, NotFiniteError, Task
 
 NOT_FINITE = "not_finite.csv"
 """File beside the checkpoints that names the pictures of a step whose loss was not finite."""
+LOSS_EVERY = 10
+"""Steps from one loss that is shown to the next: a GPU is waited for to know it."""
 PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -197,7 +199,9 @@ class WholeCheckpoints(TorchCheckpointIO):
         try:
             checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
         except Exception:  # a damaged or hostile pickle may raise anything
-            raise UserError(f"{path}: no checkpoint of plain values, or damaged; begin again with --restart") from None
+            raise UserError(
+                f"{path}: no checkpoint of plain values, or damaged; begin again with --overwrite"
+            ) from None
         return checkpoint
 
 
@@ -234,12 +238,16 @@ class MetricsTable(Callback):
         self.progress = progress
         self.rows: list[dict[str, float]] = []
         self.best = -np.inf
+        self.loss = np.nan
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *arguments: Any) -> None:
+    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, *rest: Any) -> None:
         """Move the bar."""
         if not trainer.is_global_zero:
             return
-        note = f"{self.score} {self.best:.3f}" if self.rows else ""
+        if trainer.global_step % LOSS_EVERY == 1:
+            self.loss = float(outputs["loss"])
+        best = f", best {self.score} {self.best:.3f}" if self.rows else ""
+        note = "" if np.isnan(self.loss) else f"loss {self.loss:.3f}{best}"
         self.progress(trainer.global_step, pl_module.steps, note)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:

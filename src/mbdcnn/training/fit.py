@@ -95,6 +95,7 @@ def train(
     *,
     fold: Fold | None = None,
     interrupted: Interrupted = "refuse",
+    overwrite: bool = True,
     progress: Progress = silent,
 ) -> Run:
     """Train one network, or give the run that lies at `out` if it was made from just this.
@@ -108,11 +109,12 @@ def train(
         fold: leave out this fold of the training images.
         interrupted: what to do about an unfinished run at `out`. One that began with other settings or sources
             cannot be resumed.
+        overwrite: replace a finished run of other settings or sources at `out`.
         progress: told the steps done.
 
     Raises:
-        UserError: sources missing, of other data or of another fold, an unfinished run in the way, a loss that is
-            not finite.
+        UserError: sources missing, of other data or of another fold, an unfinished run in the way or, without
+            `overwrite`, a finished one; a loss that is not finite.
     """
     data.check_made_with(config)
     check_backbones(config)
@@ -120,6 +122,9 @@ def train(
     settings, inputs = _settings(stage, config, fold), _inputs(stage, data, sources, start, fold)
     if Run.is_current(out, settings, inputs):
         return Run.open(out)
+    if not overwrite and not (interrupted == "resume" and (draft_path(out) / LAST).is_file()):
+        # An unfinished one beside it was begun with leave to replace it.
+        Run.check_free(out)
     group = join(config.runtime.device)
     with _draft(out, settings, inputs, interrupted, group) as draft:
         assembly = _assemble(stage, data, config, sources, fold, start)
@@ -211,9 +216,11 @@ def _prepare_draft(out: Path, identity: str, interrupted: Interrupted) -> None:
     same = mark.is_file() and mark.read_text() == identity
     if interrupted == "refuse":
         remedy = "--resume to continue it or " if same else ""
-        raise UserError(f"{out}: an unfinished run is kept at {draft}; give {remedy}--restart to discard it")
+        raise UserError(f"{out}: an unfinished run is kept at {draft}; give {remedy}--overwrite to discard it")
     if interrupted == "resume" and not same:
-        raise UserError(f"{out}: the unfinished run at {draft} began with other settings or sources; give --restart")
+        raise UserError(
+            f"{out}: the unfinished run at {draft} began with other settings or sources; give --overwrite to discard it"
+        )
     if interrupted == "restart" or not same:
         # First, so that what a kill leaves of the folder is not gone on with.
         (draft / LAST).unlink()

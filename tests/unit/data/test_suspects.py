@@ -31,6 +31,14 @@ ImageDraw.Draw(LARGE).rectangle((0, 6, 59, 38), fill=255)
 ImageDraw.Draw(LARGE).rectangle((8, 0, 50, 43), fill=255)
 
 
+FRAMED = outline()
+ImageDraw.Draw(FRAMED).rectangle((0, 0, 59, 43), outline=255)
+FRAMED_INVERTED = ImageOps.invert(FRAMED)
+LESION_TRANSPARENT = Image.fromarray((np.asarray(outline()) > 0).astype(np.uint8), "P")
+LESION_TRANSPARENT.putpalette([0, 0, 0, 255, 0, 0])
+LESION_TRANSPARENT.info["transparency"] = 1
+
+
 def table(
     folder: Path, masks: dict[str, Image.Image], split: str = "train", header: str = "id,image,mask,split"
 ) -> Path:
@@ -59,6 +67,8 @@ def test_what_is_usual_is_not_said(tmp_path: Path) -> None:
         (EMPTY, "empty masks: 1 (x)"),
         (FULL, "warning: masks that call the whole image lesion: 1 (x)"),
         (INVERTED, "warning: masks with lesion all along the edge and skin inside, as if inverted: 1 (x)"),
+        (FRAMED, "warning: masks with a bright frame along the edge, which counts as lesion: 1 (x)"),
+        (FRAMED_INVERTED, "warning: masks with lesion all along the edge and skin inside, as if inverted: 1 (x)"),
         (
             outline(9).resize((30, 22)).resize(SIZE, Image.Resampling.BILINEAR),
             "masks with grey edges, as compression and resizing leave them, cut at half: 1 (x)",
@@ -112,9 +122,33 @@ def test_a_split_of_inverted_masks_is_refused_and_the_remedy_mends_it(
         prepare(file, tmp_path / "data", CONFIG)
     _, _, program, first, _ = shlex.split(str(caught.value).partition("invert these masks: ")[2])
     monkeypatch.setattr("sys.argv", ["-c", first, *(str(tmp_path / f"{name}_mask.png") for name in "bc")])
-    exec(program)
+    exec(program, {})
     assert said(tmp_path, file) == []
     np.testing.assert_array_equal(np.asarray(read_mask(tmp_path / "a_mask.png").image), np.asarray(outline()) > 0)
+
+
+@pytest.mark.parametrize(
+    ("mask", "remedy"),
+    [(FRAMED, "Fill it: "), (LESION_TRANSPARENT, "invert these masks: ")],
+    ids=["framed", "lesion transparent"],
+)
+def test_the_remedy_leaves_the_lesion_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mask: Image.Image, remedy: str
+) -> None:
+    file = table(tmp_path, {"a": mask, "b": mask})
+    with pytest.raises(UserError, match=r"a_mask\.png: like 2 of the 2 masks") as caught:
+        prepare(file, tmp_path / "data", CONFIG)
+    _, _, program, first, _ = shlex.split(str(caught.value).partition(remedy)[2])
+    monkeypatch.setattr("sys.argv", ["-c", first, str(tmp_path / "b_mask.png")])
+    exec(program, {})
+    prepare(file, tmp_path / "data", CONFIG)
+    np.testing.assert_array_equal(np.asarray(read_mask(tmp_path / "a_mask.png").image), np.asarray(outline()) > 0)
+
+
+def test_a_split_of_empty_masks_is_refused(tmp_path: Path) -> None:
+    file = table(tmp_path, {"a": EMPTY, "b": EMPTY}, "validation")
+    with pytest.raises(UserError, match=r"a_mask\.png: like all 2 masks of the validation images, it is empty"):
+        prepare(file, tmp_path / "data", CONFIG)
 
 
 def test_one_mask_alone_proves_nothing(tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.metrics import confusion_matrix, roc_auc_score
+from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, confusion_matrix, f1_score, roc_auc_score
 
 from mbdcnn.artifacts.calibration import Estimate, OperatingPoint
 from mbdcnn.errors import UserError
 from mbdcnn.evaluation.activation import Focus
-from mbdcnn.evaluation.image_score import ImageScore, choose_cases, write_per_image_csv
+from mbdcnn.evaluation.image_score import ImageScore, choose_cases, missed_cases, write_per_image_csv
 from mbdcnn.evaluation.scoring import summarise, to_json
 from mbdcnn.metrics.classes import class_metrics, mean_auc
 from mbdcnn.metrics.masks import mask_metrics
@@ -70,7 +70,14 @@ def test_values_equal_those_of_plain_formulas() -> None:
         assert {metric: ours[metric]["value"] for metric in metrics} == pytest.approx(metrics, abs=1e-6)
         assert all(estimate is not None for estimate in ours.values())
     assert summary["classification"]["mean_auc"]["value"] == pytest.approx(mean_auc(expected), abs=1e-6)
-    confusion = confusion_matrix(labels, probabilities.argmax(axis=1))
+    decided = probabilities.argmax(axis=1)
+    for name, score in (
+        ("balanced_accuracy", balanced_accuracy_score(labels, decided)),
+        ("macro_f1", f1_score(labels, decided, average="macro")),
+        ("cohen_kappa", cohen_kappa_score(labels, decided)),
+    ):
+        assert summary["classification"][name]["value"] == pytest.approx(score)
+    confusion = confusion_matrix(labels, decided)
     assert summary["classification"]["confusion_truth_by_decision"] == confusion.tolist()
 
 
@@ -78,10 +85,11 @@ def test_every_value_lies_in_its_interval_and_resampling_is_seeded() -> None:
     summary = summarise(made_up_scores(), CLASSES, samples=300, seed=1)
     estimates = [estimate for network in ("coarse", "enhanced", "difference") for estimate in
                  summary["segmentation"][network].values()]  # fmt: skip
-    estimates += [summary["classification"]["mean_auc"]]
+    overall = ("mean_auc", "balanced_accuracy", "macro_f1", "cohen_kappa")
+    estimates += [summary["classification"][name] for name in overall]
     estimates += [summary["classification"]["classes"]["melanoma"][m] for m in ("auc", "average_precision")]
     estimates += [summary["classification"]["calibration"]["after"]["calibration_error"]]
-    assert len(estimates) == 3 * 14 + 4
+    assert len(estimates) == 3 * 14 + 7
     assert all(estimate["low"] < estimate["value"] < estimate["high"] for estimate in estimates)
     assert summary == summarise(made_up_scores(), CLASSES, samples=300, seed=1)
     assert summary != summarise(made_up_scores(), CLASSES, samples=300, seed=2)
@@ -210,7 +218,7 @@ def test_calibration_error_before_and_after() -> None:
     assert errors["difference"] == pytest.approx(errors["after"] - errors["before"])
     assert sum(images for *_, images in both["reliability"]["calibrated"]) == len(scores)
     assert "uncalibrated" not in plain
-    named = ("mean_auc", "accuracy", "classes")
+    named = ("mean_auc", "accuracy", "balanced_accuracy", "macro_f1", "cohen_kappa", "classes")
     assert {name: both[name] for name in named} == {name: plain[name] for name in named}
     alone = summarise([score._replace(probabilities=score.uncalibrated) for score in certain], CLASSES, samples=50)
     for of_class in alone["classification"]["classes"].values():
@@ -220,21 +228,47 @@ def test_calibration_error_before_and_after() -> None:
     assert both["reliability"]["uncalibrated"] == [[1.0, pytest.approx(both["accuracy"]["value"]), len(scores)]]
 
 
+def operating_point(name: str, threshold: float, class_name: str = "melanoma") -> OperatingPoint:
+    promised = Estimate(0.8, 0.7, 0.9)
+    return OperatingPoint(
+        name=name,
+        class_name=class_name,
+        target=0.8,
+        threshold=threshold,
+        threshold_interval=(0, 1),
+        sensitivity=promised,
+        specificity=promised,
+    )
+
+
+def test_missed_cases_are_those_of_the_most_sensitive_operating_point() -> None:
+    scores = [
+        ImageScore(str(number), 4, 4, label, (1 - share, share, 0.0))
+        for number, (label, share) in enumerate([(1, 0.15), (1, 0.1), (1, 0.3), (0, 0.05), (1, 0.2), (2, 0.0)])
+    ]
+    scores += [ImageScore("no class", 4, 4, None, (1.0, 0.0, 0.0)), ImageScore("not predicted", 4, 4, 1)]
+    wide, strict = operating_point("wide", 0.2), operating_point("strict", 0.5)
+    for points in ((wide, strict), (strict, wide)):
+        (missed,) = missed_cases(scores, CLASSES, points)
+        # At the threshold itself an image is flagged.
+        assert missed == ("melanoma", 4, [1, 0], wide)
+    of_both = missed_cases(scores, CLASSES, (wide, operating_point("other", 0.0, "seborrheic_keratosis")))
+    assert {each.class_name: each.positions for each in of_both} == {"melanoma": [1, 0], "seborrheic_keratosis": []}
+
+
+def test_without_operating_points_a_case_is_missed_where_another_class_is_more_probable() -> None:
+    scores = made_up_scores()
+    for index, missed in enumerate(missed_cases(scores, CLASSES, ()), 1):
+        cases = [score for score in scores if score.label == index]
+        wrong = [score for score in cases if np.argmax(score.probabilities) != index]
+        assert (missed.class_name, missed.cases, missed.point) == (CLASSES[index], len(cases), None)
+        assert [scores[at] for at in missed.positions] == sorted(wrong, key=lambda score: score.probabilities[index])
+        assert wrong
+
+
 def test_operating_points_stand_beside_what_was_promised() -> None:
     scores = made_up_scores()
-    promised = Estimate(0.8, 0.7, 0.9)
-    points = [
-        OperatingPoint(
-            name=name,
-            class_name="melanoma",
-            target=0.8,
-            threshold=threshold,
-            threshold_interval=(0, 1),
-            sensitivity=promised,
-            specificity=promised,
-        )
-        for name, threshold in (("low", 0.2), ("all", 0.0))
-    ]
+    points = [operating_point("low", 0.2), operating_point("all", 0.0)]
     low, everything = summarise(scores, CLASSES, 20, thresholds=points)["classification"]["operating_points"]
     above = np.array([score.probabilities[1] >= 0.2 for score in scores])
     melanoma = np.array([score.label == 1 for score in scores])

@@ -110,6 +110,10 @@ def test_the_report_holds_the_probabilities(results: Path) -> None:
     for name, value in entries["dermoscopy"]["probabilities"].items():
         assert float(measured[f"Probability of {name.replace('_', ' ')}"]) == pytest.approx(value, abs=1e-6)
     assert "Area of lesion as fraction of image" in measured
+    (container,) = group
+    comments = [item.TextValue for item in container.ContentSequence if item.ValueType == "TEXT"]
+    assert comments[-1] == entries["dermoscopy"]["answer"]
+    assert "are flagged; most probable: " in comments[-1]
     assert group.finding_type == codes.SCT.SkinLesion
     assert (report.StudyInstanceUID, report.PatientID) == (source.StudyInstanceUID, PATIENT)
     assert report.VerificationFlag == "UNVERIFIED"
@@ -211,5 +215,5 @@ def test_without_the_extra_one_line_says_what_to_install(
     predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "mbdcnn.inference.dicom_results", None)
-    with pytest.raises(UserError, match=r"writing DICOM files: .* \(the extra `dicom`\); pip install '"):
+    with pytest.raises(UserError, match=r"pip install .*highdicom"):
         predict_files(predictor, [], tmp_path / "out", dicom=True)

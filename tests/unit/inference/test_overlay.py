@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mbdcnn.inference.overlay import FINAL, HALO, HEAT_OPACITY, HEAT_TABLE, heat, outline
+from mbdcnn.inference.overlay import FINAL, HALO, HEAT_OPACITY, HEAT_TABLE, heat, outline, with_key
 
 
 def grey(height: int = 40, width: int = 60) -> np.ndarray:
@@ -80,3 +80,19 @@ def test_heat_colours_grow_lighter_throughout() -> None:
     lightness = HEAT_TABLE @ [0.2126, 0.7152, 0.0722]
     assert (np.diff(lightness) > -1).all()
     assert lightness[-1] - lightness[0] > 180
+
+
+@pytest.mark.parametrize("width", [60, 1600])
+def test_the_key_lies_below_the_picture_with_the_whole_scale(width: int) -> None:
+    picture = grey(40, width)
+    keyed = np.asarray(with_key(picture, "Activation map of nevus"))
+    assert np.array_equal(keyed[:40, :width], picture)
+    strip = keyed[40:]
+    assert keyed.shape[1] >= width
+    row = strip[len(strip) // 2]
+    first, last = (np.flatnonzero((np.abs(row.astype(int) - end) < 12).all(axis=1)) for end in HEAT_TABLE[[0, 255]])
+    assert first.min() < last.max() < keyed.shape[1]
+    # Text to the left of the scale and to its right.
+    light = np.flatnonzero((strip > 140).all(axis=2).any(axis=0))
+    assert light.min() < first.min() - 50
+    assert light.max() > last.max()

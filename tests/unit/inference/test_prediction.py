@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mbdcnn.inference.overlay import shrink
-from mbdcnn.inference.prediction import Prediction, cam_overlay, overlay
+from mbdcnn.inference.overlay import FINAL, shrink
+from mbdcnn.inference.prediction import Prediction, cam_overlay, interpret, overlay
 from mbdcnn.inference.predictor import Predictor
+from mbdcnn.inference.protocol import Outcome
 
 random = np.random.default_rng(0)
 BLOTCHES = Image.fromarray(random.integers(0, 256, (7, 10, 3), np.uint8))
@@ -73,6 +74,48 @@ def test_pictures_probabilities_and_notice(prediction: Prediction) -> None:
         assert np.abs(np.asarray(shown).astype(int) - expected).mean() < 12
 
 
+def test_the_answer_comes_first_and_thresholds_lie_on_the_bars(prediction: Prediction) -> None:
+    text = prediction._repr_html_()
+    page = Page(text)
+    said = prediction.answer.replace(" %", "\N{NO-BREAK SPACE}%")
+    assert said in page.text
+    assert "are flagged; most probable: " in said
+    bars = text[text.index("melanoma</td>") :]
+    lines = re.findall(r"left:([\d.]+)%", bars[: bars.index("</tr>")])
+    assert lines == [f"{100 * point.threshold:.1f}" for point in prediction.operating_points]
+    assert lines
+    assert re.findall(r"left:[\d.]+%", text) == [f"left:{line}%" for line in lines]
+
+
+def test_the_activation_map_is_named_and_carries_scale_and_outline(prediction: Prediction) -> None:
+    caption = f"activation map of {prediction.cam_class.replace('_', ' ')}, with the final outline"
+    text = prediction._repr_html_()
+    scale = text[text.index(f"<figcaption>{caption}") :]
+    assert re.search(r">0 <div[^>]*linear-gradient\(90deg, rgb\(68, 1, 84\)[^>]*></div> 1<", scale)
+    mask = np.zeros_like(prediction.mask)
+    mask[200:500, 300:600] = True
+    small = shrink(Image.fromarray(ARRAY), 480)
+    outlined = cam_overlay(small, replace(prediction, mask=mask, cam=np.zeros_like(prediction.cam)))
+    assert tuple(outlined[175, 150]) == FINAL
+    assert np.array_equal(outlined[150:200, 180:270], np.asarray(small)[150:200, 180:270])
+
+
+def test_the_map_is_of_the_class_of_the_whole_picture() -> None:
+    outcome = Outcome(
+        view_logits=np.array([[0, 2, 0], [9, 0, 0], [9, 0, 0]], np.float32),
+        coarse_mask=np.zeros((4, 4), bool),
+        activation_map=np.zeros((2, 2), np.float32),
+        embedding=np.zeros(3, np.float32),
+        scale_logits=(np.zeros((4, 4), np.float32),),
+        width=4,
+        height=4,
+    )
+    prediction = interpret(outcome, ("nevus", "melanoma", "seborrheic_keratosis"), "paper", None, None)
+    assert (prediction.decision, prediction.cam_class) == ("nevus", "melanoma")
+    assert prediction.to_dict()["cam_class"] == "melanoma"
+    assert prediction.answer == prediction.to_dict()["answer"] == "nevus 70 %, melanoma 26 %, seborrheic keratosis 4 %"
+
+
 def test_the_whole_is_in_one_piece_and_small(prediction: Prediction) -> None:
     text = prediction._repr_html_()
     assert not re.search(r"https?:|//|script|url\(", re.sub(r'src="[^"]*"', "", text))
@@ -81,7 +124,15 @@ def test_the_whole_is_in_one_piece_and_small(prediction: Prediction) -> None:
 
 def test_names_are_no_markup(prediction: Prediction) -> None:
     name = '<script>alert("x")</script>'
-    of_name = replace(prediction, probabilities={name: 1.0}, decisions={f"{name} at 80%": True}, unfamiliarity=0.5)
+    point = prediction.operating_points[0].model_copy(update={"class_name": name})
+    of_name = replace(
+        prediction,
+        probabilities={name: 1.0},
+        decisions={f"{name} at 80%": True},
+        operating_points=(point,),
+        cam_class=name,
+        unfamiliarity=0.5,
+    )
     text = of_name._repr_html_()
     assert "<script" not in text
     page = Page(text)

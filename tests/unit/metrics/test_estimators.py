@@ -2,7 +2,14 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+from sklearn.metrics import (
+    average_precision_score,
+    balanced_accuracy_score,
+    cohen_kappa_score,
+    f1_score,
+    roc_auc_score,
+    roc_curve,
+)
 
 from mbdcnn.metrics import estimators
 from mbdcnn.metrics.bootstrap import Interval, percentile_interval, resample_counts
@@ -25,6 +32,32 @@ def test_vectorised_areas_equal_the_loop_over_drawn_images(decimals: int) -> Non
         drawn = np.repeat(np.arange(len(score)), row)
         assert area == pytest.approx(roc_auc_score(is_case[drawn], score[drawn]))
         assert precision == pytest.approx(average_precision_score(is_case[drawn], score[drawn]))
+
+
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+def test_agreement_equals_that_of_the_drawn_images() -> None:
+    rng = np.random.default_rng(4)
+    labels, decided = rng.choice([0, 2, 3], 60, p=[0.6, 0.3, 0.1]), rng.choice([0, 1, 2], 60)
+    counts = np.vstack([np.ones(60), resample_counts(60, 50, seed=1)])
+    found = {name: each.values for name, each in estimators.agreement(counts, labels, decided, 5).items()}
+    whole = 0
+    for number, row in enumerate(counts.astype(int)):
+        truth, said = np.repeat(labels, row), np.repeat(decided, row)
+        assert found["cohen_kappa"][number] == pytest.approx(cohen_kappa_score(truth, said))
+        if {*truth} == {0, 2, 3}:
+            whole += 1
+            assert found["balanced_accuracy"][number] == pytest.approx(balanced_accuracy_score(truth, said))
+            assert found["macro_f1"][number] == pytest.approx(f1_score(truth, said, average="macro"))
+    assert whole > 40
+
+
+def test_agreement_leaves_out_a_resample_that_lacks_a_class_and_kappa_needs_two() -> None:
+    counts = np.array([[1.0, 1.0, 1.0], [2.0, 1.0, 0.0], [3.0, 0.0, 0.0]])
+    right = np.array([0, 0, 1])
+    found = {name: each.values for name, each in estimators.agreement(counts, right, right, 2).items()}
+    for name in ("balanced_accuracy", "macro_f1", "cohen_kappa"):
+        assert found[name][0] == 1
+        assert np.isnan(found[name][1:]).all()
 
 
 def test_median_of_resamples_is_that_of_the_values_drawn() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -248,4 +247,4 @@ def test_other_and_damaged_files_are_said_in_one_line(tmp_path: Path, monkeypatc
     write(file, arrays | {"layers/normalization/vars/0": np.zeros(4, np.float32)})
     assert "not the Xception with a normalisation of its pixels" in message(file)
     monkeypatch.setattr(keras, "find_spec", lambda name: None)
-    assert re.search(r"a Keras file, to read it: .*the extra `keras`.*pip install '", message(file))
+    assert "the extra `keras`" in message(file)

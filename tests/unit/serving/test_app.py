@@ -236,7 +236,7 @@ def test_a_dicom_file_where_the_extra_is_missing(client: TestClient, monkeypatch
     monkeypatch.delattr(mbdcnn.data.images, "dicom", raising=False)
     response = client.post("/v1/predictions", content=DICOM["uncompressed"])
     assert response.status_code == 422
-    assert "(the extra `dicom`); pip install '" in response.json()["error"]
+    assert "pip install " in response.json()["error"]
 
 
 def test_other_addresses(client: TestClient) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
+from PIL import BmpImagePlugin, Image, ImagePalette, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
 
 from mbdcnn.data.images.colour import in_srgb
 from mbdcnn.data.images.kinds import HEAD, NAMELESS, another_kind, command, is_dicom
@@ -40,6 +41,8 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = frozenset({5, 6, 7, 8})
+_BMP_BITS_END = 30
+"""Bytes of a BMP up to the end of its bits a pixel."""
 _PNG_TEXTS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 """Names of the parts of a PNG that may hold the orientation."""
 
@@ -217,7 +220,7 @@ def _dicom(name: str) -> ModuleType:
     try:
         from mbdcnn.data.images import dicom
     except ImportError:
-        raise not_installed(f"{name}: a DICOM file, to read it", "dicom") from None
+        raise not_installed(f"{name}: a DICOM file; reading it", "dicom") from None
     return dicom
 
 
@@ -232,7 +235,19 @@ def _open(source: Source) -> Image.Image:
     if width * height > PIXEL_LIMIT or max(width, height) > SIDE_LIMIT:
         picture.close()
         raise Image.DecompressionBombError
+    if isinstance(picture, BmpImagePlugin.BmpImageFile) and picture.mode == "1":
+        _read_by_palette(picture)
     return picture
+
+
+def _read_by_palette(picture: BmpImagePlugin.BmpImageFile) -> None:
+    """Have a BMP of 4 or 8 bits whose palette is black and white read so, which Pillow takes for one of 1 bit."""
+    (bits,) = struct.unpack_from("<H", file_content(picture)[:_BMP_BITS_END], _BMP_BITS_END - 2)
+    if bits in {4, 8}:
+        way = "P" if bits == 8 else "P;4"
+        picture._mode = "P"
+        picture.palette = ImagePalette.ImagePalette("RGB", bytes([0, 0, 0, 255, 255, 255]))
+        picture.tile = [tile._replace(args=(way, *tile.args[1:])) for tile in picture.tile]
 
 
 @contextmanager

@@ -109,7 +109,7 @@ def _check_length(layout: Layout, data: bytes | memoryview) -> None:
     if layout.colours == "YBR_FULL_422" and there >= asked // 2 * 3:
         raise DicomError(
             f"{mismatch}; they are RGB or YBR_FULL rather. Say which, such as RGB (and compare the colours):",
-            "import sys, pydicom; d = pydicom.dcmread(sys.argv[1]); d.PhotometricInterpretation = 'RGB'; "
+            "import sys, pydicom; d = pydicom.dcmread(sys.argv[1], force=True); d.PhotometricInterpretation = 'RGB'; "
             "d.save_as(sys.argv[1])",
         )
     raise DicomError(f"{mismatch}; export it again")
@@ -178,8 +178,8 @@ def _upper_bits(pixels: Pixels, layout: Layout) -> npt.NDArray[np.uint8]:
     bits, low = (8 * pixels.itemsize, 0) if whole else (layout.bits_stored, layout.low_bit)
     if bits < 8 * pixels.itemsize:
         pixels = pixels >> low & pixels.dtype.type((1 << bits) - 1)
-    elif bits == 16:
-        bits = used_bits(int(pixels.max()))
+    if bits > 8 and (largest := int(pixels.max())) < 1 << (bits - 4):
+        bits = used_bits(largest)
     scaled = pixels >> (bits - 8) if bits >= 8 else pixels << (8 - bits)
     return np.ascontiguousarray(scaled, np.uint8)
 

@@ -24,6 +24,9 @@ FEW = 8
 REACH = 8
 """Pixels from skin and from lesion within which such a value belongs to an edge: the side of a JPEG's block."""
 
+TINY = 16
+"""Pixels up to which a value near skin may be more frequent than lesion: the rim of a lesion of a few pixels is."""
+
 NEAR = 1 / 8
 """Part of the way from skin to lesion within which a value counts as one of them."""
 
@@ -194,7 +197,7 @@ def _check_classes(values: _Values) -> None:
     off = np.bincount(values.places[~at_edge], minlength=len(values.table))
     is_end = np.logical_or(*((values.table == end).all(axis=1) for end in values.ends))
     # Near an end there is only what compression leaves, less than what it is left of.
-    too_many = ~values.between & (values.counts > values.counts[is_end].min())
+    too_many = ~values.between & (values.counts > max(TINY, values.counts[is_end].min()))
     if (~is_end & ((off > values.counts / 2) | too_many)).any():
         names = ", ".join("/".join(f"{number:g}" for number in value) for value in values.table)
         raise MaskError(

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 
 from mbdcnn.artifacts.overlap import connected
+from mbdcnn.system.tables import folded
 
 GROUP_COLUMNS = {
     "patient": "patient",
@@ -18,9 +19,18 @@ GROUP_COLUMNS = {
 
 
 def group_names(rows: Sequence[Mapping[str, str]]) -> list[str | None]:
-    """Name the patient, or else the lesion or group, of each row of a table; None where no column tells one."""
+    """Name the patient, or else the lesion or group, of each row of a table; None where no column tells one.
+
+    Names that differ in case alone are one, spelt as it is at first.
+    """
+    spelling: dict[str, str] = {}
     keys = [
-        [(kind, row[column]) for column, kind in GROUP_COLUMNS.items() if row.get(column)] or [("row", str(number))]
+        [
+            (kind, spelling.setdefault(folded(row[column]), row[column]))
+            for column, kind in GROUP_COLUMNS.items()
+            if row.get(column)
+        ]
+        or [("row", str(number))]
         for number, row in enumerate(rows)
     ]
     members: dict[Hashable, list[tuple[str, str]]] = defaultdict(list)

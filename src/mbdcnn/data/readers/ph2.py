@@ -132,7 +132,7 @@ def _sheet_rows(file: Path) -> Iterator[list[str]]:
     try:
         import openpyxl
     except ImportError:
-        raise not_installed(f"{file}: to read it", "train") from None
+        raise not_installed(f"{file}: reading it", "train") from None
     try:
         with ZipFile(file) as parts:
             large = sum(part.file_size for part in parts.infolist()) > SHEET_BYTES

@@ -67,7 +67,16 @@ def join(sources: Sequence[RawData]) -> RawData:
     first = sources[0]
     if len(sources) == 1:
         return first
-    records = [replace(each, source=each.source or source.name) for source in sources for each in source.records]
+    spelling: dict[str, str] = {}
+    records = [
+        replace(
+            each,
+            source=each.source or source.name,
+            patient=each.patient and spelling.setdefault(folded(each.patient), each.patient),
+        )
+        for source in sources
+        for each in source.records
+    ]
     check_records(records, first.root)
     return RawData(
         kind=" and ".join(source.kind for source in sources),

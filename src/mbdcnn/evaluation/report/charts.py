@@ -52,15 +52,30 @@ def line_chart(curves: Mapping[str, Points], title: str, x_label: str) -> str:
     return _svg(title, _frame(axes, x_label, "") + _curves(axes, curves))
 
 
-def roc_chart(curves: Mapping[str, Points]) -> str:
-    """Draw ROC curves over the diagonal of chance."""
-    return _unit_chart("ROC curves", curves, "1 \N{MINUS SIGN} specificity", "sensitivity", [[(0, 0), (1, 1)]])
+def roc_chart(curves: Mapping[str, Points], marks: Sequence[tuple[str, Number, Number, str]] = ()) -> str:
+    """Draw ROC curves over the diagonal of chance, and operating points on them.
+
+    Args:
+        curves: points (1 - specificity, sensitivity) by the curve's name.
+        marks: of each operating point the curve's name, 1 - specificity, sensitivity and a label.
+    """
+    axes, names = Axes(0, 1, 0, 1), list(curves)
+    drawn = "".join(
+        f'<g class="mark {series_style(names.index(name))}"><circle cx="{axes.x(x)}" cy="{axes.y(y)}" r="5.5"/>'
+        f'<text x="{axes.x(x) + 9}" y="{axes.y(y) + 16}">{escape(label)}</text></g>'
+        for name, x, y, label in marks
+    )
+    return _unit_chart("ROC curves", curves, "1 \N{MINUS SIGN} specificity", "sensitivity", [[(0, 0), (1, 1)]], drawn)
 
 
-def precision_recall_chart(curves: Mapping[str, Points], shares: Sequence[Number]) -> str:
-    """Draw precision over recall, and the precision of chance, which is each class's share of the images."""
-    chance = [[(0, share), (1, share)] for share in shares]
-    return _unit_chart("Precision-recall curves", curves, "recall (sensitivity)", "precision", chance)
+def precision_recall_chart(curves: Mapping[str, Points], prevalences: Sequence[Number]) -> str:
+    """Draw precision over recall, and dashed the precision of chance, the class's prevalence."""
+    axes = Axes(0, 1, 0, 1)
+    lines = "".join(
+        f'<polyline class="prevalence {series_style(number)}" points="{_path(axes, [(0, share), (1, share)])}"/>'
+        for number, share in enumerate(prevalences)
+    )
+    return _unit_chart("Precision-recall curves", curves, "recall (sensitivity)", "precision", [], lines)
 
 
 def reliability_chart(series: Mapping[str, Points]) -> str:
@@ -182,9 +197,9 @@ def _unit_chart(
 
 
 def _around(curves: Mapping[str, Points]) -> Axes:
-    """Fit the points, widening a range of no width."""
+    """Fit the points, widening a range of no width; downwards, for a score that stays at 1 cannot rise."""
     x, y = zip(*(point for points in curves.values() for point in points), strict=True)
-    return Axes(min(x), max(*x, min(x) + 1), min(y), max(y) if max(y) > min(y) else min(y) + 1)
+    return Axes(min(x), max(*x, min(x) + 1), min(y) if max(y) > min(y) else max(y) - 0.1, max(y))
 
 
 def _curves(axes: Axes, curves: Mapping[str, Points]) -> str:

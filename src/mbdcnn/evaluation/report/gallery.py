@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
 from mbdcnn.inference import overlay
+from mbdcnn.inference.answer import words
 
 # Twice the width at which a case is shown, for screens of high resolution.
 LONGEST_SIDE = 640
@@ -28,9 +29,14 @@ class GalleryCase:
     coarse: Bool[np.ndarray, "h w"] | None = None
     enhanced: Bool[np.ndarray, "h w"] | None = None
     activation_map: Float[np.ndarray, "fh fw"] | None = None
+    activation_class: str | None = None
     jaccard: float | None = None
     label: str | None = None
     probabilities: Mapping[str, float] | None = None
+    answer: str | None = None
+    """What a user is told, in a sentence."""
+    thresholds: Sequence[tuple[str, float]] = ()
+    """Of the operating points, with the class of each."""
     group: str = "Cases"
 
     def shown(self) -> Iterator[tuple[str, str]]:
@@ -38,7 +44,11 @@ class GalleryCase:
         yield f"{self.id} with outlines", _data_uri(_outlined(self))
         if self.activation_map is not None:
             heated = overlay.heat(_reduced(self.picture), self.activation_map)
-            yield f"{self.id} with the class activation map", _data_uri(heated)
+            lesion = self.coarse if self.enhanced is None else self.enhanced
+            if lesion is not None:
+                heated = overlay.outline(heated, _reduced(lesion), overlay.FINAL, 3)
+            of = f" of {words(self.activation_class)}" if self.activation_class else ""
+            yield f"{self.id} with the activation map{of}", _data_uri(heated)
 
 
 def legend(gallery: Sequence[GalleryCase]) -> dict[str, Any]:
@@ -48,9 +58,11 @@ def legend(gallery: Sequence[GalleryCase]) -> dict[str, Any]:
         ("Coarse mask", overlay.COARSE, any(case.coarse is not None for case in gallery)),
         ("Final mask", overlay.FINAL, any(case.enhanced is not None for case in gallery)),
     )
-    heat = ", ".join(f"rgb{tuple(colour)}" for colour in overlay.HEAT_COLOURS.tolist())
     mapped = any(case.activation_map is not None for case in gallery)
-    return {"drawn": [(name, colour) for name, colour, shown in outlines if shown], "heat": heat if mapped else ""}
+    return {
+        "drawn": [(name, colour) for name, colour, shown in outlines if shown],
+        "heat": overlay.HEAT_GRADIENT if mapped else "",
+    }
 
 
 def _outlined(case: GalleryCase) -> UInt8[np.ndarray, "h w 3"]:

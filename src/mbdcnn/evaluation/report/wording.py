@@ -30,11 +30,6 @@ def interval(estimate: Estimate, signed: bool = False, scale: float = 100) -> st
     return f"{number(estimate['low'], signed, scale)} to {number(estimate['high'], signed, scale)}"
 
 
-def class_name(name: str) -> str:
-    """Give a class's name as it is read."""
-    return name.replace("_", " ")
-
-
 def score_lines(report: Report) -> list[str]:
     """Give the headline of a report for the terminal, with 95 % intervals."""
     metrics = report.metrics
@@ -51,15 +46,31 @@ def score_lines(report: Report) -> list[str]:
         )
         lines.append(f"maps     energy inside the lesion {_with_interval(inside)}, peak {_with_interval(hits)}")
     if "comparison" in metrics:
-        lines.append(f"compared with {metrics['comparison']['second_name']}, its score less this one's:")
-        for score, name in (("enhanced_jaccard", "Jaccard"), ("mean_auc", "mean AUC")):
-            if score in metrics["comparison"]["difference"]:
-                lines.append(f"         {name} {_with_interval(metrics['comparison']['difference'][score], '+')}")
+        lines += comparison_lines(metrics["comparison"])
     if "stress" in metrics:
         lines.append(_worst_corruption(metrics["stress"]))
     if "caution" in metrics.get("facts", {}):
         lines.append(f"caution  {metrics['facts']['caution']}")
     return lines
+
+
+def comparison_lines(comparison: Mapping[str, Any]) -> list[str]:
+    """Set another model's scores beside this one's, and say which is better where chance does not explain it."""
+    lines = [f"compared with {comparison['second_name']}, and its score less this one's on the same images:"]
+    for score, name in (("enhanced_jaccard", "Jaccard"), ("mean_auc", "mean AUC")):
+        difference = comparison["difference"].get(score)
+        if difference is not None:
+            other = comparison["second"][score]["value"]
+            lines.append(f"         {name} {other:.3f}, {_with_interval(difference, '+')}: {_verdict(difference)}")
+    return lines
+
+
+def _verdict(difference: Estimate) -> str:
+    if difference["low"] is None:
+        return "not enough images to tell which is better"
+    if difference["low"] > 0:
+        return "the other one is better by more than chance"
+    return "this one is better by more than chance" if difference["high"] < 0 else "no difference beyond chance"
 
 
 def _worst_corruption(stress: Mapping[str, Any]) -> str:

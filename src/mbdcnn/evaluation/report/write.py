@@ -13,7 +13,8 @@ from markupsafe import Markup
 from mbdcnn.evaluation.report import charts, wording
 from mbdcnn.evaluation.report.gallery import GalleryCase, legend
 from mbdcnn.evaluation.report.training_runs import Curves
-from mbdcnn.evaluation.report.wording import Estimate, class_name, interval, percent
+from mbdcnn.evaluation.report.wording import Estimate, interval, percent
+from mbdcnn.inference.answer import words
 from mbdcnn.system.templates import render
 
 NETWORKS = {"coarse": "Coarse mask", "enhanced": "Final mask"}
@@ -44,6 +45,14 @@ CLASS_METRICS = {
     "specificity_at_95": "Specificity at 95 % sensitivity",
     "calibration_error": "Calibration error (ECE)",
 }
+DECISIONS = {
+    "accuracy": "Right decisions (accuracy)",
+    "balanced_accuracy": "Balanced accuracy",
+    "macro_f1": "Macro F1",
+    "cohen_kappa": "Cohen's kappa",
+}
+FEW = 20
+"""Cases of a class under which the page warns at its top."""
 UNCALIBRATED = ("auc", "average_precision", "accuracy", "sensitivity", "specificity")
 COMPARED = {
     "enhanced_jaccard": "Jaccard index, final mask",
@@ -53,7 +62,7 @@ COMPARED = {
     "enhanced_dice": "Dice, final mask",
     "enhanced_boundary_distance": "Boundary distance, final mask, pixels",
     "mean_auc": "Mean AUC",
-    "accuracy": "Right decisions",
+    **DECISIONS,
     "calibration_error": "Calibration error (ECE)",
 }
 GROUP_SCORES = {"jaccard": "Jaccard index", "mean_auc": "Mean AUC", "accuracy": "Right decisions"}
@@ -68,6 +77,7 @@ CONSTANTS = {
     "PIXELS": PIXELS,
     "BY_RULE": BY_RULE,
     "CLASS_METRICS": CLASS_METRICS,
+    "DECISIONS": DECISIONS,
     "UNCALIBRATED": UNCALIBRATED,
     "LEVELS": LEVELS,
 }
@@ -94,8 +104,8 @@ def write_report(
     style = resources.files("mbdcnn.evaluation.report").joinpath("report.css").read_text(encoding="utf-8")
     values = {
         **CONSTANTS,
-        **{"charts": charts, "number": wording.number, "percent": percent, "interval": interval, "words": class_name},
-        **{"title": title, "style": Markup(style), "facts": facts, "caution": facts.get("caution")},
+        **{"charts": charts, "number": wording.number, "percent": percent, "interval": interval, "words": words},
+        **{"title": title, "style": Markup(style), "facts": facts, "cautions": _cautions(summary, facts)},
         **{name: summary[name] for name in ("images", "bootstrap")},
         "per_cent": "Per cent, with 95 % intervals" if summary["bootstrap"]["samples"] else "Per cent",
         "headline": _headline(summary),
@@ -107,9 +117,18 @@ def write_report(
         **legend(gallery),
         "groups": _groups(summary),
         "stress": _stress(summary),
-        "curves": {title: drawn for title, series in (curves or {}).items() if (drawn := _finite(series))},
+        **_training(curves or {}),
     }
     path.write_text(render("mbdcnn.evaluation.report", "report.html.j2", values), encoding="utf-8")
+
+
+def _cautions(summary: Mapping[str, Any], facts: Mapping[str, str]) -> list[str]:
+    few = {name: cases for name, cases in summary["images"]["per_class"].items() if 0 < cases < FEW}
+    if not few or not summary["classification"]:
+        return [facts["caution"]] if "caution" in facts else []
+    named = " and ".join(f"{cases} of {words(name)}" for name, cases in few.items())
+    said = f"Only {named}: under {FEW} cases a score of the class says little, and its interval is too narrow"
+    return [*([facts["caution"]] if "caution" in facts else []), said]
 
 
 def _headline(summary: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
@@ -121,7 +140,7 @@ def _headline(summary: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
         # The last one present is the final mask, unless there are coarse masks only.
         yield _headline_card("Jaccard index, mean over images", list(jaccards.values())[-1], rows, text)
     if classification := summary["classification"]:
-        areas = {class_name(name): of_class["auc"] for name, of_class in classification["classes"].items()}
+        areas = {words(name): of_class["auc"] for name, of_class in classification["classes"].items()}
         rows = [(f"AUC, {name}", "plain", area) for name, area in areas.items()]
         missing = ", ".join(name for name, area in areas.items() if area is None)
         text = f"Not applicable here, and left out of the mean: {missing}." if missing else ""
@@ -171,11 +190,13 @@ def _classification(summary: Mapping[str, Any]) -> dict[str, Any] | None:
     }
     errors = {head: found["calibration"][head]["calibration_error"] for head in found["calibration"]}
     return {
-        "heads": [f"{class_name(name)} ({of_class['cases']})" for name, of_class in found["classes"].items()],
+        "heads": [f"{words(name)} ({of_class['cases']})" for name, of_class in found["classes"].items()],
         "scores": list(found["classes"].values()),
         "uncalibrated": found.get("uncalibrated"),
-        **{kind: {class_name(name): curve for name, curve in drawn.items()} for kind, drawn in curves.items()},
-        "shares": [images["per_class"][name] / max(1, images["with_label"]) for name in curves["precision_recall"]],
+        **{kind: {words(name): curve for name, curve in drawn.items()} for kind, drawn in curves.items()},
+        "prevalences": [
+            images["per_class"][name] / max(1, images["with_label"]) for name in curves["precision_recall"]
+        ],
         "confusion": found["confusion_truth_by_decision"],
         "reliability": {
             name: found["reliability"][key] for key, name in RELIABILITY.items() if key in found["reliability"]
@@ -184,14 +205,31 @@ def _classification(summary: Mapping[str, Any]) -> dict[str, Any] | None:
         if "before" in errors
         else {"": errors["after"]},
         "operating_points": found["operating_points"],
+        "marks": _marks(found["operating_points"], curves["roc"]),
+        "overall": found,
+        "one_bin": all(len(points) == 1 for points in found["reliability"].values()),
     }
+
+
+def _marks(points: Sequence[Mapping[str, Any]], drawn: Mapping[str, Any]) -> list[tuple[str, float, float, str]]:
+    """Place the operating points on the ROC curves."""
+    return [
+        (
+            words(point["class"]),
+            1 - point["specificity"]["value"],
+            point["sensitivity"]["value"],
+            f"{percent(point['threshold'])} % and more",
+        )
+        for point in points
+        if point["class"] in drawn
+    ]
 
 
 def _comparison(summary: Mapping[str, Any]) -> dict[str, Any] | None:
     found = summary.get("comparison")
     if not found:
         return None
-    areas = {f"{name}_auc": f"AUC, {class_name(name)}" for name in summary["images"]["per_class"]}
+    areas = {f"{name}_auc": f"AUC, {words(name)}" for name in summary["images"]["per_class"]}
     parts = [PurePath(found[f"{side}_name"]).parts for side in ("first", "second")]
     shared = 0
     while shared < min(map(len, parts)) and parts[0][-shared - 1] == parts[1][-shared - 1]:
@@ -218,7 +256,7 @@ def _stress(summary: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     shown = {score: name for score, name in STRESS_SCORES.items() if found["clean"][score]}
     moved = [each for each in found["counterfactuals"] if each["images"]]
-    areas = {"mean_auc": "Mean AUC", **{f"{name}_auc": f"AUC, {class_name(name)}" for name in classes}}
+    areas = {"mean_auc": "Mean AUC", **{f"{name}_auc": f"AUC, {words(name)}" for name in classes}}
     return {
         **found,
         "shown": shown,
@@ -242,7 +280,14 @@ def _changes(corruptions: Sequence[Mapping[str, Any]], score: str, name: str) ->
     return charts.fall_chart(rows, f"Change of {name} in points")
 
 
-def _finite(series: Mapping[str, Sequence[tuple[int | float, float]]]) -> dict[str, list[tuple[int | float, float]]]:
-    """Leave out what cannot be drawn, such as a loss that became NaN."""
-    drawn = {name: [point for point in points if isfinite(point[1])] for name, points in series.items()}
-    return {name: points for name, points in drawn.items() if points}
+def _training(curves: Curves) -> dict[str, Any]:
+    """Give the curves that can be drawn, without values such as a loss that became NaN; a single point in words."""
+    drawn: dict[str, dict[str, list[tuple[int | float, float]]]] = {}
+    single = []
+    for title, series in curves.items():
+        for name, points in series.items():
+            finite = [point for point in points if isfinite(point[1])]
+            if len(finite) > 1:
+                drawn.setdefault(title, {})[name] = finite
+            single += [f"{title}, {name}: {value:.4g} at step {step}" for step, value in finite if len(finite) == 1]
+    return {"curves": drawn, "single": single}

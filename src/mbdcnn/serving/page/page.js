@@ -129,25 +129,32 @@ function summary(answer) {
   const lesion = answer.bounding_box
     ? `The lesion covers ${percent(answer.area_fraction)} of the picture.`
     : "No lesion was found.";
-  const likely = `${words(answer.decision)}, ${percent(answer.probabilities[answer.decision])}`;
-  return `${strange}Most probable: ${likely}. ${lesion}`;
+  return `${strange}${sentence(answer.answer.replaceAll(" %", "\u00a0%"))} ${lesion}`;
 }
 
 function showFindings(answer) {
   find("warning").hidden = answer.looks_like_dermoscopy !== false;
   find("calibrated").textContent = model?.calibration[answer.protocol] ? "calibrated" : "not calibrated";
+  const points = model?.calibration[answer.protocol]?.operating_points ?? [];
+  const thresholds = (name) => points.filter((point) => point.class_name === name).map((point) => point.threshold);
   const classes = Object.entries(answer.probabilities);
-  find("probabilities").replaceChildren(...classes.map(([name, share]) => bar(words(name), share, name === answer.decision)));
+  find("probabilities").replaceChildren(...classes.map(([name, share]) => bar(words(name), share, name === answer.decision, thresholds(name))));
+  find("thresholds").hidden = points.length === 0;
+  find("cam-key").textContent = `Activation map of ${words(answer.cam_class)}`;
   const decisions = Object.entries(answer.decisions);
   find("decisions-card").hidden = decisions.length === 0;
   find("decisions").replaceChildren(...decisions.map(([name, reached]) => {
     const state = element("span", reached ? "● reached" : "○ not reached", reached ? "yes" : "no");
-    return element("li", [element("span", words(name)), state]);
+    return element("li", [element("span", words(name)), state, ...points.filter((point) => point.name === name).map(meaning)]);
   }));
   const { entropy, outline, disagreement } = answer.uncertainty;
   const kinds = [["Between the classes", entropy], ["Along the outline", outline], ["Between views", disagreement]];
   find("uncertainty").replaceChildren(...kinds.filter(([, share]) => share !== null).map(([name, share]) => bar(name, share)));
   showLesion(answer);
+}
+
+function meaning({ threshold, sensitivity: [found], specificity: [spared] }) {
+  return element("small", `From ${percent(threshold)} on, flagging ${percent(found)} of cases and ${percent(1 - spared)} of others`);
 }
 
 function showLesion({ width, height, bounding_box: box, area_fraction: area, unfamiliarity }) {
@@ -183,10 +190,15 @@ function say(text, kind = "") {
   find("status").className = `status ${kind}`;
 }
 
-function bar(name, share, first = false) {
+function bar(name, share, first = false, thresholds = []) {
   const fill = element("div", "", "fill");
   fill.style.width = `${Math.min(Math.max(share, 0), 1) * 100}%`;
-  const track = element("div", [fill], "track");
+  const ticks = thresholds.map((threshold) => {
+    const tick = element("div", "", "tick");
+    tick.style.left = `${threshold * 100}%`;
+    return tick;
+  });
+  const track = element("div", [fill, ...ticks], "track");
   track.ariaHidden = "true";
   return element("li", [element("span", name), element("span", percent(share), "value"), track], first ? "first" : "");
 }

@@ -40,6 +40,12 @@ def through(image: Image.Image, kind: str = "PNG", **options: object) -> Image.I
     return opened
 
 
+def bmp(image: Image.Image) -> bytes:
+    stream = BytesIO()
+    image.save(stream, "BMP")
+    return stream.getvalue()
+
+
 def jaccard(image: Image.Image, truth: npt.NDArray[np.bool_] = TRUTH) -> float:
     lesion = np.asarray(lesion_in(image).image)
     return float((lesion & truth).sum() / (lesion | truth).sum())
@@ -105,6 +111,19 @@ def test_a_lesion_of_one_pixel(place: tuple[int, int]) -> None:
     truth = np.zeros((240, 320), bool)
     truth[place] = True
     assert jaccard(Image.fromarray(truth.astype(np.uint8)), truth) == 1
+
+
+def test_a_lesion_of_a_few_pixels_with_smooth_edges() -> None:
+    pixels = np.zeros((240, 320), np.uint8)
+    pixels[100:103, 150:153] = [[20, 80, 20], [80, 255, 175], [20, 76, 20]]
+    assert jaccard(Image.fromarray(pixels), pixels > 127) == 1
+
+
+@pytest.mark.parametrize("colours", [[0, 0, 0, 255, 255, 255], [255, 255, 255, 0, 0, 0], [0, 0, 0, 0, 255, 0]])
+def test_a_bmp_of_eight_bits_and_two_colours(colours: list[int]) -> None:
+    content = bmp(with_palette(int(colours[0] > 0), colours))
+    assert content[28] == 8
+    np.testing.assert_array_equal(np.asarray(read_mask(content).image), TRUTH)
 
 
 @pytest.mark.parametrize("value", [0, 1, 128, 255])

@@ -7,6 +7,7 @@ from PIL import Image
 
 from mbdcnn.data import read_raw
 from mbdcnn.data.readers.groups import GROUP_COLUMNS, group_names
+from mbdcnn.data.readers.records import join
 
 
 @pytest.mark.parametrize("column", GROUP_COLUMNS)
@@ -41,3 +42,13 @@ def test_a_lesion_named_like_a_patient_is_another_group() -> None:
 
 def test_rows_that_name_nothing_are_each_alone() -> None:
     assert group_names([{}, {"patient": ""}]) == [None, None]
+
+
+def test_names_in_another_case_are_one_in_a_table_and_across_tables(tmp_path: Path) -> None:
+    assert group_names([{"patient": "Pt0"}, {"patient": "PT0"}, {"lesion": "l1"}]) == ["Pt0", "Pt0", "lesion l1"]
+    sources = []
+    for name, patient in (("a", "Pt0"), ("b", "pt0")):
+        Image.new("RGB", (20, 16)).save(tmp_path / f"{name}.png")
+        (tmp_path / f"{name}.csv").write_text(f"image,label,split,patient\n{name}.png,nevus,train,{patient}\n")
+        sources.append(read_raw(tmp_path / f"{name}.csv", ("nevus", "melanoma")))
+    assert [record.patient for record in join(sources).records] == ["Pt0", "Pt0"]

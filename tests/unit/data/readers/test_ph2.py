@@ -109,7 +109,5 @@ def test_a_sheet_without_openpyxl(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(UserError, match="not an Excel workbook"):
         read_raw(root, CLASSES)
     monkeypatch.setitem(sys.modules, "openpyxl", None)
-    with pytest.raises(
-        UserError, match=r"PH2_dataset\.xlsx: to read it: .*openpyxl.* \(the extra `train`\); pip install '"
-    ):
+    with pytest.raises(UserError, match="the extra `train`"):
         read_raw(root, CLASSES)

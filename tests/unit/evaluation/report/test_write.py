@@ -5,17 +5,21 @@ import io
 import json
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from mbdcnn.artifacts.calibration import Estimate, OperatingPoint
 from mbdcnn.evaluation.activation import Focus
 from mbdcnn.evaluation.image_score import ImageScore
 from mbdcnn.evaluation.report import charts
 from mbdcnn.evaluation.report.gallery import GalleryCase
+from mbdcnn.evaluation.report.wording import comparison_lines
 from mbdcnn.evaluation.report.write import MASK_METRICS, PIXELS, write_report
 from mbdcnn.evaluation.scoring import summarise, to_json
 from mbdcnn.inference import overlay
@@ -310,7 +314,111 @@ def test_cases_stand_under_their_headings_with_both_pictures(path: Path) -> None
     for colour, column in ((overlay.TRUTH, 20), (overlay.COARSE, 26), (overlay.FINAL, 14)):
         assert np.abs(outlined[30, column - 1 : column + 2] - colour).sum(axis=1).min() < 60
     hottest = overlay.HEAT_OPACITY * overlay.HEAT_TABLE[255] + (1 - overlay.HEAT_OPACITY) * 200
-    assert np.abs(heated - hottest).max() < 12
+    # The map wherever the final outline does not lie, whose mask is 10 to 50 by 14 to 54.
+    away = np.ones((60, 80), bool)
+    away[:, :62] = False
+    away[20:40, 24:44] = True
+    assert np.abs(heated - hottest)[away].max() < 12
+    assert np.abs(heated[30, 13:16] - overlay.FINAL).sum(axis=1).min() < 60
+
+
+def test_a_case_has_the_answer_thresholds_on_its_bars_and_a_named_map(path: Path) -> None:
+    said = "melanoma 75 %: above the threshold (13 %)"
+    page = write(
+        path,
+        made_up_scores(),
+        replace(case(), answer=said, activation_class="seborrheic_keratosis", thresholds=[("melanoma", 0.132)]),
+    )
+    html = path.read_text(encoding="utf-8")
+    assert said.replace(" %", "\N{NO-BREAK SPACE}%") in page.text
+    assert "Activation map of seborrheic keratosis" in page.text
+    assert "with the activation map of seborrheic keratosis" in html
+    assert re.search(r"Activation map, 0 <i [^>]*linear-gradient[^>]*></i> 1<", html)
+    assert "Threshold of an operating point" in page.text
+    nevus, melanoma = re.findall(r'<dd class="track">(.*?)</dd>', html)
+    assert "threshold" not in nevus
+    assert '<i class="threshold" style="left:13.2%"></i>' in melanoma
+    assert "Threshold of an operating point" not in write(path, made_up_scores(), case()).text
+
+
+def test_all_classes_together_have_balanced_accuracy_macro_f1_and_kappa(path: Path) -> None:
+    scores = made_up_scores()
+    text = " ".join(write(path, scores).text.split())
+    found = summarise(scores, CLASSES, samples=50)["classification"]
+    for key, name in (("balanced_accuracy", "Balanced accuracy"), ("macro_f1", "Macro F1"), ("cohen_kappa", "kappa")):
+        value, low, high = (f"{100 * found[key][bound]:.1f}" for bound in ("value", "low", "high"))
+        assert f"{name} {value} {low} to {high}" in text
+
+
+def test_classes_of_few_cases_are_warned_of_at_the_top(path: Path) -> None:
+    def top(scores: list[ImageScore], **more: object) -> str:
+        return " ".join(write(path, scores, samples=5, **more).text.partition("Jaccard index")[0].split())
+
+    assert "Caution." not in top(made_up_scores(60))
+    few = [score for score in made_up_scores(60) if score.label != 1] + made_up_scores(3)[1:2]
+    said = top(few, facts={"caution": "such images trained it"})
+    assert said.count("Caution.") == 2
+    assert "such images trained it." in said
+    assert "Only 1 of melanoma: under 20 cases a score of the class says little" in said
+    assert "10 of nevus and 10 of melanoma and 10 of seborrheic keratosis" in top(made_up_scores(30))
+    assert "Caution." not in top([score for score in made_up_scores(60) if score.label != 1])
+    assert "Caution." not in top([score._replace(probabilities=None) for score in made_up_scores(30)])
+
+
+def test_operating_points_lie_on_the_roc_curve_and_prevalences_beside_the_precision(path: Path) -> None:
+    scores = made_up_scores()
+    promised = Estimate(0.8, 0.7, 0.9)
+    point = OperatingPoint(
+        name="melanoma at 80% sensitivity",
+        class_name="melanoma",
+        target=0.8,
+        threshold=0.25,
+        threshold_interval=(0, 1),
+        sensitivity=promised,
+        specificity=promised,
+    )
+    summary = summarise(scores, CLASSES, samples=5, thresholds=[point])
+    write_report(path, summary, [], "Test set", {})
+    html = path.read_text(encoding="utf-8")
+    (here,) = summary["classification"]["operating_points"]
+    marks = re.findall(r'<g class="mark (series-\d)"><circle cx="([\d.]+)" cy="([\d.]+)"', html)
+    axes = charts.Axes(0, 1, 0, 1)
+    false_alarms, found = 1 - here["specificity"]["value"], here["sensitivity"]["value"]
+    assert marks == [("series-0", str(axes.x(false_alarms)), str(axes.y(found)))]
+    assert "25.0 % and more</text>" in html
+    # On the curve: between two of its corners.
+    corners = summary["classification"]["roc"]["melanoma"]
+    assert any(
+        a[0] - 1e-6 <= false_alarms <= b[0] + 1e-6 and a[1] - 1e-6 <= found <= b[1] + 1e-6 for a, b in pairwise(corners)
+    )
+    third = str(axes.y(1 / 3))
+    lines = re.findall(r'class="prevalence (series-\d)" points="[\d.]+,([\d.]+) [\d.]+,([\d.]+)"', html)
+    assert lines == [(f"series-{number}", third, third) for number in range(2)]
+    assert "seborrheic keratosis, prevalence 33.3 %" in html
+
+
+def test_nothing_is_drawn_of_a_single_point(path: Path) -> None:
+    curves = {"Validation mean AUC": {"mask-CN": [(900, 0.875)]}, "Loss": {"a": [(1, 2.0), (2, 1.0)], "b": [(5, 1.5)]}}
+    page = write(path, made_up_scores(3), curves=curves)
+    html = path.read_text(encoding="utf-8")
+    assert (
+        "Measured once, so there is no curve: Validation mean AUC, mask-CN: 0.875 at step 900; Loss, b: 1.5"
+        in page.text
+    )
+    assert "<title>Loss</title>" in html
+    assert "<title>Validation mean AUC</title>" not in html
+    alike = [score._replace(probabilities=(0.86, 0.14, 0.0)) for score in made_up_scores(3)]
+    page = write(path, alike)
+    assert "All probabilities fall into one bin" in page.text
+    assert "probabilities 86.0 % on average, 33.3 % right" in " ".join(page.text.split())
+    assert "<title>Reliability diagram</title>" not in path.read_text(encoding="utf-8")
+
+
+def test_an_axis_of_values_that_are_all_1_does_not_go_higher() -> None:
+    chart = charts.line_chart({"a": [(0, 1.0), (10, 1.0)]}, "mean AUC", "step")
+    numbers = [float(number) for number in re.findall(r'text-anchor="end">([\d.]+)<', chart)]
+    assert max(numbers) == 1
+    assert min(numbers) < 1
 
 
 def test_a_large_picture_is_reduced_and_its_mask_with_it(path: Path) -> None:
@@ -364,3 +472,26 @@ def test_an_interval_is_drawn_round_its_value() -> None:
     assert second < low < first < high
     assert (first - low) / (high - first) == pytest.approx(2, abs=0.01)
     assert chart.count("whisker") == 1
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (0.01, 0.03, "the other one is better by more than chance"),
+        (-0.03, -0.01, "this one is better by more than chance"),
+        (-0.01, 0.03, "no difference beyond chance"),
+        (None, None, "not enough images to tell which is better"),
+    ],
+)
+def test_two_models_side_by_side_with_a_verdict(low: float | None, high: float | None, verdict: str) -> None:
+    other, difference = ({"value": value, "low": low, "high": high} for value in (0.8, 0.02))
+    comparison = {
+        "second_name": "bundled",
+        "second": {"mean_auc": other},
+        "difference": {"mean_auc": difference, "enhanced_jaccard": None},
+    }
+    first, *lines = comparison_lines(comparison)
+    assert first.startswith("compared with bundled")
+    assert len(lines) == 1
+    assert lines[0].startswith("         mean AUC 0.800, +0.020")
+    assert lines[0].endswith(verdict)

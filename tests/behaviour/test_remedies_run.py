@@ -1,0 +1,98 @@
+"""The list of all messages that name an option or an installation as their remedy, and of the test that does it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from behaviour.test_remedies import MESSAGES
+
+TESTS = Path(__file__).parents[1]
+REMEDY = re.compile(r"(?<![\w-])--[a-z]|pip install")
+DONE = {
+    "a finished word of other": "behaviour/test_finished.py::test_a_finished_folder_stays_until_told",
+    "results of an earlier prediction": (
+        "behaviour/test_finished.py::test_a_prediction_takes_a_folder_of_its_own_unless_one_is_named"
+    ),
+    "damaged; name another --out": "unit/inference/test_earlier.py::test_a_damaged_table_is_refused",
+    "the report of another evaluation": "integration/test_evaluate.py::test_a_report_of_something_else_is_not_lost",
+    "; or name another --out, or give --overwrite": (
+        "integration/test_evaluate.py::test_a_report_of_something_else_is_not_lost"
+    ),
+    "an unfinished run is kept": "integration/test_resume.py::test_other_settings_start_afresh_where_that_is_wanted",
+    "--resume to continue it or": "integration/test_killed.py::test_a_training_that_is_stopped_says_how_to_go_on",
+    "the unfinished run at word began": (
+        "integration/test_resume.py::test_other_settings_start_afresh_where_that_is_wanted"
+    ),
+    "--resume goes on from the last": "integration/test_killed.py::test_a_training_that_is_stopped_says_how_to_go_on",
+    "no checkpoint of plain values": (
+        "integration/test_resume.py::test_other_settings_start_afresh_where_that_is_wanted"
+    ),
+    "not installed (the extra": (
+        "unit/system/test_extras.py::test_the_remedy_names_the_very_packages_so_that_any_index_will_do"
+    ),
+    "needs the extra": ("unit/system/test_extras.py::test_from_sources_that_were_never_installed_the_extra_is_named"),
+    "trained on lesions, perhaps these, so": (
+        "unit/training/test_start.py::test_starting_weights_that_know_training_images_leave_nothing_to_hold_out"
+    ),
+    "of the validation and test images": (
+        "unit/training/test_start.py::test_starting_weights_that_know_images_of_another_split_are_refused"
+    ),
+    "guidance_start=identity": (
+        "unit/training/test_start.py::test_how_enhanced_starts_holds_also_for_weights_that_are_named"
+    ),
+    "lie in more than one split": (
+        "unit/artifacts/test_overlap.py::test_what_is_torn_is_refused_with_the_flag_that_allows_it"
+    ),
+    "(--allow-missing to score": "unit/evaluation/test_files.py::test_missing_images_are_told_unless_allowed",
+    "(--allow-training-images": "unit/test_pipeline.py::test_training_images_are_not_scored_by_accident",
+    "--protocol fast": "unit/test_pipeline.py::test_training_images_are_not_scored_by_accident",
+    ".training.batch_size=8": "behaviour/test_remedies.py::test_what_is_said_where_memory_is_out_is_taken",
+    "runtime.device=cpu": "behaviour/test_remedies.py::test_what_is_said_where_memory_is_out_is_taken",
+    "give --device cpu": "behaviour/test_remedies.py::test_what_is_said_where_memory_is_out_is_taken",
+    "give --word, made from": "behaviour/test_cli.py::test_every_step_by_hand",
+}
+PARSED_ONLY = {
+    "pip install pillow-heif": "a library of others, of which an index is asked",
+    "mbdcnn prepare RAW DATA --config": "names no folder of the user's; test_docs_run.py runs the command",
+    "mbdcnn predict word --out word": "the demo's last line; test_remedies.py parses it",
+    "--allow-missing goes with": "says which options go together",
+    "--compare and --stress need a model": "says which options go together",
+    "--list -: several processes": "says which options go together",
+    "--shard-size takes a number": "says which options go together",
+    "--coarse-folds and": "says which options go together",
+    "--as goes with one file": "says which options go together",
+    "--resume or --overwrite, not both": "says which options go together",
+    "name at least one picture": "says which options go together",
+    "expected KEY=VALUE": "says how an option is written",
+    "download extra: give --ids": "fetches from the internet",
+    "next: prepare or run with --extra": "fetches from the internet before",
+    "choose another --port": "any number is as good",
+    "give --shard-size": "takes several processes; integration/test_processes.py starts such",
+    "--ntasks-per-node": "takes a cluster",
+    "--runtime torch": "takes a torch that exports wrongly",
+}
+
+
+def remedied() -> list[str]:
+    return [message for message in MESSAGES if REMEDY.search(message) and " " in message and message != "--set word"]
+
+
+@pytest.mark.parametrize("message", remedied())
+def test_every_message_with_a_remedy_is_in_the_list(message: str) -> None:
+    assert any(part in message for part in (*DONE, *PARSED_ONLY))
+
+
+@pytest.mark.parametrize("part", [*DONE, *PARSED_ONLY])
+def test_the_list_holds_nothing_that_is_not_said(part: str) -> None:
+    assert any(part in message for message in MESSAGES)
+
+
+@pytest.mark.parametrize("place", sorted(set(DONE.values())))
+def test_the_tests_are_there(place: str) -> None:
+    file, name = place.split("::")
+    tree = ast.parse((TESTS / file).read_text())
+    assert name in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
