@@ -108,3 +108,9 @@ def test_a_model_here_of_the_same_name_is_not_passed_over(use, bundle, tmp_path:
     path = str(told.value).rpartition(" ")[2]
     assert path == str(tmp_path / "bundled")
     assert use(path)
+
+
+def test_the_shipped_model_knows_its_training_images_by_their_pixels_too() -> None:
+    shipped = open_model("bundled")
+    assert (len(shipped.seen("training").ids), len(shipped.seen("training").pixels)) == (2000, 2000)
+    assert (len(shipped.seen("selection").ids), len(shipped.seen("selection").pixels)) == (150, 150)
