@@ -163,7 +163,7 @@ def test_masks_of_lesion_alone_or_of_none_and_a_test_split_of_one_class(tiny_con
     # One of each split as drawn: where all are white, `prepare` refuses them.
     white = {"train": "white", "validation": "white"}
     raw = table(tmp_path / "raw", {"train": 4, "validation": 4}, masks=white, drawn=1)
-    more = table(tmp_path / "more", {"test": 3}, masks={"test": "black"}, labels=["nevus"], seed=1)
+    more = table(tmp_path / "more", {"test": 1}, masks={"test": "black"}, labels=["nevus"], seed=1)
     results = run(raw, tmp_path / "out", tiny_config(*SHORT), bar, extra=[more])
     assert 0 <= Run.open(tmp_path / "out" / "runs" / "coarse").provenance.facts["best"] <= 1
     metrics = results.report.metrics
@@ -182,12 +182,12 @@ def test_masks_of_lesion_alone_or_of_none_and_a_test_split_of_one_class(tiny_con
         (
             {"train": 3, "validation": 3},
             {"masks": {"train": "black"}},
-            "the 3 train masks are all empty; outlining lesions takes some with a lesion",
+            "like all 3 masks of the train images, it is empty, which teaches nothing and cannot be scored",
         ),
         (
             {"train": 3, "validation": 3},
             {"masks": {"validation": "black"}},
-            "the 3 validation masks are all empty; outlining lesions takes some with a lesion",
+            "like all 3 masks of the validation images, it is empty, which teaches nothing and cannot be scored",
         ),
         (
             {"train": 3, "validation": 3},
@@ -214,14 +214,23 @@ def test_folds_that_would_leave_too_little_are_told_before_training(tiny_config,
     assert not (tmp_path / "out" / "runs").exists()
 
 
-@pytest.mark.parametrize("stage", ["coarse", "classifier"])
-def test_single_stages_refuse_it_too(stage: str, tiny_config, sources, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"masks": {"train": "black"}} if stage == "coarse" else {"labels": ["nevus"]}
-    raw = table(tmp_path / "raw", {"train": 3, "validation": 3}, **options)
+def test_a_fold_that_leaves_only_empty_masks_is_refused(tiny_config, tmp_path: Path) -> None:
+    raw = table(tmp_path / "raw", {"train": 4, "validation": 3}, masks={"train": "black"}, drawn=1)
     prepared = prepare(raw, tmp_path / "data", tiny_config())
-    if stage == "coarse":
-        assert "all empty" in refusal("coarse", prepared, tmp_path / "run", tiny_config())
-        return
+    fold = next(
+        fold for fold in (Fold(0, 4), Fold(1, 4), Fold(2, 4), Fold(3, 4)) if is_left_out("train0", prepared, fold)
+    )
+    with pytest.raises(UserError, match="train masks are all empty; outlining lesions takes some with a lesion"):
+        train("coarse", prepared, tmp_path / "run", tiny_config(), fold=fold)
+
+
+def is_left_out(name: str, prepared: PreparedData, fold: Fold) -> bool:
+    return name in {row.id for row in fold.split(prepared.split("train"))[1]}
+
+
+def test_a_single_stage_refuses_a_single_class_too(tiny_config, tmp_path: Path) -> None:
+    raw = table(tmp_path / "raw", {"train": 3, "validation": 3}, labels=["nevus"])
+    prepared = prepare(raw, tmp_path / "data", tiny_config())
     from mbdcnn.inference.masks import generate_masks
     from mbdcnn.training.fit import Sources
 

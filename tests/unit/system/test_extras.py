@@ -21,7 +21,7 @@ def required(extra: str) -> list[str]:
     )
 
 
-EXTRAS = {name: required(name) for name in ("train", "serve", "export", "dicom", "tables", "hub")}
+EXTRAS = {name: required(name) for name in ("train", "serve", "export", "dicom", "cluster", "hub")}
 
 
 @pytest.fixture
