@@ -17,7 +17,7 @@ def required(extra: str) -> list[str]:
     """Give what the installed package requires for an extra, as `pip` reads it."""
     found = [Requirement(each) for each in metadata.requires("mbdcnn") or []]
     return sorted(
-        f"{each.name}{each.specifier}" for each in found if each.marker and each.marker.evaluate({"extra": extra})
+        str(each).partition(";")[0].strip() for each in found if each.marker and each.marker.evaluate({"extra": extra})
     )
 
 
