@@ -41,6 +41,9 @@ DONE = {
     "of the validation and test images": (
         "unit/training/test_start.py::test_starting_weights_that_know_images_of_another_split_are_refused"
     ),
+    "the mean of several networks, of which": (
+        "unit/bundling/test_imports.py::test_an_ensemble_is_not_imported_as_one_of_its_networks"
+    ),
     "guidance_start=identity": (
         "unit/training/test_start.py::test_how_enhanced_starts_holds_also_for_weights_that_are_named"
     ),

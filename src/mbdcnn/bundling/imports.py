@@ -18,6 +18,7 @@ from mbdcnn.inference.networks import STAGES
 from mbdcnn.models import build_network
 from mbdcnn.models.checkpoints import ImportReport
 from mbdcnn.models.head import class_metadata
+from mbdcnn.models.names import COMMITTEE
 from mbdcnn.models.weights import identify_file, import_weights, save_weights
 
 
@@ -75,7 +76,13 @@ def import_model(files: Sequence[Path], out: Path, config: Config) -> tuple[list
     """
     by_stage: dict[str, Path] = {}
     for file in files:
-        stage = identify_file(file).network
+        source = identify_file(file)
+        stage = source.network
+        if source.rules is COMMITTEE:
+            raise UserError(
+                f"{file}: the mean of several networks, of which an import takes the first, with other probabilities; "
+                f"give --model {file.parent} to use them all, or import this file alone to train from"
+            )
         if stage in by_stage:
             raise UserError(f"{by_stage[stage]} and {file}: both are for the {stage} network; give one of each")
         by_stage[stage] = file

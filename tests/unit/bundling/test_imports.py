@@ -14,6 +14,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from mbdcnn.artifacts import Bundle, PreparedData, Run
+from mbdcnn.artifacts.builtin import bundled_model
 from mbdcnn.bundling.imports import import_model, import_run
 from mbdcnn.bundling.write import write_bundle
 from mbdcnn.cli import main
@@ -332,3 +333,14 @@ def test_a_run_that_was_trained_from_lesion_weights_is_no_import(bundle: Bundle,
         draft.facts |= {"best": 0.8, "imported": "authors' coarse-SN"}
     message = one_line(lambda: import_run(bundle.weights("coarse"), tmp_path / "run", bundle.config))
     assert "a run that was trained lies there" in message
+
+
+def test_an_ensemble_is_not_imported_as_one_of_its_networks(tmp_path: Path) -> None:
+    files = [bundled_model() / f"{stage}.safetensors" for stage in ("coarse", "classifier", "enhanced")]
+    with pytest.raises(
+        UserError, match=r"the mean of several networks, .* give --model .*bundled"
+    ):
+        import_model(files, tmp_path / "out", load_config("bundled"))
+    assert not (tmp_path / "out").exists()
+    assert Predictor.load(str(bundled_model()), device="cpu").bundle.config.committee == 2
+    assert import_run(files[1], tmp_path / "alone", load_config("bundled")).report.head is not None
