@@ -337,9 +337,7 @@ def test_a_run_that_was_trained_from_lesion_weights_is_no_import(bundle: Bundle,
 
 def test_an_ensemble_is_not_imported_as_one_of_its_networks(tmp_path: Path) -> None:
     files = [bundled_model() / f"{stage}.safetensors" for stage in ("coarse", "classifier", "enhanced")]
-    with pytest.raises(
-        UserError, match=r"the mean of several networks, .* give --model .*bundled"
-    ):
+    with pytest.raises(UserError, match=r"the mean of several networks, .* give --model .*bundled"):
         import_model(files, tmp_path / "out", load_config("bundled"))
     assert not (tmp_path / "out").exists()
     assert Predictor.load(str(bundled_model()), device="cpu").bundle.config.committee == 2
