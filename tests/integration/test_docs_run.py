@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr
 from functools import partial
+from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,9 +39,9 @@ NOT_RUN = {
     r"pip download|python -m zipfile": "fetches from the internet, and unpacks what came",
     r"pip install": "fetches from the internet; that the extras exist is tested in unit/test_docs.py",
     r"mbdcnn download": "fetches from the internet; unit/test_download.py runs it against a server of its own",
+    r"--cluster": "starts Ray's processes; test_cluster.py runs it",
     r"docker": "there is no registry; unit/test_serving_docs.py holds the Dockerfile to the files and the command",
     r"python (experiments|benchmarks)/": "takes hours",
-    r"sbatch": "needs a cluster; test_examples.py runs the scripts with a stand-in for srun",
     r"\bFILE\b": "stands for any file; test_original_readme.py imports some",
     r"mbdcnn prepare dataset/data": "the authors' folders; unit/test_isic2017.py reads them",
     r"push_to_hub\(": "needs the hub; unit/test_hub.py runs it against a stand-in",
@@ -72,7 +74,7 @@ class Reader:
         self.port = ""
         copy = partial(shutil.copytree, symlinks=True)
         self.shelf: dict[str, Callable[[Path], object]] = {
-            **dict.fromkeys(("photo.jpg", "one.jpg"), self.photo),
+            **dict.fromkeys(("photo.jpg", "one.jpg", "other.jpg"), self.photo),
             **dict.fromkeys(WEIGHTS, self.weights),
             "photos": lambda path: [self.photo(path / f"{name}.jpg") for name in "ab"],
             "isic2017": lambda path: copy(raw, path),
@@ -97,9 +99,17 @@ class Reader:
             elif piece.arguments[0] == "serve":
                 self.serve(piece.arguments)
             else:
-                with pytest.raises(SystemExit) as ended:
-                    main([*piece.arguments, "--quiet"] if "--help" not in piece.arguments else piece.arguments)
-                assert not ended.value.code, piece.text
+                arguments = piece.arguments if "--help" in piece.arguments else [*piece.arguments, "--quiet"]
+                code, said = self.run(arguments)
+                if "give --overwrite to replace it" in said:
+                    # A page shows other ways to make what it, or this reader, has made before.
+                    code, said = self.run([*arguments, "--overwrite"])
+                assert not code, f"{piece.text}: {said}"
+
+    def run(self, arguments: list[str]) -> tuple[object, str]:
+        with redirect_stderr(StringIO()) as said, pytest.raises(SystemExit) as ended:
+            main(arguments)
+        return ended.value.code, said.getvalue()
 
     def shell(self, text: str) -> None:
         command = text.replace(":8000", f":{self.port}").replace("curl ", "curl --fail --silent --show-error ")
@@ -204,7 +214,8 @@ def reader(
     load, shipped = config.load_config, {None, *config.shipped_configs()}
 
     def load_tiny(source: str | Path | None = None, overrides: tuple[str, ...] = ()) -> config.Config:
-        return load(tiny if source in shipped else source, [*overrides, *SHORT])
+        made = {config.BUNDLED: tiny.with_name(config.BUNDLED), **dict.fromkeys(shipped, tiny)}
+        return load(made.get(source, source), [*overrides, *SHORT])
 
     shutil.copytree(experiment.out / "bundle", tiny.with_name("bundled"))
     monkeypatch.setattr("mbdcnn.config.load_config", load_tiny)
