@@ -39,7 +39,7 @@ NOT_RUN = {
     r"pip download|python -m zipfile": "fetches from the internet, and unpacks what came",
     r"pip install": "fetches from the internet; that the extras exist is tested in unit/test_docs.py",
     r"mbdcnn download": "fetches from the internet; unit/test_download.py runs it against a server of its own",
-    r"--cluster": "starts Ray's processes; test_cluster.py runs it",
+    r"--cluster|\.parquet": "starts Ray's processes; test_cluster.py runs it",
     r"docker": "there is no registry; unit/test_serving_docs.py holds the Dockerfile to the files and the command",
     r"python (experiments|benchmarks)/": "takes hours",
     r"\bFILE\b": "stands for any file; test_original_readme.py imports some",
