@@ -33,7 +33,6 @@ _ALWAYS = ("segmentation", "superpixels")
 _TABLES = ("predictions.json", "predictions.csv")
 _OWN_FOLDERS = ("prepared.json", "masks.json", "run.json", "evaluation.json", "model.json")
 """Files by which folders that this package writes are known; what lies in them is no photograph."""
-_HIDDEN = (".", "__MACOSX")
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"II*\0", b"MM\0*", b"GIF8", b"\0\0\0\x0cjP  ")
 
 
