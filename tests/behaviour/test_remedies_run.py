@@ -60,7 +60,6 @@ DONE = {
 }
 PARSED_ONLY = {
     "pip install pillow-heif": "a library of others, of which an index is asked",
-    "mbdcnn prepare RAW DATA --config": "names no folder of the user's; test_docs_run.py runs the command",
     "mbdcnn predict word --out word": "the demo's last line; test_remedies.py parses it",
     "--allow-missing goes with": "says which options go together",
     "--compare and --stress need a model": "says which options go together",

@@ -78,6 +78,7 @@ class Evaluate(Verb):
         from mbdcnn.artifacts.builtin import open_model
         from mbdcnn.evaluation.evaluate import evaluate
         from mbdcnn.evaluation.options import Options
+        from mbdcnn.evaluation.raw import fitting
 
         if self.allow_missing:
             raise UserError("--allow-missing goes with --predictions; a model predicts every picture")
@@ -91,7 +92,10 @@ class Evaluate(Verb):
             allow_training_images=self.allow_training_images,
             overwrite=self.overwrite,
         )
-        return evaluate(bundle, self._prepared(lambda: bundle), self.split, self.out, options, progress)
+        data = self._prepared(lambda: bundle)
+        with self.bar("prepare") as preparing:
+            data = fitting(data, bundle, preparing)
+        return evaluate(bundle, data, self.split, self.out, options, progress)
 
     def _of_files(self, predictions: Path, progress: Progress) -> Report:
         from mbdcnn.artifacts.builtin import open_model

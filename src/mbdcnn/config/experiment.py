@@ -88,7 +88,8 @@ class Calibration(Section):
     """Predictions come from networks that did not see the image, trained for each of so many folds of the training
     images; 0 for the final networks on validation images, which chose their weights and so flatter."""
     class_name: str = "melanoma"
-    """Class that the operating points are for."""
+    """Class that the operating points are for; of other classes than the default `malignant`, else the second, if not
+    given."""
     sensitivities: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.8, 0.95)
     """Sensitivities at which to put operating points."""
 
@@ -112,7 +113,8 @@ class Config(Section):
     """One whole experiment."""
 
     classes: Annotated[tuple[str, ...], Field(min_length=2)] = ("nevus", "melanoma", "seborrheic_keratosis")
-    """Class names in the order of the classifier's outputs; the first is the benign rest."""
+    """Class names in the order of the classifier's outputs; the first is the benign rest. If none are given and all
+    data are tables of your own with other labels, those of the tables."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of initial weights, data order and augmentation."""
     cam: Literal["reference", "relu"] = "reference"
@@ -127,6 +129,11 @@ class Config(Section):
     calibration: Calibration = Calibration()
     evaluation: Evaluation = Evaluation()
     runtime: Runtime = Runtime()
+
+    @property
+    def classes_given(self) -> bool:
+        """Whether classes were configured rather than left at their default."""
+        return "classes" in self.model_fields_set
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ VALUES = 10_000
 """With aliases written out: ten lines of them can stand for a billion values."""
 KEYS = 300
 """In one mapping, with all that is merged into it."""
+END = "...\n"
+"""What is written after a single value."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -77,3 +81,10 @@ def _count(value: Any, known: dict[int, int]) -> int:
         inner = [*value, *value.values()] if isinstance(value, dict) else value
         known[id(value)] = 1 + sum(_count(each, known) for each in inner)
     return known[id(value)]
+
+
+def option(key: str, value: object) -> str:
+    """Write the option that gives a setting a value, to be pasted into a shell."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=math.inf, allow_unicode=True)
+    pair = f"{key}={text.removesuffix(END).strip()}"
+    return f"--set {shlex.quote(pair)}"
