@@ -229,7 +229,8 @@ def _classify_views(core: Core, image: Inputs) -> Classified:
     masks = six_view_masks(core.coarse, image.patches)
     if len(image.views) == 1:
         # No crops to average over: the six symmetries of the whole image instead, the upright one first.
-        guidance, views = core.classify(all_views(image.patches), all_views(masks)), range(len(SIX_VIEWS))
+        guidance = core.classify(all_views(image.patches), all_views(masks))
+        views = tuple(range(len(SIX_VIEWS)))
     else:
         guidance, views = core.classify(image.patches, masks), image.views
     return Classified(
