@@ -105,7 +105,7 @@ class Bundle(Trained):
 
     @property
     def licence(self) -> str | None:
-        """The licence of the weights that the card names, as SPDX writes it but in lower case; None if it names none."""
+        """The licence of the weights that the card names, in lower case as on hubs; None if it names none."""
         card = self.path / "README.md"
         head = card.read_text(encoding="utf-8").split("---")[1:2] if card.is_file() else []
         settings = plain_yaml.read(head[0], str(card)) if head else None
