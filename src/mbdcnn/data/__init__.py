@@ -1,4 +1,4 @@
-"""From pictures to the arrays that networks learn from."""
+"""From images to the arrays that networks learn from."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def is_table(path: Path) -> bool:
 
 
 def read_raw(path: Path, classes: tuple[str, ...]) -> RawData:
-    """Recognise a raw data set's layout and read what it says about each picture.
+    """Recognise a raw data set's layout and read what it says about each image.
 
     The split is empty for records of a table that has no such column.
 
