@@ -75,8 +75,9 @@ class PreparedData(Artifact):
 
     def _remedy(self, section: str, name: str | None) -> str:
         if section == "classes":
-            given = option("classes", list(self.classes))
-            return f"give {given}" if name is None else "name data or a model of the same classes"
+            if name is None:
+                return f"leave the classes out, or give {option('classes', list(self.classes))}"
+            return "name data or a model of the same classes"
         if name is None:
             return "prepare again with the configuration given, or give the one that was prepared with"
         if not (raw := self.provenance.facts.get(RAW)):

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import csv
+import shlex
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from mbdcnn.config import Config
+from mbdcnn.config import Config, load_config
 from mbdcnn.data.sources import read_sources
 from mbdcnn.data.synthetic import generate
 from mbdcnn.errors import UserError
@@ -41,3 +42,12 @@ def test_classes_that_are_given_and_those_of_other_layouts_hold(mine: Path, tmp_
     assert config == Config()
     with pytest.raises(UserError, match="row 2: class 'benign' is not one of the configured classes: nevus, melanoma"):
         read_sources([tmp_path / "generated", mine], Config())
+
+
+def test_a_class_that_is_not_configured_may_be_added_as_the_line_says(mine: Path) -> None:
+    with pytest.raises(UserError, match="correct it, or add it: --set") as refused:
+        read_sources([mine], load_config("bundled", ["classes=[benign, wart]"]))
+    remedy = shlex.split(str(refused.value).partition("--set ")[2])
+    config, [source] = read_sources([mine], load_config("bundled", remedy))
+    assert config.classes == ("benign", "wart", "malignant")
+    assert {record.label for record in source.records} == {0, 2}
