@@ -297,7 +297,8 @@ def _prediction_line(entry: dict[str, Any]) -> str:
     file = on_one_line(entry["file"])
     if "problem" in entry:
         return f"{file}: not predicted"
-    return f"{file}: {entry['answer']}; lesion {entry['area_fraction']:.0%} of the image"
+    strange = "unlike dermoscopy, so of little meaning: " if entry.get("looks_like_dermoscopy") is False else ""
+    return f"{file}: {strange}{entry['answer']}; lesion {entry['area_fraction']:.0%} of the image"
 
 
 def _warning_line(entry: dict[str, Any]) -> str:

@@ -51,8 +51,10 @@ def _read(path: Path, classes: tuple[str, ...]) -> RawData:
         root = find_root(path)
         if root is not None:
             return read(root, classes)
+    tables = sorted(file for file in path.glob("*") if is_table(file)) if path.is_dir() else []
+    meant = f"; if {tables[0].name} lists the images, name it: {tables[0]}" if tables else ""
     raise UserError(
         f"{path}: not a data set that is recognised: a CSV file with the columns image,mask,label, or a folder "
         "with ISIC-2017_Training_Data (or _Validation_, _Test_v2_), 'PH2 Dataset images' or the authors' "
-        "ISIC-2017_Training_Data/Images in it"
+        f"ISIC-2017_Training_Data/Images in it{meant}"
     )

@@ -51,3 +51,10 @@ def test_a_class_that_is_not_configured_may_be_added_as_the_line_says(mine: Path
     config, [source] = read_sources([mine], load_config("bundled", remedy))
     assert config.classes == ("benign", "wart", "malignant")
     assert {record.label for record in source.records} == {0, 2}
+
+
+def test_a_folder_that_holds_a_table_is_told_to_name_it(mine: Path) -> None:
+    with pytest.raises(UserError, match=r"not a data set that is recognised.* name it: ") as refused:
+        read_sources([mine.parent], Config())
+    named = str(refused.value).rpartition(": ")[2]
+    assert read_sources([Path(named)], Config()) == read_sources([mine], Config())
