@@ -39,9 +39,8 @@ def describe(path: str | None = None) -> dict[str, Any]:
         known = ", ".join(kind.filename for kind in KINDS)
         raise UserError(f"{path}: not a folder made by mbdcnn (none of {known} is in it)")
     if folder.is_file() and folder.suffix not in {".yaml", ".yml"}:
-        raise UserError(
-            f"{path}: no folder made by mbdcnn and no configuration; for an image: {shlex.join(['mbdcnn', 'predict', path])}"
-        )
+        command = shlex.join(["mbdcnn", "predict", path])
+        raise UserError(f"{path}: no folder made by mbdcnn and no configuration; for an image: {command}")
     return load_config(path).model_dump(mode="json")
 
 

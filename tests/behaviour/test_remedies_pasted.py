@@ -33,15 +33,15 @@ def said(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     ("given", "refusal", "instead", "next_missing"),
     [
         (
-            "evaluate --data absent --model MODEL --allow-missing",
+            "evaluate --data absent --model bundled --allow-missing",
             "--allow-missing goes with --predictions",
-            "evaluate --data absent --model MODEL --allow-missing --predictions theirs",
+            "evaluate --data absent --model bundled --allow-missing --predictions theirs",
             "absent: no such PreparedData folder",
         ),
         (
-            "evaluate --data absent --predictions theirs --compare MODEL",
+            "evaluate --data absent --predictions theirs --compare bundled",
             "--compare and --stress need a model: evaluate --model BUNDLE --compare DIR_OR_CSV scores both",
-            "evaluate --data absent --model MODEL --compare theirs",
+            "evaluate --data absent --model bundled --compare theirs",
             "absent: no such PreparedData folder",
         ),
         (
@@ -66,7 +66,7 @@ def said(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (
             "predict absent.jpg --list absent.txt",
             "predict: name at least one image, folder or pattern, or give --list; not both",
-            "predict --list absent.txt --model MODEL",
+            "predict --list absent.txt --model bundled",
             "absent.txt",
         ),
         (
@@ -82,16 +82,15 @@ def test_options_that_go_together_get_past_the_refusal(
     refusal: str,
     instead: str,
     next_missing: str,
-    bundle,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    line = said(given.replace("MODEL", str(bundle.path)).split(), capsys)
+    line = said(given.split(), capsys)
     assert refusal in line
     example = line.rpartition("such as ")[2]
-    line = said(instead.replace("MODEL", str(bundle.path)).replace("EXAMPLE", example).split(), capsys)
+    line = said(instead.replace("EXAMPLE", example).split(), capsys)
     assert next_missing in line
     assert refusal not in line
 

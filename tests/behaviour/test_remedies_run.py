@@ -28,7 +28,7 @@ DONE = {
     "the unfinished run at word began": (
         "integration/test_resume.py::test_other_settings_start_afresh_where_that_is_wanted"
     ),
-    "--resume goes on from the last": "integration/test_killed.py::test_a_training_that_is_stopped_says_how_to_go_on",
+    "--resume to go back to the last": "integration/test_killed.py::test_a_training_that_is_stopped_says_how_to_go_on",
     "no checkpoint of plain values": (
         "integration/test_resume.py::test_other_settings_start_afresh_where_that_is_wanted"
     ),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import math
+import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ VALUES = 10_000
 """With aliases written out: ten lines of them can stand for a billion values."""
 KEYS = 300
 """In one mapping, with all that is merged into it."""
-END = "...\n"
-"""What is written after a single value."""
+_PLAIN = re.compile(r"[^\W\d][\w .+-]*")
+"""Text that YAML may take as it stands."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -85,6 +86,13 @@ def _count(value: Any, known: dict[int, int]) -> int:
 
 def option(key: str, value: object) -> str:
     """Write the option that gives a setting a value, to be pasted into a shell."""
-    text = yaml.safe_dump(value, default_flow_style=True, width=math.inf, allow_unicode=True)
-    pair = f"{key}={text.removesuffix(END).strip()}"
+    pair = f"{key}={_written(value)}"
     return f"--set {shlex.quote(pair)}"
+
+
+def _written(value: object) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_written, value))}]"
+    if isinstance(value, str) and _PLAIN.fullmatch(value) and yaml.safe_load(value) == value:
+        return value
+    return json.dumps(value, ensure_ascii=False)
