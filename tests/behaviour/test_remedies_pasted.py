@@ -112,7 +112,7 @@ def test_options_of_predicting_by_several_workers(
 
     def start(images: object, out: Path, cluster: object, *_: object, **__: object) -> SimpleNamespace:
         started.append(cluster)
-        return SimpleNamespace(images=1, problems=0, unfamiliar=0, written=1, held=SimpleNamespace(num_rows=0))
+        return SimpleNamespace(images=1, problems=0, out_of_distribution=0, written=1, held=SimpleNamespace(num_rows=0))
 
     monkeypatch.setattr(cluster, "predict_on_cluster", start)
     command = ["predict", str(tmp_path / "a.png"), "--out", str(tmp_path / "out")]
@@ -122,6 +122,7 @@ def test_options_of_predicting_by_several_workers(
     assert started[0].address == "local"
 
 
+@pytest.mark.allow_hosts(["127.0.0.1"])
 def test_another_port_is_listened_on() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
