@@ -61,7 +61,7 @@ def _divided(source: RawData, split_of: dict[str, str]) -> RawData:
 def _groups(records: Sequence[Record]) -> dict[str, list[Record]]:
     """Give the records of each group, by a name that depends on nothing but what is in it."""
     sizes = Counter(_size(record) for record in records)
-    keys: list[list[Hashable]] = [
+    keys = [
         [("patient", folded(record.patient)) if record.patient else ("image", record.id)]
         # Of files that no other equals in size none is read.
         + ([("file", file_digest(record.image))] if sizes[_size(record)] > 1 else [])
