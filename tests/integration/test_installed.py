@@ -53,7 +53,7 @@ USES = {
     "train": "train coarse --data data --config tiny.yaml --out run --quiet",
     "serve": "serve --port 99999",
     "export": "predict photo.jpg --runtime onnx --out with-onnx",
-    "dicom": "predict scan.dcm --out of-dicom",
+    "dicom": "predict scan.dcm --out of-dicom --overwrite",
     "keras": "import-weights weights.keras --out imported",
     "cluster": "predict photo.jpg --cluster nowhere:1 --out tables",
 }
