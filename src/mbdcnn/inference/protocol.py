@@ -16,9 +16,11 @@ from PIL import Image
 from mbdcnn.artifacts import PreparedData
 from mbdcnn.artifacts.manifest import Row
 from mbdcnn.config import Data, Views
-from mbdcnn.data.crops import squash, unique_boxes, view_boxes, views_of_picture
+from mbdcnn.data.crops import Box, squash, unique_boxes, view_boxes, views_of_picture
 from mbdcnn.data.images.decoding import Decoded
+from mbdcnn.inference.correction import corrected_mask
 from mbdcnn.inference.names import ProtocolName
+from mbdcnn.inference.prompts import Correction
 from mbdcnn.inference.tta import SIX_VIEWS, all_views, enlarge, merge_views
 
 Pixels = npt.NDArray[Any]
@@ -71,6 +73,12 @@ class Inputs:
     """A copy to draw on, h w 3, where one was asked for."""
     profile_ignored: bool = False
     """Whether it has a colour profile that could not be used."""
+    boxes: tuple[Box, ...] = ()
+    """Which part of the picture each patch is; none of one that was prepared."""
+    correction: Correction | None = None
+    """What a person says of its coarse mask."""
+    pixel_spacing: tuple[float, float] | None = None
+    """Height and width of a pixel in millimetres, where the file says it."""
 
 
 class Classified(NamedTuple):
@@ -132,7 +140,8 @@ def inputs_of_picture(picture: Decoded | Image.Image, settings: Data, protocol: 
     patches = np.stack(views_of_picture(picture, distinct, settings.image_size))
     whole = distinct[0]
     scales = {side: squash(picture, whole, side) for side in settings.scales if side != settings.image_size}
-    return Inputs(picture.width, picture.height, patches, tuple(views), scales | {settings.image_size: patches[0]})
+    scales[settings.image_size] = patches[0]
+    return Inputs(picture.width, picture.height, patches, tuple(views), scales, boxes=tuple(distinct))
 
 
 def inputs_of_row(data: PreparedData, row: Row, settings: Data) -> Inputs:
@@ -164,7 +173,7 @@ def classify_pictures(core: Core, inputs: Sequence[Inputs], protocol: ProtocolNa
 
 def six_view_masks(coarse: Callable[[Pixels], Logits], pixels: Pixels) -> BoolMasks:
     """Give coarse masks by the sum of six views."""
-    return lesion_minus_background(merge_views(coarse(all_views(pixels)))) > 0
+    return _six_view_logits(coarse, pixels) > 0
 
 
 def enhanced_logits(core: Core, pixels: Pixels, masks: BoolMasks) -> Logits:
@@ -183,6 +192,10 @@ def lesion_minus_background(logits: Logits) -> Logits:
 def resize_mask(mask: BoolMasks, width: int, height: int) -> BoolMasks:
     """Resize one mask by nearest neighbour, as Pillow does."""
     return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
+
+
+def _six_view_logits(coarse: Callable[[Pixels], Logits], pixels: Pixels) -> Logits:
+    return lesion_minus_background(merge_views(coarse(all_views(pixels))))
 
 
 def _fast(core: Core, inputs: Sequence[Inputs]) -> list[Outcome]:
@@ -212,7 +225,7 @@ def _whole_pictures(inputs: Sequence[Inputs]) -> Pixels:
 
 def _classify_whole(core: Core, inputs: Sequence[Inputs]) -> list[Classified]:
     pixels = _whole_pictures(inputs)
-    masks = lesion_minus_background(core.coarse(pixels)) > 0
+    masks = _whole_masks(core, inputs, pixels)
     guidance = core.classify(pixels, masks)
     return [
         Classified(
@@ -226,7 +239,7 @@ def _classify_whole(core: Core, inputs: Sequence[Inputs]) -> list[Classified]:
 
 
 def _classify_views(core: Core, picture: Inputs) -> Classified:
-    masks = six_view_masks(core.coarse, picture.patches)
+    masks = _view_masks(core, picture)
     guidance = core.classify(picture.patches, masks)
     return Classified(
         view_logits=guidance.logits[list(picture.views)],
@@ -234,3 +247,41 @@ def _classify_views(core: Core, picture: Inputs) -> Classified:
         activation_map=guidance.activation_maps[0, 0],
         embedding=guidance.embedding[0],
     )
+
+
+def _whole_masks(core: Core, inputs: Sequence[Inputs], pixels: Pixels) -> BoolMasks:
+    """Give the coarse masks of whole pictures by one view; coarse-SN is left out where one was given."""
+    asked = [place for place, picture in enumerate(inputs) if _needs_coarse(picture)]
+    logits = dict(zip(asked, lesion_minus_background(core.coarse(pixels[asked])), strict=True)) if asked else {}
+    return np.stack([_whole_mask(picture, logits.get(place)) for place, picture in enumerate(inputs)])
+
+
+def _view_masks(core: Core, picture: Inputs) -> BoolMasks:
+    """Give the coarse mask of each of a picture's patches; one that a person had a say in is cut out of the whole."""
+    if picture.correction is None:
+        return six_view_masks(core.coarse, picture.patches)
+    logits = _six_view_logits(core.coarse, picture.patches[:1])[0] / len(SIX_VIEWS) if _needs_coarse(picture) else None
+    small = _whole_mask(picture, logits)
+    given = picture.correction.mask if picture.correction.source == "given" else None
+    whole = resize_mask(small, picture.width, picture.height) if given is None else given
+    parts = (whole[box.upper : box.lower, box.left : box.right] for box in picture.boxes)
+    return np.stack([resize_mask(part, small.shape[1], small.shape[0]) for part in parts])
+
+
+def _needs_coarse(picture: Inputs) -> bool:
+    return picture.correction is None or picture.correction.packed is None
+
+
+def _whole_mask(picture: Inputs, logits: Logits | None) -> BoolMasks:
+    """Give the coarse mask of the whole picture at the networks' size, s s, from coarse-SN's logits or a person."""
+    correction = picture.correction
+    if correction is None:
+        assert logits is not None
+        return logits > 0
+    pixels = picture.patches[0]
+    given = correction.mask
+    start = None if given is None else resize_mask(given, pixels.shape[1], pixels.shape[0])
+    if correction.source == "given":
+        assert start is not None
+        return start
+    return corrected_mask(pixels, correction, start if start is not None else logits)

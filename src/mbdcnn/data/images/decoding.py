@@ -157,6 +157,19 @@ def picture_size(source: Source) -> tuple[int, int]:
             return (height, width) if _is_sideways_by_header(picture) else (width, height)
 
 
+def pixel_spacing(source: Source) -> tuple[float, float] | None:
+    """Read height and width of a pixel in millimetres, which only DICOM files say; None where it is not known.
+
+    Raises:
+        UserError: as for `picture_size`.
+    """
+    with _told(name := _name(source)):
+        if not is_dicom(_head(source)):
+            return None
+        spacing: tuple[float, float] | None = _dicom(name).pixel_spacing(source, name)
+        return spacing
+
+
 def orientation_of(source: Source) -> int:
     """Read the EXIF orientation that `decode` turns a picture by, 1 to 8; 1 if it does not.
 
