@@ -38,13 +38,15 @@ SEED = 0.5
 """Radius of the disc that is sure to be what a click says, in its depths."""
 MOST = 4.0
 """Log-odds that start mask and logits give at most."""
-COLOUR = 3.0
+COLOUR = 2.5
 """Log-odds that colours give at most."""
-PRIOR, FIRM = 0.05, 1000.0
-"""Weight of a pixel's own probability, and of a seed's, beside that of a neighbour of the same colour, 1."""
+PRIOR = 0.05
+"""Weight of a pixel's own probability beside that of a neighbour of the same colour, 1."""
+TOLERANCE = 1e-2
+"""Of the walker's equations, relative."""
 ROUNDS = 3
 """Times that colours are learnt from the probabilities and these found anew."""
-SHALLOWEST, DEEPEST = 1.5, 0.2
+SHALLOWEST, DEEPEST = 0.75, 0.2
 """Depth of a click at least, in pixels of the grid, and at most, of its side."""
 MIDDLE = 0.6
 """Depth in a region, of its deepest point, from which a click beside the lesion means the whole region."""
@@ -232,12 +234,15 @@ class Neighbours:
         from scipy.sparse import diags_array
         from scipy.sparse.linalg import cg
 
+        known = np.nan_to_num(seeds).ravel()
         free = np.isnan(seeds).ravel()
-        wanted = np.where(free, prior.ravel(), seeds.ravel())
-        firm = np.where(free, PRIOR, FIRM)
-        diagonal = self.weights.sum(axis=1) + firm
-        system, inverse = diags_array(diagonal) - self.weights, diags_array(1 / diagonal)
-        solution, _ = cg(system, firm * wanted, x0=wanted, rtol=1e-3, maxiter=200, M=inverse)
+        # Rows and columns of seeds become those of a unit matrix, and what they give their neighbours goes to the right.
+        inner = diags_array(free.astype(float)) @ self.weights @ diags_array(free.astype(float))
+        diagonal = np.where(free, self.weights.sum(axis=1) + PRIOR, 1)
+        right = np.where(free, PRIOR * prior.ravel() + self.weights @ known, known)
+        first = np.where(free, prior.ravel(), known)
+        system, inverse = diags_array(diagonal) - inner, diags_array(1 / diagonal)
+        solution, _ = cg(system, right, x0=first, rtol=TOLERANCE, maxiter=300, M=inverse)
         walked: Floats = solution.reshape(prior.shape)
         return walked
 
