@@ -236,8 +236,9 @@ class Neighbours:
 
         known = np.nan_to_num(seeds).ravel()
         free = np.isnan(seeds).ravel()
-        # Rows and columns of seeds become those of a unit matrix, and what they give their neighbours goes to the right.
-        inner = diags_array(free.astype(float)) @ self.weights @ diags_array(free.astype(float))
+        # Seeds have rows and columns of a unit matrix, and what they give their neighbours goes to the right.
+        only_free = diags_array(free.astype(np.float64))
+        inner = only_free @ self.weights @ only_free
         diagonal = np.where(free, self.weights.sum(axis=1) + PRIOR, 1)
         right = np.where(free, PRIOR * prior.ravel() + self.weights @ known, known)
         first = np.where(free, prior.ravel(), known)

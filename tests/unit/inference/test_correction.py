@@ -126,7 +126,8 @@ def test_the_walker_solves_its_equations() -> None:
     assert np.count_nonzero(weights) == 2 * (6 * 5 * 2)
     # Of the sum that is to be least the derivative by each free pixel is 0.
     walked = neighbours.walk(prior, seeds)
-    pull = (weights * (walked.ravel()[:, None] - walked.ravel())).sum(axis=1) + correction.PRIOR * (walked - prior).ravel()
+    flat = walked.ravel()
+    pull = (weights * (flat[:, None] - flat)).sum(axis=1) + correction.PRIOR * (flat - prior.ravel())
     assert np.abs(pull[np.isnan(seeds).ravel()]).max() < 2e-2
     assert (walked[0, 0], walked[5, 5]) == (0, 1)
 
