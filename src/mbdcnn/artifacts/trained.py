@@ -12,6 +12,7 @@ from mbdcnn.artifacts.prepared import PreparedData
 from mbdcnn.artifacts.seen import Seen, read_seen
 from mbdcnn.config import Config, load_config
 from mbdcnn.errors import UserError
+from mbdcnn.system import yaml as plain_yaml
 
 
 class Trained(Artifact):
@@ -103,16 +104,25 @@ class Bundle(Trained):
         return read_calibration(facts, protocol, self.config.classes, f"{self.path / self.filename}: calibration")
 
     @property
+    def licence(self) -> str | None:
+        """The licence of the weights that the card names, in lower case as on hubs; None if it names none."""
+        card = self.path / "README.md"
+        head = card.read_text(encoding="utf-8").split("---")[1:2] if card.is_file() else []
+        settings = plain_yaml.read(head[0], str(card)) if head else None
+        licence = settings.get("license") if isinstance(settings, dict) else None
+        return None if licence is None else str(licence)
+
+    @property
     def imported(self) -> list[str]:
-        """Networks that were trained elsewhere, on images nobody told."""
+        """Networks that were trained elsewhere, on images of unknown provenance."""
         facts = self.provenance.facts
         return [stage for stage in ("coarse", "classifier", "enhanced") if "imported" in facts.get(stage, {})]
 
 
 def check_same_data(artifact: Artifact, data: PreparedData) -> None:
-    """Raise a UserError unless `artifact` was made from just these prepared pictures.
+    """Raise a UserError unless `artifact` was made from just these prepared images.
 
-    An imported network, trained elsewhere, goes with any pictures of its classes, if the whole of it was imported.
+    An imported network, trained elsewhere, goes with any images of its classes, if the whole of it was imported.
     """
     made_from = artifact.provenance.inputs.get("data")
     if made_from is None and isinstance(artifact, Run):

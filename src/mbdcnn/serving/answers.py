@@ -35,7 +35,7 @@ class Options(BaseModel):
     encoding: Literal["png", "rle"] = Field("png", description="How masks are sent.")
     points: str | None = Field(
         None,
-        description=f"Clicks that correct the coarse mask, as JSON: [[x, y, inside], ...] in pixels of the picture as "
+        description=f"Clicks that correct the coarse mask, as JSON: [[x, y, inside], ...] in pixels of the image as "
         f"shown, inside 1 on the lesion and 0 beside it; at most {MOST_POINTS}.",
     )
     box: str | None = Field(
@@ -88,7 +88,7 @@ class Problem(BaseModel):
 
 
 class PngMask(BaseModel):
-    """A mask as a 1-bit PNG of the picture's size, white on the lesion."""
+    """A mask as a 1-bit PNG of the image's size, white on the lesion."""
 
     encoding: Literal["png"] = "png"
     data: str = Field(description="The PNG file in base64.")
@@ -108,7 +108,7 @@ Mask = Annotated[PngMask | RleMask, Field(discriminator="encoding")]
 
 
 class ActivationMap(BaseModel):
-    """Where mask-CN saw the class that `cam_class` names, on a coarse grid over the whole picture."""
+    """Where mask-CN saw the class that `cam_class` names, on a coarse grid over the whole image."""
 
     width: int
     height: int
@@ -129,7 +129,7 @@ class DiameterAnswer(BaseModel):
 
     pixels: float
     ends: tuple[tuple[float, float], tuple[float, float]] = Field(
-        description="x and y of both corners in pixels, from the picture's upper left corner."
+        description="x and y of both corners in pixels, from the image's upper left corner."
     )
     millimetres: float | None = Field(description="Null where the scale is not known.")
 
@@ -143,7 +143,7 @@ class UncertaintyAnswer(BaseModel):
 
 
 class Answer(BaseModel):
-    """What the model makes of one picture. Research use only. Not a medical device."""
+    """What the model makes of one image. Research use only. Not a medical device."""
 
     notice: str = NOTICE
     model: str = Field(description="Fingerprint of the model, as in /v1/model.")
@@ -157,12 +157,13 @@ class Answer(BaseModel):
         {}, description="For each operating point, such as 'melanoma at 80% sensitivity', whether it is reached."
     )
     uncertainty: UncertaintyAnswer
-    unfamiliarity: float | None = Field(
-        None, description="How unlike the training pictures; 1 is the threshold. Null where the model cannot tell."
+    ood_score: float | None = Field(
+        None, description="How unlike the training images; 1 is the threshold. Null where the model cannot tell."
     )
-    looks_like_dermoscopy: bool | None = Field(None, description="Whether unfamiliarity is at most 1.")
+    unfamiliarity: float | None = Field(None, description="The former name of ood_score.", deprecated=True)
+    looks_like_dermoscopy: bool | None = Field(None, description="Whether ood_score is at most 1.")
     bounding_box: BoxAnswer | None = Field(description="Null where no lesion was found.")
-    area_fraction: float = Field(description="Share of the picture that is lesion.")
+    area_fraction: float = Field(description="Share of the image that is lesion.")
     area_pixels: int = Field(description="Pixels of the lesion.")
     longest_diameter: DiameterAnswer | None = Field(description="Of the lesion; null where none was found.")
     pixel_spacing: tuple[float, float] | None = Field(

@@ -33,6 +33,7 @@ class ModelAnswer(BaseModel):
     fingerprint: str = Field(description="Told with every prediction.")
     created: str
     version: str = Field(description="Of mbdcnn, which serves it.")
+    licence: str | None = Field(description="Of the weights, as the model card names it; null if it names none.")
     intended_use: str
     classes: tuple[str, ...]
     runtime: str = Field(description="What runs the networks: torch, onnx, openvino or openvino-bf16.")
@@ -41,7 +42,7 @@ class ModelAnswer(BaseModel):
     default_protocol: ProtocolName
     layers: tuple[str, ...]
     calibration: dict[str, Calibration | None] = Field(
-        description="By protocol: temperature, operating points with 95 % intervals, and the pictures they rest on; "
+        description="By protocol: temperature, operating points with 95 % intervals, and the images they rest on; "
         "null where the probabilities are the networks' own."
     )
     limits: LimitsAnswer
@@ -56,13 +57,14 @@ def describe_model(predictor: Predictor, default_protocol: ProtocolName, limits:
         stage: {"encoder": getattr(config, stage).network.backbone, **facts.get(stage, {})}
         for stage in ("coarse", "classifier", "enhanced")
     }
-    if "committee" in facts:
-        networks["classifier"] = {"encoder": config.classifier.network.backbone, "committee": facts["committee"]}
+    if members := facts.get("ensemble", facts.get("committee")):
+        networks["classifier"] = {"encoder": config.classifier.network.backbone, "ensemble": members}
     dicom = ("DICOM",) if find_spec("pydicom") else ()
     return ModelAnswer(
         fingerprint=bundle.provenance.fingerprint,
         created=str(bundle.provenance.created),
         version=__version__,
+        licence=bundle.licence,
         intended_use=facts.get("intended_use", "Research and education. Not a medical device."),
         classes=config.classes,
         runtime=predictor.core.runtime,

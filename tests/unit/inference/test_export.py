@@ -25,7 +25,7 @@ from mbdcnn.inference import export, graphs, runtimes, tracing
 from mbdcnn.inference.export import export_bundle
 from mbdcnn.inference.predictor import Predictor
 from mbdcnn.inference.probabilities import softmax
-from mbdcnn.inference.protocol import inputs_of_picture, run_protocol
+from mbdcnn.inference.protocol import inputs_of_image, run_protocol
 from mbdcnn.inference.runtimes import OpenVinoCore, load_core
 from mbdcnn.models import MBDCNN
 from mbdcnn.models.weights import save_weights
@@ -121,7 +121,7 @@ def lesion(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows, columns = np.mgrid[:90, :120]
     spot = np.exp(-((rows - 40) ** 2 + (columns - 70) ** 2) / 500)[..., None]
     pixels = 210 - spot * (90, 140, 150) + np.random.default_rng(0).normal(0, 6, (90, 120, 3))
-    file = tmp_path_factory.mktemp("pictures") / "lesion.png"
+    file = tmp_path_factory.mktemp("images") / "lesion.png"
     Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file)
     return file
 
@@ -129,8 +129,8 @@ def lesion(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("protocol", ["fast", "paper"])
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
 def test_every_runtime_gives_what_torch_gives(tiny_bundle: Bundle, lesion: Path, runtime, protocol) -> None:
-    with Image.open(lesion) as picture:
-        inputs = [inputs_of_picture(picture, tiny_bundle.config.data, protocol)]
+    with Image.open(lesion) as image:
+        inputs = [inputs_of_image(image, tiny_bundle.config.data, protocol)]
     (torch_outcome,) = run_protocol(load_core(tiny_bundle, "torch", "cpu"), inputs, protocol)
     (outcome,) = run_protocol(load_core(tiny_bundle, runtime, "auto"), inputs, protocol)
     # Values that hardly vary would agree whatever was computed.
@@ -169,8 +169,8 @@ def test_a_graph_that_takes_the_mask_gives_what_the_package_gives(
     facts = exported.provenance.facts
     assert facts["mask_input"] == {"name": "coarse_mask", "shape": ["n", 1, 32, 32]}
     assert facts["outputs"] == ["class_logits", "activation_map", "mask_logits", "embedding"]
-    with Image.open(lesion) as picture:
-        pixels = inputs_of_picture(picture, compact.config.data, "fast").patches
+    with Image.open(lesion) as opened:
+        pixels = inputs_of_image(opened, compact.config.data, "fast").patches
     image = pixels.transpose(0, 3, 1, 2).astype(np.float32) / 255
     small = np.asarray(Image.fromarray(mask).resize((32, 32), Image.Resampling.NEAREST), np.float32)[None, None]
     file = exported.path / facts["model"]
@@ -367,9 +367,9 @@ def _read_by_the_example(file: Path) -> Image.Image:
 def test_the_example_reads_as_the_package_does_or_refuses(kind: str, tmp_path: Path) -> None:
     file = tmp_path / "x"
     file.write_bytes(whole_images()[kind])
-    with Image.open(file) as picture:
+    with Image.open(file) as opened:
         left_out = (
-            picture.mode not in {"L", "P", "RGB"} or picture.has_transparency_data or "profile that is none" in kind
+            opened.mode not in {"L", "P", "RGB"} or opened.has_transparency_data or "profile that is none" in kind
         )
     if left_out:
         with pytest.raises(SystemExit, match="mbdcnn predict"):
@@ -401,7 +401,7 @@ def test_a_program_of_torch_runs_without_this_package(compact: Bundle, tmp_path:
             assert np.allclose(output, wanted, rtol=0, atol=1e-4)
 
 
-def test_the_whole_graph_takes_any_number_of_pictures(tiny_bundle: Bundle, tmp_path: Path) -> None:
+def test_the_whole_graph_takes_any_number_of_images(tiny_bundle: Bundle, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     from mbdcnn.inference.networks import load_model
 

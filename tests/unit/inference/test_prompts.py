@@ -70,7 +70,7 @@ REFUSED = {
     "colours": (np.zeros((44, 61, 3), np.uint8), "expected bool or uint8, height x width"),
     "three classes": (np.arange(3, dtype=np.uint8).repeat(900)[: 44 * 61].reshape(44, 61) * 90, "holds 3 classes"),
     "no mask": (object(), "not a mask"),
-    "no image": (b"hello", "coarse mask: not a picture"),
+    "no image": (b"hello", "coarse mask: not an image"),
     "no file": ("absent.png", r"absent\.png: no such file"),
 }
 
