@@ -163,7 +163,7 @@ def pixel_spacing(source: Source) -> tuple[float, float] | None:
     Raises:
         UserError: as for `image_size`.
     """
-    with _told(name := _name(source)):
+    with _as_user_error(name := _name(source)):
         if not is_dicom(_head(source)):
             return None
         spacing: tuple[float, float] | None = _dicom(name).pixel_spacing(source, name)

@@ -94,7 +94,7 @@ def pixel_spacing(source: Source, name: str) -> tuple[float, float] | None:
     Raises:
         UserError: as for `decode`, but damage behind the header goes unseen.
     """
-    with _told(name):
+    with _as_user_error(name):
         header = _read_header(_content(source, HEADER_LIMIT))[0]
         with quiet():
             try:
