@@ -127,7 +127,11 @@ def _boxed(mask: Bools, scene: Scene) -> Bools:
     kept = np.isin(regions, [region for region, share in enumerate(shares, start=1) if share > 0.5]) & box
     if _fits(kept, box):
         return kept
-    return _moved(_ellipse(box), [], float(np.sqrt(np.count_nonzero(box)) / 4), scene)
+    rows, columns = np.nonzero(box)
+    # Whoever draws a box draws it round something: its middle counts as a click inside.
+    middle = [Click(int(rows.mean()), int(columns.mean()), True)]
+    depth = float(np.sqrt(np.count_nonzero(box)) / 4)
+    return _near(ndimage.label(_moved(_ellipse(box), middle, depth, scene))[0], middle)
 
 
 def _clicked(mask: Bools, clicks: Sequence[Click], number: int, scene: Scene) -> Bools:
@@ -153,7 +157,7 @@ def _moved(start: Bools, clicks: Sequence[Click], depth: float, scene: Scene) ->
 
     Args:
         start: the mask.
-        clicks: the last is the one that contradicts it; none where a box does.
+        clicks: the last is the one that contradicts it.
         depth: how deep in an error that one is, in pixels.
         scene: the image.
     """

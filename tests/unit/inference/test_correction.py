@@ -81,6 +81,14 @@ def test_a_box_finds_the_lesion_that_fills_it(start: np.ndarray) -> None:
     assert not found[:, 118:].any()
 
 
+def test_a_box_is_never_empty() -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (32, 32, 3), np.uint8)
+    for start in (np.zeros((32, 32), bool), np.ones((32, 32), bool)):
+        found = corrected_mask(noise, asked(box=(4, 6, 16, 22), size=32), start)
+        assert found[14, 10]
+        assert not found[:, 20:].any()
+
+
 def test_a_click_is_obeyed_and_later_ones_are_too() -> None:
     points = [(70, 30, 1), (70, 130, 0), (20, 70, 0), (150, 145, 1)]
     for count in range(1, len(points) + 1):
