@@ -265,8 +265,12 @@ def _log_likelihood(colours: Floats, weights: Floats) -> Floats:
 
 def _clicks(correction: Correction, side: int) -> list[Click]:
     """Give each click on a square of this side."""
-    width, height = correction.width, correction.height
-    return [Click(int(y / height * side), int(x / width * side), inside) for x, y, inside in correction.points]
+    last, width, height = side - 1, correction.width, correction.height
+    # The last number below the width may be rounded up to it.
+    return [
+        Click(min(last, int(y / height * side)), min(last, int(x / width * side)), inside)
+        for x, y, inside in correction.points
+    ]
 
 
 def _box_mask(correction: Correction, side: int) -> Bools | None:
@@ -276,17 +280,17 @@ def _box_mask(correction: Correction, side: int) -> Bools | None:
     left, right = (edge / correction.width * side for edge in (correction.box.left, correction.box.right))
     upper, lower = (edge / correction.height * side for edge in (correction.box.upper, correction.box.lower))
     mask = np.zeros((side, side), np.bool_)
-    mask[int(upper) : max(round(lower), int(upper) + 1), int(left) : max(round(right), int(left) + 1)] = True
+    first, top = min(side - 1, int(left)), min(side - 1, int(upper))
+    mask[top : max(round(lower), top + 1), first : max(round(right), first + 1)] = True
     return mask
 
 
 def _fits(mask: Bools, box: Bools) -> bool:
     """Say whether a mask within a box reaches about as far as the box."""
-    own = mask.any(axis=1)[:, None] & mask.any(axis=0)
-    if own.any():
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        own = np.zeros_like(mask)
-        own[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+    own = np.zeros_like(mask)
+    if mask.any():
+        rows, columns = np.nonzero(mask)
+        own[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
     return bool(np.count_nonzero(own & box) >= FITS * np.count_nonzero(own | box))
 
 
