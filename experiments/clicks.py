@@ -24,7 +24,7 @@ from PIL import Image
 from scipy import ndimage
 
 from mbdcnn.data import read_raw
-from mbdcnn.data.images.decoding import decode, decode_mask
+from mbdcnn.data.images.decoding import decode, read_mask
 from mbdcnn.inference.predictor import Predictor
 
 Mask = npt.NDArray[np.bool_]
@@ -132,7 +132,7 @@ def main() -> None:
     records = [each for each in read_raw(options.data, predictor.classes).records if each.split == options.split]
     found: dict[str, list[tuple[str, float, list[tuple[float, float]]]]] = defaultdict(list)
     for number, record in enumerate(records[: options.images]):
-        image, truth = decode(record.image), decode_mask(record.mask)
+        image, truth = decode(record.image), np.asarray(read_mask(record.mask).image)
         own = list(curve(predictor, image, truth, None))
         found[OWN].append((record.id, own[0][0], own))
         mask = predictor.predict(image).coarse_mask

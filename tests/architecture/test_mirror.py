@@ -42,7 +42,7 @@ ELSEWHERE = {
     ),
     "integration/test_evaluate.py": (
         "trained networks are evaluated",
-        {f"evaluation/{name}" for name in ("evaluate", "results", "robustness", "target")},
+        {f"evaluation/{name}" for name in ("evaluate", "raw", "results", "robustness", "target")},
     ),
     "unit/inference/test_export.py": (
         "graphs are made and run in every runtime",

@@ -6,14 +6,13 @@ The walker is Grady's with a prior (CVPR 2005): the probabilities x minimise
 
 where w_ij falls with the difference of two pixels' colours, and q_i comes from the start mask, the clicks and the
 colours inside and outside. A click says how far to trust the start mask: it lies as deep in an error as it is far from
-the outline. Needs the extra `prompts`.
+the outline.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +20,6 @@ import numpy.typing as npt
 from PIL import Image
 
 from mbdcnn.inference.prompts import Correction
-from mbdcnn.system.extras import not_installed
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -76,12 +74,7 @@ def corrected_mask(pixels: npt.NDArray[np.uint8], correction: Correction, start:
 
     Returns:
         The mask, s s. It is `start`, or what of it is above 0, where box and clicks agree with it.
-
-    Raises:
-        UserError: SciPy is not installed.
     """
-    if find_spec("scipy") is None:
-        raise not_installed("correcting a coarse mask by points or a box", "prompts")
     whole = start if start.dtype == np.bool_ else start > 0
     side = min(GRID, len(pixels))
     colours = np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BOX), np.float64) / 255

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mbdcnn.data.images.decoding import decode_mask
+from mbdcnn.data.images.decoding import read_mask
 from mbdcnn.data.images.kinds import NAMELESS
 from mbdcnn.data.images.masks import MaskError, lesion_in
 from mbdcnn.errors import UserError
@@ -140,7 +140,7 @@ def _decoded(mask: MaskLike) -> npt.NDArray[np.bool_]:
     if not isinstance(mask, str | bytes | Path):
         raise UserError(f"{type(mask).__name__}: not a mask; give a file, its bytes, a PIL image or a bool array")
     try:
-        return decode_mask(Path(mask) if isinstance(mask, str) else mask)
+        return np.asarray(read_mask(Path(mask) if isinstance(mask, str) else mask).image)
     except UserError as error:
         # Bytes have no name, and are called after what they mostly are.
         raise UserError(str(error).replace(f"{NAMELESS}:", f"{UNNAMED}:", 1)) from None

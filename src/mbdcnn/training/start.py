@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from mbdcnn.artifacts import Bundle, PreparedData, Run
-from mbdcnn.artifacts.builtin import bundled_model
+from mbdcnn.artifacts.builtin import find_bundle
 from mbdcnn.artifacts.seen import NOTHING, Seen
 from mbdcnn.config import Config
 from mbdcnn.errors import UserError
@@ -37,12 +37,12 @@ def find_start(stage: str, config: Config) -> Start | None:
     """Look up the starting weights that a configuration names; None where it names none.
 
     Raises:
-        UserError: they are not there, or of no known kind.
+        UserError: they are not there, or of no known kind; or `bundled` names a model here too.
     """
     given: str | None = getattr(getattr(config, stage), "initial_weights", None)
     if given is None:
         return None
-    path = bundled_model() if given == "bundled" else Path(given)
+    path = find_bundle(given)
     if (path / Run.filename).is_file():
         run = Run.open(path, verify=True)
         return Start(run.weights, run.seen("training"), run.seen("selection"), run.of_unknown_images)
