@@ -153,7 +153,8 @@ def main() -> None:
             own_of = {image_id: steps[0][which] for image_id, _, steps in found[OWN]}
             lost = np.array([own_of[image_id] for image_id, _, _ in rows]) - jaccards[:, 0]
             ids = np.array([image_id for image_id, _, _ in rows])
-            recovered = "" if name == OWN else ratio_interval(jaccards[:, 1] - jaccards[:, 0], lost, ids)
+            # Of what the final mask hardly loses there is nothing to recover.
+            recovered = "" if name == OWN or which else ratio_interval(jaccards[:, 1] - jaccards[:, 0], lost, ids)
             means = " | ".join(f"{100 * value:.1f}" for value in jaccards.mean(axis=0))
             print(f"| {name} | {len(rows)} | {means} | {recovered} |")
     if options.out:
