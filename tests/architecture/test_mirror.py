@@ -49,7 +49,6 @@ ELSEWHERE = {
         {"inference/graphs", "inference/tracing"},
     ),
     "unit/inference/test_predict.py": ("tables are written by predicting", {"inference/tables"}),
-    "parity/test_protocol.py": ("held to the authors' numbers", {"inference/protocol"}),
     "integration/test_training.py": (
         "networks are trained",
         {

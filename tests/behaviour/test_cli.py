@@ -109,7 +109,7 @@ def test_predict(capsys, bundle, tmp_path) -> None:
     assert code == 0
     assert error.count("\n") == 1
     assert "good.png: does not look like the dermoscopy images" in error
-    assert "good.png: melanoma " in output
+    assert "good.png: unlike dermoscopy, so of little meaning: melanoma " in output
     assert "not a medical device" in output
     code, output, error = call(
         capsys, "predict", tmp_path / "in", *common, "--json", "--protocol", "paper", "--overwrite"
@@ -119,7 +119,7 @@ def test_predict(capsys, bundle, tmp_path) -> None:
     (tmp_path / "in" / "bad.jpg").write_bytes(b"no image")
     code, output, error = call(capsys, "predict", tmp_path / "in", *common)
     assert code == 1
-    assert "good.png: melanoma " in output
+    assert "good.png: unlike dermoscopy, so of little meaning: melanoma " in output
     assert error.count("\n") == 2
     assert "bad.jpg" in error
 

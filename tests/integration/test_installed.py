@@ -55,13 +55,13 @@ USES = {
     "export": "predict photo.jpg --runtime onnx --out with-onnx",
     "dicom": "predict scan.dcm --out of-dicom --overwrite",
     "keras": "import-weights weights.keras --out imported",
-    "cluster": "predict photo.jpg --cluster nowhere:1 --out tables",
+    "cluster": "predict photo.jpg --cluster auto --out tables",
 }
 """What each extra is for."""
 ENDS = {
     "serve": "port 99999: ports go from 0 to 65535",
     "keras": "weights.keras: ",
-    "cluster": "nowhere:1: no Ray cluster there",
+    "cluster": "auto: no Ray cluster there",
 }
 """Where it would not end well even with the extra: what is said instead of what to install."""
 HUB = "from mbdcnn.inference.hub import find_model; find_model('owner/name')"

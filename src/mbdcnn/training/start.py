@@ -68,11 +68,15 @@ def check_start(stage: str, data: PreparedData, config: Config, *, allow_overlap
             f"such as {known[0].id}, so scores would say little about new images; start from other weights, or run "
             "with --allow-overlap to continue all the same"
         )
-    folds = config.calibration.folds if stage != "enhanced" else 0
+    folds, without = {
+        "coarse": (config.coarse.folds, "--set coarse.folds=0"),
+        "classifier": (config.calibration.folds, "--set calibration.folds=0 --set ensemble=1"),
+        "enhanced": (0, ""),
+    }[stage]
     if folds and (start.unknown or start.training.among(data.split("train"))):
         raise UserError(
             f"{stage}.initial_weights: {start.weights}: trained on lesions, perhaps these, so no network would be "
-            "without the images of a fold; give --set calibration.folds=0 --set ensemble=1, or other weights"
+            f"without the images of a fold; give {without}, or other weights"
         )
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mbdcnn.config import Config, load_config
+from mbdcnn.config import Config, load_config, with_classes
+from mbdcnn.data.prepare import prepare, summary_lines
 from mbdcnn.data.sources import read_sources
 from mbdcnn.data.synthetic import generate
 from mbdcnn.errors import UserError
@@ -58,3 +59,15 @@ def test_a_folder_that_holds_a_table_is_told_to_name_it(mine: Path) -> None:
         read_sources([mine.parent], Config())
     named = str(refused.value).rpartition(": ")[2]
     assert read_sources([Path(named)], Config()) == read_sources([mine], Config())
+
+
+def test_data_prepared_from_it_fit_a_training_without_classes(mine: Path, tmp_path: Path, tiny_config) -> None:
+    data = prepare(mine, tmp_path / "data", tiny_config())
+    assert data.classes == ("benign", "malignant")
+    assert any(line.startswith("mine: no split column: 70/15/15") for line in summary_lines(data))
+    assert any("classes from the table: benign 5, malignant 15" in line for line in summary_lines(data))
+    data.check_made_with(with_classes(tiny_config(), data.classes))
+    # Nor does another seed divide the table otherwise.
+    written = (data.path / data.filename).stat().st_mtime_ns
+    again = prepare(mine, tmp_path / "data", tiny_config("seed=7"), overwrite=False)
+    assert (again.path / again.filename).stat().st_mtime_ns == written
