@@ -48,6 +48,8 @@ ROUNDS = 3
 """Times that colours are learnt from the probabilities and these found anew."""
 SHALLOWEST, DEEPEST = 0.75, 0.2
 """Depth of a click at least, in pixels of the grid, and at most, of its side."""
+SLIGHT, LOCAL = 0.1, 3.0
+"""Depth of a click, of the lesion's radius, below which it corrects a part of the outline, and that part in depths."""
 MIDDLE = 0.6
 """Depth in a region, of its deepest point, from which a click beside the lesion means the whole region."""
 LARGE = 0.2
@@ -144,13 +146,20 @@ def _clicked(mask: Bools, clicks: Sequence[Click], number: int, scene: Scene) ->
         depth = _depth(regions == regions[row, column])
         if depth[row, column] >= MIDDLE * depth.max():
             return np.asarray(mask & (regions != regions[row, column]))
-    so_far, depth = clicks[: number + 1], float(abs(_signed_distance(mask)[row, column]))
+    so_far, distance = clicks[: number + 1], float(abs(_signed_distance(mask)[row, column]))
     near = _near(regions, so_far)
     if inside and not near.any():
         # Far from all there is: the lesion is here instead.
-        depth = min(depth, DEEPEST * len(mask)) / 2
-        near = _disc(mask, clicks[number], depth)
-    return _near(ndimage.label(_moved(near if inside else mask, so_far, depth, scene))[0], clicks)
+        distance = min(distance, DEEPEST * len(mask)) / 2
+        near = _disc(mask, clicks[number], distance)
+    before = near if inside else mask
+    moved = _near(ndimage.label(_moved(before, so_far, distance, scene))[0], clicks)
+    if distance < SLIGHT * np.sqrt(np.count_nonzero(before) / np.pi):
+        # A slight correction: what lies farther away stays.
+        rows, columns = np.ogrid[: len(mask), : len(mask)]
+        far = np.hypot(rows - row, columns - column) > LOCAL * max(distance, SHALLOWEST)
+        moved = np.where(far, before, moved)
+    return moved
 
 
 def _moved(start: Bools, clicks: Sequence[Click], depth: float, scene: Scene) -> Bools:
@@ -165,7 +174,7 @@ def _moved(start: Bools, clicks: Sequence[Click], depth: float, scene: Scene) ->
     from scipy import ndimage
 
     side = len(start)
-    depth = float(np.clip(depth, SHALLOWEST, DEEPEST * side))
+    depth = min(max(depth, SHALLOWEST), DEEPEST * side)
     log_odds = np.clip(TRUST * _signed_distance(start) / depth, -MOST, MOST) + scene.network
     seeds = np.full(start.shape, np.nan)
     if scene.box is not None:
