@@ -124,11 +124,11 @@ def random_bundle(config: Config, folder: Path) -> Bundle:
     return Bundle.open(folder)
 
 
-def write_picture(file: Path, width: int = 1022, height: int = 767) -> Path:
+def write_image(file: Path, width: int = 1022, height: int = 767) -> Path:
     """Write a photo-like JPEG; a very large one is drawn smaller and enlarged."""
     drawn = min(1.0, 2000 / max(width, height))
-    picture, _ = draw(np.random.default_rng(0), "melanoma", (round(width * drawn), round(height * drawn)))
-    picture.resize((width, height), Image.Resampling.BICUBIC).save(file, quality=92)
+    image, _ = draw(np.random.default_rng(0), "melanoma", (round(width * drawn), round(height * drawn)))
+    image.resize((width, height), Image.Resampling.BICUBIC).save(file, quality=92)
     return file
 
 

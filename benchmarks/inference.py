@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from harness import Row, best_rate, fastest, operations, print_table, random_bundle, write_picture
+from harness import Row, best_rate, fastest, operations, print_table, random_bundle, write_image
 from PIL import Image
 
 from mbdcnn.artifacts import Bundle
@@ -28,7 +28,7 @@ from mbdcnn.inference.runtimes import PACKAGES, NetworksCore, load_core
 from mbdcnn.models import MBDCNN
 
 STREAM = 64
-"""Pictures predicted one after the other, to see what reading ahead gives."""
+"""Images predicted one after the other, to see what reading ahead gives."""
 
 
 def main() -> None:
@@ -41,16 +41,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, torch.inference_mode():
         folder = Path(name)
         os.environ["MBDCNN_CACHE"] = str(folder / "cache")
-        picture = write_picture(folder / "picture.jpg")
+        image = write_image(folder / "image.jpg")
         large = random_bundle(load_config(options.paper), folder / "large")
-        small = random_bundle(load_config("compact", ["data.image_size=224", "committee=1"]), folder / "small")
+        small = random_bundle(load_config("compact", ["data.image_size=224", "ensemble=1"]), folder / "small")
         cores = {runtime: core for runtime in PACKAGES if (core := _core(large, runtime))}
         print_table(f"one network of {options.paper}, 6 views of 224 x 224", _networks(large, cores, options.repeats))
-        print_table("the paper's protocol, one picture", _paper(large, cores, picture, options.repeats))
+        print_table("the paper's protocol, one image", _paper(large, cores, image, options.repeats))
         title = "from the JPEG to mask and probabilities, fast"
-        print_table(f"{title}: compact networks at 224 x 224", _fast(small, picture))
+        print_table(f"{title}: compact networks at 224 x 224", _fast(small, image))
         shipped = Bundle.open(bundled_model())
-        print_table(f"{title}: the shipped model, with a second mask-CN, at 192 x 192", _fast(shipped, picture))
+        print_table(f"{title}: the shipped model, with a second mask-CN, at 192 x 192", _fast(shipped, image))
 
 
 def _core(bundle: Bundle, runtime: str) -> NetworksCore | None:
@@ -95,7 +95,7 @@ def _networks(bundle: Bundle, cores: dict[str, NetworksCore], repeats: int) -> l
 
 
 def _paper(bundle: Bundle, cores: dict[str, NetworksCore], file: Path, repeats: int) -> list[Row]:
-    """Time the paper's protocol on one picture, against the protocol as one would write it down first."""
+    """Time the paper's protocol on one image, against the protocol as one would write it down first."""
     model = load_model(bundle)
     count = operations(lambda: plain_paper(model, bundle.config.data, file))
     baseline = fastest(lambda: plain_paper(model, bundle.config.data, file), 1)
@@ -142,19 +142,19 @@ def _one_view(core: NetworksCore, pixels: np.ndarray) -> None:
 
 def plain_fast(model: MBDCNN, settings: Data, file: Path) -> tuple[torch.Tensor, torch.Tensor]:
     """Predict by one view: decode, resize, three networks, resize."""
-    picture = Image.open(file).convert("RGB")
-    outputs = model(_resized(picture, settings.image_size))
-    size = (picture.height, picture.width)
+    image = Image.open(file).convert("RGB")
+    outputs = model(_resized(image, settings.image_size))
+    size = (image.height, image.width)
     return F.interpolate(outputs.mask_logits, size, mode="bicubic").argmax(1), outputs.class_logits.softmax(1)
 
 
 def plain_paper(model: MBDCNN, settings: Data, file: Path) -> tuple[torch.Tensor, torch.Tensor]:
     """Predict by all views and scales, one after the other."""
-    picture = Image.open(file).convert("RGB")
-    size = (picture.height, picture.width)
+    image = Image.open(file).convert("RGB")
+    size = (image.height, image.width)
     probabilities = []
-    for box in view_boxes(*picture.size, settings.views.fractions):
-        patch = _resized(picture.crop(box), settings.image_size)
+    for box in view_boxes(*image.size, settings.views.fractions):
+        patch = _resized(image.crop(box), settings.image_size)
         mask = _six_views(model.coarse, patch).argmax(1, keepdim=True).float()
         probabilities.append(model.guide(patch, mask).class_logits.softmax(1))
         if len(probabilities) == 1:
@@ -166,7 +166,7 @@ def plain_paper(model: MBDCNN, settings: Data, file: Path) -> tuple[torch.Tensor
     total = torch.zeros(1, 2, *size)
     for side in settings.scales:
         mask = F.interpolate(coarse_mask, (side, side))
-        total += F.interpolate(_six_views(enhanced, _resized(picture, side), mask), size, mode="bicubic")
+        total += F.interpolate(_six_views(enhanced, _resized(image, side), mask), size, mode="bicubic")
     return total.argmax(1), torch.stack(probabilities).mean(0)
 
 
@@ -180,8 +180,8 @@ def _six_views(network: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> t
     return total
 
 
-def _resized(picture: Image.Image, side: int) -> torch.Tensor:
-    return _tensor(np.asarray(picture.resize((side, side), Image.Resampling.BICUBIC))[None])
+def _resized(image: Image.Image, side: int) -> torch.Tensor:
+    return _tensor(np.asarray(image.resize((side, side), Image.Resampling.BICUBIC))[None])
 
 
 def _tensor(pixels: np.ndarray) -> torch.Tensor:

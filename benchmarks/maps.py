@@ -37,7 +37,7 @@ def main() -> None:
         floor = features.numel() * 4 / copy_rate()
         title = f"{name}, {weight.shape[1]} channels"
         rows.append(Row(title, seconds["ours"], seconds["loop"], floor, "no copy to the host", target=25))
-    print_table(f"activation maps of {options.batch} pictures, {SIDE} x {SIDE}", rows)
+    print_table(f"activation maps of {options.batch} images, {SIDE} x {SIDE}", rows)
 
 
 def check(features: Tensor, weight: Tensor, classes: Tensor) -> None:

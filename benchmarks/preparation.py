@@ -24,20 +24,20 @@ from mbdcnn.data.synthetic import generate
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--raw", type=Path, help="a data set with masks; JPEGs of --size are generated if not given")
-    parser.add_argument("--pictures", type=int, default=12)
+    parser.add_argument("--images", type=int, default=12)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--size", type=int, nargs=2, default=(2592, 1936), metavar=("WIDTH", "HEIGHT"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        raw = options.raw or generated(folder / "raw", options.pictures, options.size)
+        raw = options.raw or generated(folder / "raw", options.images, options.size)
         rows = [measured(title, raw, folder, options.repeats) for title in ("compact", "paper")]
-    pictures = options.raw or "JPEGs of about {} x {}".format(*options.size)
-    print_table(f"prepare, {pictures}, {os.cpu_count()} cores", rows)
+    images = options.raw or "JPEGs of about {} x {}".format(*options.size)
+    print_table(f"prepare, {images}, {os.cpu_count()} cores", rows)
 
 
-def generated(raw: Path, pictures: int, size: tuple[int, int]) -> Path:
-    generate(raw, {"train": pictures * 3 // 4, "validation": pictures // 4}, size)
+def generated(raw: Path, images: int, size: tuple[int, int]) -> Path:
+    generate(raw, {"train": images * 3 // 4, "validation": images // 4}, size)
     return raw
 
 
@@ -51,7 +51,7 @@ def measured(title: str, raw: Path, folder: Path, repeats: int) -> Row:
     seconds = side_by_side(works, repeats)
     data = PreparedData.open(folder / "data")
     apart = [difference(data, row, folder / "png") for row in data.rows]
-    note = f"{seconds['ours'] / len(apart):.3f} s a picture; pixels {np.mean(apart):.2f} grey levels apart"
+    note = f"{seconds['ours'] / len(apart):.3f} s an image; pixels {np.mean(apart):.2f} grey levels apart"
     return Row(title, seconds["ours"], seconds["plain"], note=f"{note}, {max(apart):.2f} in the worst one", target=4)
 
 
@@ -61,23 +61,23 @@ def emptied(folder: Path) -> Path:
 
 
 def plain(raw: Path, out: Path, config: Config) -> None:
-    """Write what `prepare` keeps of each picture as PNGs, one after the other."""
+    """Write what `prepare` keeps of each image as PNGs, one after the other."""
     out.mkdir()
     for record in read_raw(raw, config.classes).records:
-        _plain_picture(record, out, config)
+        _plain_image(record, out, config)
 
 
-def _plain_picture(record: Record, out: Path, config: Config) -> None:
+def _plain_image(record: Record, out: Path, config: Config) -> None:
     data = config.data
     label = None if record.label is None else config.classes[record.label]
-    picture = Image.open(record.image).convert("RGB")
-    boxes = crops.view_boxes(*picture.size, crops.fractions_for(data.views, label, record.split))
+    image = Image.open(record.image).convert("RGB")
+    boxes = crops.view_boxes(*image.size, crops.fractions_for(data.views, label, record.split))
     size = (data.image_size, data.image_size)
     for number, box in enumerate(boxes):
-        picture.crop(box).resize(size, Image.Resampling.BICUBIC).save(out / f"{record.id}_{number}.png")
+        image.crop(box).resize(size, Image.Resampling.BICUBIC).save(out / f"{record.id}_{number}.png")
     scales = {data.segmentation_size} if record.split == "train" else set(data.scales) - {data.image_size}
     for side in scales:
-        picture.resize((side, side), Image.Resampling.BICUBIC).save(out / f"{record.id}_whole_{side}.png")
+        image.resize((side, side), Image.Resampling.BICUBIC).save(out / f"{record.id}_whole_{side}.png")
     assert record.mask is not None
     mask = Image.open(record.mask).convert("L").point(lambda value: 255 * (value > 0))
     mask.save(out / f"{record.id}_truth.png")
@@ -86,7 +86,7 @@ def _plain_picture(record: Record, out: Path, config: Config) -> None:
 
 
 def difference(data: PreparedData, row: ManifestRow, png: Path) -> float:
-    """Give the mean difference of all pixels kept of a picture from the plain ones."""
+    """Give the mean difference of all pixels kept of an image from the plain ones."""
     kept = {f"{number}": data.patches[view] for number, view in enumerate(row.views)}
     if row.training_row is not None:
         training = data.training_images

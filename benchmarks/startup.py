@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from harness import Process, Row, measure_process, print_table, random_bundle, write_picture
+from harness import Process, Row, measure_process, print_table, random_bundle, write_image
 
 from mbdcnn.config import load_config
 
@@ -16,7 +16,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         bundle = random_bundle(load_config("compact"), folder / "bundle")
-        picture = write_picture(folder / "picture.jpg")
+        image = write_image(folder / "image.jpg")
         cache = {"MBDCNN_CACHE": str(folder / "cache")}
 
         def shortest(*arguments: str) -> Process:
@@ -31,7 +31,7 @@ def main() -> None:
         work = {"mbdcnn --version": (["--version"], bare), "mbdcnn --help": (["--help"], bare)}
         work["mbdcnn info"] = (["info"], numpy)
         for runtime, library in libraries.items():
-            arguments = ["predict", str(picture), "--model", str(bundle.path), "--runtime", runtime, "--quiet"]
+            arguments = ["predict", str(image), "--model", str(bundle.path), "--runtime", runtime, "--quiet"]
             work[f"mbdcnn predict, {runtime}"] = ([*arguments, "--out", str(folder / "out")], library)
         rows = [Row("python -c 'import torch'", torch.seconds, torch.seconds, note=_used(torch))]
         for title, (arguments, floor) in work.items():

@@ -68,10 +68,10 @@ def main() -> None:
 
 
 def write_input(folder: Path, config: Config, count: int) -> tuple[PreparedData, Path]:
-    """Prepare some pictures to train on, and write one as the authors' loader would read it."""
+    """Prepare some images to train on, and write one as the authors' loader would read it."""
     generate(folder / "raw", {"train": count, "validation": 1}, (640, 480))
-    draw(np.random.default_rng(0), "nevus", (1600, 1200))[0].save(folder / "picture.png")
-    return prepare(folder / "raw", folder / "data", config), folder / "picture.png"
+    draw(np.random.default_rng(0), "nevus", (1600, 1200))[0].save(folder / "image.png")
+    return prepare(folder / "raw", folder / "data", config), folder / "image.png"
 
 
 class Input:

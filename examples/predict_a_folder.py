@@ -1,4 +1,4 @@
-"""Outline and classify every picture of a folder, and tell first what the model is least sure of.
+"""Outline and classify every image of a folder, and tell first what the model is least sure of.
 
     python examples/predict_a_folder.py bundle photos results
 
@@ -28,7 +28,7 @@ def main(model: str, folder: Path, out: Path) -> None:
     predicted = [entry for entry in entries if "problem" not in entry]
     for entry in sorted(predicted, key=lambda entry: entry["uncertainty"]["entropy"], reverse=True):
         sure = entry["probabilities"][entry["decision"]]
-        print(f"{entry['file']}: {entry['decision']} {sure:.0%}, lesion {entry['area_fraction']:.0%} of the picture")
+        print(f"{entry['file']}: {entry['decision']} {sure:.0%}, lesion {entry['area_fraction']:.0%} of the image")
 
 
 if __name__ == "__main__":

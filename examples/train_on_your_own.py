@@ -1,8 +1,8 @@
-"""Train all three networks on your own pictures, listed in a table, and predict one.
+"""Train all three networks on your own images, listed in a table, and predict one.
 
-    python examples/train_on_your_own.py pictures.csv out
+    python examples/train_on_your_own.py images.csv out
 
-The table needs the columns `image` and `split`, and `mask`, `label` or both; see docs/data.md. Given again, it goes on
+The table needs the columns `image` and `split`, and `mask`, `label` or both; see docs/data.md. Given again, it resumes
 where it was stopped.
 """
 
@@ -21,9 +21,9 @@ def main(table: Path, out: Path, config: Config) -> None:
     """Go from the table to a model and its report."""
     results = run(table, out, config, bar)
     print("report:", results.report.path / "report.html")
-    picture = results.data.split("validation")[0].source
-    prediction = Predictor.load(results.bundle.path).predict(picture)
-    print(picture, prediction.probabilities, f"lesion: {prediction.area_fraction:.0%} of the picture")
+    image = results.data.split("validation")[0].source
+    prediction = Predictor.load(results.bundle.path).predict(image)
+    print(image, prediction.probabilities, f"lesion: {prediction.area_fraction:.0%} of the image")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Do masks from networks that did not see the picture help, and which activation map guides better?
+"""Do masks from networks that did not see the image help, and which activation map guides better?
 
 Trains each network without one of three folds of the training images, scores it on that fold, and compares by
 paired bootstrap over all of them:
 
     python experiments/bootstrapping.py ISIC-2017 OUT --initial SEGMENTATION CLASSIFICATION
 
-Training masks are `in-sample` (from the coarse-SN that was trained on the pictures, as in the paper) or
+Training masks are `in-sample` (from the coarse-SN that was trained on the images, as in the paper) or
 `out-of-fold` (from one that was not); activation maps keep their negative values (`reference`) or not (`relu`).
 """
 
@@ -73,7 +73,7 @@ def coarse_run(data: PreparedData, out: Path, config: Config, number: int) -> Ru
 def scores(data: PreparedData, out: Path, config: Config, number: int) -> dict[str, dict[str, list[float]]]:
     """Train mask-CN and enhanced-SN without a fold in every way, and score them on it."""
     coarse = [coarse_run(data, out, config, each) for each in range(FOLDS)]
-    # Validation pictures choose the best weights, and are none of those that are scored.
+    # Validation images choose the best weights, and are none of those that are scored.
     masks = {
         "in-sample": generate_masks(coarse[number], data, out / "masks" / str(number), device="cpu"),
         "out-of-fold": generate_masks(coarse[0], data, out / "masks" / "folds", folds=coarse, device="cpu"),
@@ -96,7 +96,7 @@ def scores(data: PreparedData, out: Path, config: Config, number: int) -> dict[s
 def score(
     data: PreparedData, fold: Fold, masks: MaskSet, classifier: Run, enhanced: Run
 ) -> dict[str, list[list[float]] | list[float]]:
-    """Predict the pictures of a fold by one view of each network."""
+    """Predict the images of a fold by one view of each network."""
     _, rows = fold.split(data.split("train"))
     networks = {}
     for run in (classifier, enhanced):

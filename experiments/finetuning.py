@@ -1,4 +1,4 @@
-"""Is the shipped model a better start for a hundred pictures than public weights?
+"""Is the shipped model a better start for a hundred images than public weights?
 
 Trains on 100 training images of an ISIC-2017 folder, half as many others choosing the checkpoints, and scores on the
 official validation images: from the shipped model (`finetune.yaml`), and by the same steps from public weights.
@@ -44,10 +44,10 @@ def main() -> None:
         "enhanced.guidance_start=identity",
     ]
     given.out.mkdir(parents=True, exist_ok=True)
-    table = given.out / "pictures.csv"
+    table = given.out / "images.csv"
     write_table(table, read_raw(given.raw, load_config("finetune").classes).records)
     results = {
-        # The shipped model learnt from the pictures that choose the weights here; those that are scored are others.
+        # The shipped model learnt from the images that choose the weights here; those that are scored are others.
         name: run(
             table,
             given.out / name,
@@ -63,11 +63,11 @@ def main() -> None:
     untrained = evaluate(shipped, results["shipped"].data, "test", given.out / "as it is", Options(protocol="paper"))
     print("the shipped model as it is", *score_lines(untrained), sep="\n  ")
     for name, result in results.items():
-        print(f"{TRAINED} pictures, from {name} weights", *score_lines(result.report), sep="\n  ")
+        print(f"{TRAINED} images, from {name} weights", *score_lines(result.report), sep="\n  ")
 
 
 def write_table(file: Path, records: Sequence[Record]) -> None:
-    """Draw the pictures to train on and to choose by; the official validation images are the test."""
+    """Draw the images to train on and to choose by; the official validation images are the test."""
     training = [record for record in records if record.split == "train"]
     order = np.random.default_rng(0).permutation(len(training))
     drawn = [training[place] for place in order[: TRAINED + CHOOSING]]

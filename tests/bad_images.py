@@ -1,4 +1,4 @@
-"""Pictures as strangers send them: odd ones of every format, and thousands of damaged ones, the same for one seed."""
+"""Images as strangers send them: odd ones of every format, and thousands of damaged ones, the same for one seed."""
 
 from __future__ import annotations
 
@@ -71,14 +71,14 @@ def whole_images() -> dict[str, bytes]:
     return made
 
 
-def saved(picture: Image.Image, kind: str, **options: object) -> bytes:
+def saved(image: Image.Image, kind: str, **options: object) -> bytes:
     stream = BytesIO()
     # A copy, because saving leaves settings of one format for the next.
-    picture.copy().save(stream, kind, **options)
+    image.copy().save(stream, kind, **options)
     return stream.getvalue()
 
 
-def _picture(width: int = 60, height: int = 44) -> Image.Image:
+def _image(width: int = 60, height: int = 44) -> Image.Image:
     return Image.fromarray(lesion(60, 44)).resize((width, height))
 
 
@@ -98,51 +98,51 @@ def _plain() -> Iterator[tuple[str, str, bytes]]:
         for mode in modes:
             yield suffix, mode, saved(_in_mode(mode), kind)
     for compression in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "raw"):
-        yield "tif", compression, saved(_picture(), "TIFF", compression=compression)
+        yield "tif", compression, saved(_image(), "TIFF", compression=compression)
 
 
 def _in_mode(mode: str) -> Image.Image:
     if mode in {"I;16", "I"}:
-        grey = np.asarray(_picture().convert("L"))
+        grey = np.asarray(_image().convert("L"))
         return Image.fromarray(grey.astype(np.uint16 if mode == "I;16" else np.int32) * 256 + 99)
     if mode == "LAB":
-        return Image.merge("LAB", _picture().split())
-    return _picture().convert(mode)
+        return Image.merge("LAB", _image().split())
+    return _image().convert(mode)
 
 
 def _odd() -> Iterator[tuple[str, str, bytes]]:
-    picture = _picture()
+    image = _image()
     made = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     profile = made[:24] + bytes(12) + made[36:]  # without the time it was made at
     for number in range(2, 9):
         exif = Image.Exif()
         exif[0x0112] = number
         suffix, kind = (("jpg", "JPEG"), ("png", "PNG"), ("webp", "WEBP"))[number % 3]
-        yield suffix, f"turned {number}", saved(picture, kind, exif=exif.tobytes())
+        yield suffix, f"turned {number}", saved(image, kind, exif=exif.tobytes())
     for suffix, kind in (("jpg", "JPEG"), ("png", "PNG"), ("tif", "TIFF"), ("webp", "WEBP")):
-        yield suffix, "with a profile", saved(picture, kind, icc_profile=profile)
-        yield suffix, "with a profile that is none", saved(picture, kind, icc_profile=b"no profile" * 9)
+        yield suffix, "with a profile", saved(image, kind, icc_profile=profile)
+        yield suffix, "with a profile that is none", saved(image, kind, icc_profile=b"no profile" * 9)
         if suffix != "tif":
-            yield suffix, "with EXIF that is none", saved(picture, kind, exif=b"Exif\0\0II*\0\xff\xff\xff\xff\x01\x02")
-    yield "jpg", "progressive", saved(picture, "JPEG", progressive=True)
-    yield "jpg", "cmyk with a profile", saved(picture.convert("CMYK"), "JPEG", icc_profile=profile)
-    yield "jpg", "of four tables", saved(picture, "JPEG", quality=100, subsampling=0, comment=b"x" * 999)
-    yield "jpg", "of two pictures", saved(picture, "MPO", save_all=True, append_images=[_picture().rotate(90)])
+            yield suffix, "with EXIF that is none", saved(image, kind, exif=b"Exif\0\0II*\0\xff\xff\xff\xff\x01\x02")
+    yield "jpg", "progressive", saved(image, "JPEG", progressive=True)
+    yield "jpg", "cmyk with a profile", saved(image.convert("CMYK"), "JPEG", icc_profile=profile)
+    yield "jpg", "of four tables", saved(image, "JPEG", quality=100, subsampling=0, comment=b"x" * 999)
+    yield "jpg", "of two images", saved(image, "MPO", save_all=True, append_images=[_image().rotate(90)])
     for suffix, kind in (("gif", "GIF"), ("png", "PNG"), ("webp", "WEBP"), ("tif", "TIFF")):
-        frames = [_picture().rotate(90), _picture()]
-        yield suffix, "animated", saved(picture, kind, save_all=True, append_images=frames)
-    index = picture.quantize(8)
+        frames = [_image().rotate(90), _image()]
+        yield suffix, "animated", saved(image, kind, save_all=True, append_images=frames)
+    index = image.quantize(8)
     yield "png", "palette with transparency", saved(index, "PNG", transparency=bytes(range(0, 256, 36)))
-    yield "png", "rgb with a transparent colour", saved(picture, "PNG", transparency=(0, 0, 0))
+    yield "png", "rgb with a transparent colour", saved(image, "PNG", transparency=(0, 0, 0))
     yield "gif", "with a transparent colour", saved(index, "GIF", transparency=3)
     yield "bmp", "run lengths", _bmp_of_runs()
-    yield "png", "text after it", saved(picture, "PNG") + b"trailing" * 99
+    yield "png", "text after it", saved(image, "PNG") + b"trailing" * 99
 
 
 def _shapes() -> Iterator[tuple[str, str, bytes]]:
     for width, height in ((1, 1), (1, 10_000), (10_000, 1), (2, 3), (1, 2), (65_000, 1), (300, 200)):
-        yield "png", f"{width}x{height}", saved(_picture(width, height), "PNG")
-        yield "jpg", f"{width}x{height}", saved(_picture(width, height), "JPEG")
+        yield "png", f"{width}x{height}", saved(_image(width, height), "PNG")
+        yield "jpg", f"{width}x{height}", saved(_image(width, height), "JPEG")
 
 
 def _dicom() -> Iterator[tuple[str, str, bytes]]:
@@ -155,7 +155,7 @@ def _dicom() -> Iterator[tuple[str, str, bytes]]:
     yield "dcm", "palette", photograph(grey, "PALETTE COLOR", **palette(colour[0, :40].repeat(7, 0)[:256]))
     jpeg = saved(Image.fromarray(colour), "JPEG")
     yield "dcm", "jpeg", photograph(colour, "YBR_FULL_422", uid.JPEGBaseline8Bit, jpeg)
-    yield "dcm", "jpeg 2000", photograph(colour, "YBR_RCT", uid.JPEG2000Lossless, saved(_picture(), "JPEG2000"))
+    yield "dcm", "jpeg 2000", photograph(colour, "YBR_RCT", uid.JPEG2000Lossless, saved(_image(), "JPEG2000"))
     yield "dcm", "runs", photograph(colour, syntax=uid.RLELossless, frame=run_lengths(colour))
 
 
@@ -178,7 +178,7 @@ DEEPER = b"\x40\x00\x55\xa7SQ\0\0\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\xff"
 @cache
 def small_bombs() -> dict[str, bytes]:
     """Give files of kilobytes that ask for gigabytes or hours, or are something else."""
-    jpeg = saved(_picture(), "JPEG")
+    jpeg = saved(_image(), "JPEG")
     frame = jpeg.index(b"\xff\xc0") + 5
     archive = BytesIO()
     with zipfile.ZipFile(archive, "w") as content:
@@ -240,7 +240,7 @@ def jpeg_of_scans(side: int, scans: int) -> bytes:
 
 
 def tiff_of_a_tile(side: int, tile: int) -> bytes:
-    """Write a small picture in one tile of any size."""
+    """Write a small image in one tile of any size."""
     press = zlib.compressobj(1)
     pixels = b"".join([*(press.compress(bytes(tile)) for _ in range(tile)), press.flush()])
     values = {256: side, 257: side, 258: 8, 259: 8, 262: 1, 277: 1, 322: tile, 323: tile, 324: 8, 325: len(pixels)}
@@ -320,7 +320,7 @@ CHANGES: tuple[Callable[[bytes, Rng], bytes], ...] = (
 
 
 def odd_places(folder: Path, good: bytes) -> list[Path]:
-    """Put into a folder what is called a picture and is a link, a pipe, a device or a folder."""
+    """Put into a folder what is called an image and is a link, a pipe, a device or a folder."""
     folder.mkdir()
     real = folder.with_name("real.png")
     real.write_bytes(good)

@@ -116,7 +116,7 @@ class Chromium:
             self.call("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
 
     def screenshot(self, file: Path, whole: bool = True) -> None:
-        """Save a picture of the page."""
+        """Save an image of the page."""
         answer = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         file.write_bytes(base64.b64decode(answer["data"]))
 

@@ -1,4 +1,4 @@
-"""DICOM photographs made of generated pictures, as cameras and archives write them."""
+"""DICOM photographs made of generated images, as cameras and archives write them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAME, PATIENT, BORN = "Nachname^Vorname", "PATIENT-4711", "19510203"
 
 
 def lesion(width: int = 60, height: int = 44, seed: int = 0) -> npt.NDArray[np.uint8]:
-    """Draw a generated picture, h w 3."""
+    """Draw a generated image, h w 3."""
     return np.asarray(draw(np.random.default_rng(seed), "nevus", (width, height))[0])
 
 

@@ -1,8 +1,8 @@
-"""Bad pictures through every way into the program: each must end in a result or in one line that says why not.
+"""Bad images through every way into the program: each must end in a result or in one line that says why not.
 
 As a program it drives one door in a process of its own, so that the most memory it ever took can be read:
 `python tests/doors.py predict|prepare|serve BUNDLE CONFIG FOLDER SEED COUNT` prints what happened as JSON, and
-`python tests/doors.py decode FILE` of one picture.
+`python tests/doors.py decode FILE` of one image.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from mbdcnn.inference.predict import predict_files
 from mbdcnn.inference.predictor import Predictor
 
 PATIENCE = 60
-"""Seconds for one picture, after which the process ends with its stack on standard error."""
+"""Seconds for one image, after which the process ends with its stack on standard error."""
 
 
 class Outcome(NamedTuple):
-    """What became of a picture."""
+    """What became of an image."""
 
     kind: str
     reason: str | None
@@ -39,7 +39,7 @@ class Outcome(NamedTuple):
 
 
 Door = Callable[[BadImage], str | None]
-"""Takes a picture; gives the reason if there is no result."""
+"""Takes an image; gives the reason if there is no result."""
 
 
 def check_reason(reason: str) -> None:
@@ -52,13 +52,13 @@ def check_reason(reason: str) -> None:
 
 
 def through(door: Door, images: Iterable[BadImage]) -> Iterator[Outcome]:
-    """Send pictures through a door, and check what comes out."""
+    """Send images through a door, and check what comes out."""
     for image in images:
         started = time.perf_counter()
         try:
             reason = door(image)
         except BaseException as error:
-            error.add_note(f"the picture was: {image.kind}, named {image.name!r}")
+            error.add_note(f"the image was: {image.kind}, named {image.name!r}")
             raise
         if reason is not None:
             check_reason(reason)
@@ -68,10 +68,10 @@ def through(door: Door, images: Iterable[BadImage]) -> Iterator[Outcome]:
 
 def predicting(predictor: Predictor, folder: Path) -> Door:
     """Predict files, each in a folder of its own."""
-    pictures, out = folder / "pictures", folder / "out"
+    images, out = folder / "images", folder / "out"
 
     def door(image: BadImage) -> str | None:
-        file = _written(image, pictures)
+        file = _written(image, images)
         (entry,) = predict_files(predictor, [file], out)
         results = {path.name for path in out.iterdir()} - {"predictions.json", "predictions.csv"}
         shutil.rmtree(out)
@@ -86,13 +86,13 @@ def predicting(predictor: Predictor, folder: Path) -> Door:
 
 
 def preparing(config: Config, folder: Path) -> Door:
-    """Prepare a table of one picture; of every other one the file is the mask, of a picture of its size."""
+    """Prepare a table of one image; of every other one the file is the mask, of an image of its size."""
     good, turn = whole_images()["png RGB"], 0
 
     def door(image: BadImage) -> str | None:
         nonlocal turn
         turn += 1
-        file = _written(image, folder / "pictures")
+        file = _written(image, folder / "images")
         is_mask = turn % 2 == 0 and not image.whole
         if is_mask:
             (folder / "good.png").write_bytes(good)
@@ -103,7 +103,7 @@ def preparing(config: Config, folder: Path) -> Door:
         try:
             table.write_text("\n".join(cells) + "\n", encoding="utf-8")
         except UnicodeEncodeError:
-            file = file.rename(folder / "pictures" / "name.jpg")
+            file = file.rename(folder / "images" / "name.jpg")
             table.write_text("\n".join([cells[0], f"a,{_quoted(file)},,nevus,test"]), encoding="utf-8")
         try:
             data = prepare(table, folder / "data", config)
@@ -118,7 +118,7 @@ def preparing(config: Config, folder: Path) -> Door:
 
 
 def _quoted(file: Path) -> str:
-    return '"' + f"pictures/{file.name}".replace('"', '""') + '"'
+    return '"' + f"images/{file.name}".replace('"', '""') + '"'
 
 
 def asking(client: Any) -> Door:

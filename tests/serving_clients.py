@@ -1,4 +1,4 @@
-"""What tests of the server share: a predictor that can be held up, pictures, and clients."""
+"""What tests of the server share: a predictor that can be held up, images, and clients."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SECONDS = 20
 
 
 class HeldPredictor(Predictor):
-    """Predicts when it is let, and remembers its batches. A white picture makes it fail."""
+    """Predicts when it is let, and remembers its batches. A white image makes it fail."""
 
     def __init__(self, predictor: Predictor) -> None:
         super().__init__(predictor.core, predictor.bundle)
@@ -42,13 +42,13 @@ class HeldPredictor(Predictor):
         yield from super().predict_inputs(inputs, protocol)
 
 
-def picture(width: int = 60, height: int = 44, colour: tuple[int, int, int] = (170, 120, 100)) -> bytes:
-    """A picture with a dark spot."""
-    image = Image.new("RGB", (width, height), colour)
+def image(width: int = 60, height: int = 44, colour: tuple[int, int, int] = (170, 120, 100)) -> bytes:
+    """An image with a dark spot."""
+    drawn = Image.new("RGB", (width, height), colour)
     if colour != (255, 255, 255):
-        image.paste((70, 40, 30), (width // 4, height // 4, width // 2, height // 2))
+        drawn.paste((70, 40, 30), (width // 4, height // 4, width // 2, height // 2))
     stream = io.BytesIO()
-    image.save(stream, "PNG")
+    drawn.save(stream, "PNG")
     return stream.getvalue()
 
 
@@ -91,7 +91,7 @@ def serving(app: ASGIApp, limits: Limits, patience: float = 10) -> Iterator[tupl
 def post(
     port: int, body: bytes, headers: dict[str, str] | None = None, path: str = "/v1/predictions"
 ) -> tuple[int, bytes]:
-    """Send a picture over a connection of its own; give status and content."""
+    """Send an image over a connection of its own; give status and content."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
     try:
         connection.request("POST", path, body, headers or {"Content-Type": "image/png"})

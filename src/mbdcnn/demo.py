@@ -16,10 +16,10 @@ SHOWN = 4
 
 
 def demo(out: Path, bar: Bar) -> tuple[Results, Path, Path]:
-    """Generate pictures, run all stages with the small networks of `demo.yaml`, and predict some test pictures.
+    """Generate images, run all stages with the small networks of `demo.yaml`, and predict some test images.
 
     Returns:
-        The results, one predicted picture and its overlay.
+        The results, one predicted image and its overlay.
     """
     raw = out / "raw"
     if not raw.is_dir():
@@ -29,8 +29,8 @@ def demo(out: Path, bar: Bar) -> tuple[Results, Path, Path]:
         unfinished.rename(raw)
     config = load_config("demo")
     results = run(raw, out, config, bar)
-    pictures = list(find_images([str(raw / "ISIC-2017_Test_v2_Data")]).images)[:SHOWN]
+    images = list(find_images([str(raw / "ISIC-2017_Test_v2_Data")]).images)[:SHOWN]
     with bar("predict") as progress:
-        entries = predict_files(Predictor.load(results.bundle.path), pictures, out / "predictions", progress=progress)
+        entries = predict_files(Predictor.load(results.bundle.path), images, out / "predictions", progress=progress)
     first = next(iter(entries))
     return results, Path(first["file"]), out / "predictions" / f"{first['name']}_overlay.jpg"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 LONGEST = 1500
-"""Signs of one line; a stranger's table can name a file of a hundred thousand."""
+"""Maximum characters per line; an untrusted table can name a file of a hundred thousand."""
 
 
 class UserError(Exception):

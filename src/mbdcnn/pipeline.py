@@ -56,18 +56,18 @@ def run(
     say: Say = lambda line: None,
     protocol: ProtocolName = "fast",
 ) -> Results:
-    """Go from raw pictures to a scored model.
+    """Go from raw images to a scored model.
 
     Args:
-        raw: pictures in one of the layouts that `prepare` reads.
+        raw: images in one of the layouts that `prepare` reads.
         out: folder for all that is made: `data`, `runs`, `masks`, `bundle`, `report`.
         config: the experiment.
         bar: opens a progress bar.
         split: what to evaluate on; the test split where there is one, else validation.
-        extra: more pictures in one of these layouts.
-        allow_overlap: go on where a patient, lesion or image is in more than one split, or starting weights were
+        extra: more images in one of these layouts.
+        allow_overlap: continue where a patient, lesion or image is in more than one split, or starting weights were
             trained on images of another split than training.
-        overwrite: replace what was made with other settings or of other pictures at `out`.
+        overwrite: replace what was made with other settings or of other images at `out`.
         rival: a bundle to score on the same images, if it can be.
         say: told what will be done, about how long it takes, and why there is no comparison.
         protocol: how the model is scored.
@@ -92,7 +92,7 @@ def run(
             coarse, data, out / "masks", folds=unseen, device=device, overwrite=overwrite, progress=progress
         )
     classifier_folds = trainer.train_folds("classifier", config.calibration.folds, Sources(masks))
-    classifier = classifier_folds[0] if config.committee > 1 else trainer.train("classifier", Sources(masks))
+    classifier = classifier_folds[0] if config.ensemble > 1 else trainer.train("classifier", Sources(masks))
     enhanced = trainer.train("enhanced", Sources(masks, coarse, classifier))
     runs = {"coarse": coarse, "classifier": classifier, "enhanced": enhanced}
     # No classifier folds where only the masks are out of fold.
@@ -201,7 +201,7 @@ class _Trainer:
                 data=self.data,
                 folds=folds,
                 calibration=self.config.calibration,
-                committee=self.config.committee,
+                ensemble=self.config.ensemble,
                 device=self.config.runtime.device,
                 overwrite=self.overwrite,
                 progress=progress,

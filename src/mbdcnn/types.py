@@ -22,6 +22,6 @@ ActivationMaps: TypeAlias = Float[Tensor, "b 1 fh fw"]
 """Class activation maps at stride 16."""
 
 PixelArray: TypeAlias = UInt8[np.ndarray, "h w 3"]
-"""One RGB picture, 0-255."""
+"""One RGB image, 0-255."""
 MaskArray: TypeAlias = Bool[np.ndarray, "h w"]
 """One mask, True on the lesion."""

@@ -25,7 +25,7 @@ ELSEWHERE = {
     "unit/artifacts/test_base.py": ("written and read with every artefact", {"artifacts/provenance"}),
     "unit/bundling/test_calibrate.py": ("what calibration writes is read there", {"artifacts/calibration"}),
     "unit/data/images/test_dicom.py": ("pixels are read by way of the file", {"data/images/dicom_pixels"}),
-    "behaviour/test_bad_images.py": ("pictures of every mode, and damaged ones", {"data/images/modes"}),
+    "behaviour/test_bad_images.py": ("images of every mode, and damaged ones", {"data/images/modes"}),
     "behaviour/test_properties.py": ("records of any content", {"data/readers/records"}),
     "unit/evaluation/test_scoring.py": (
         "one summary is scored, whole",

@@ -1,4 +1,4 @@
-"""A sample of the soak run: odd, damaged and hostile pictures through every door of the program."""
+"""A sample of the soak run: odd, damaged and hostile images through every door of the program."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bad_images import BadImage, bad_images, jpeg_of_scans, odd_places, png, sma
 from mbdcnn.cli import main
 from mbdcnn.config import Config
 from mbdcnn.data.images import limits, modes
-from mbdcnn.data.images.decoding import decode, decode_mask, picture_size
+from mbdcnn.data.images.decoding import decode, decode_mask, image_size
 from mbdcnn.data.prepare import prepare
 from mbdcnn.data.readers.folders import find_images
 from mbdcnn.data.synthetic import generate
@@ -59,7 +59,7 @@ def door(request: pytest.FixtureRequest, predictor: Predictor, client: TestClien
     return made[request.param]()
 
 
-def test_every_picture_ends_in_a_result_or_a_line(door: doors.Door, sample: list[BadImage]) -> None:
+def test_every_image_ends_in_a_result_or_a_line(door: doors.Door, sample: list[BadImage]) -> None:
     outcomes = list(doors.through(door, sample))
     assert {outcome.reason is None for outcome in outcomes} == {True, False}
 
@@ -73,11 +73,11 @@ def test_the_sample_is_the_same_each_time_and_of_every_kind(sample: list[BadImag
 
 
 @pytest.mark.parametrize("kind", whole_images())
-def test_odd_pictures_that_are_whole_are_read(kind: str) -> None:
+def test_odd_images_that_are_whole_are_read(kind: str) -> None:
     content = whole_images()[kind]
-    picture = decode(content)
-    assert picture.mode == "RGB"
-    assert picture_size(content) == picture.size
+    image = decode(content)
+    assert image.mode == "RGB"
+    assert image_size(content) == image.size
 
 
 @pytest.mark.parametrize("kind", small_bombs())
@@ -90,7 +90,7 @@ def test_bombs_are_refused_at_once(kind: str, tmp_path: Path) -> None:
                 read(source)
             doors.check_reason(str(caught.value))
         with suppress(UserError):
-            picture_size(source)
+            image_size(source)
 
 
 def test_limits_let_through_what_people_have(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +124,7 @@ def test_links_pipes_and_devices(bundle, tmp_path: Path, capsys: pytest.CaptureF
     assert not finished.value.code, capsys.readouterr().err
     assert len(json.loads((tmp_path / "out" / "predictions.json").read_text())) == 2
     for name in ("pipe.png", "zero.png", "folder.png"):
-        with pytest.raises(UserError, match=f"{name}: a folder, pipe or device, no picture file"):
+        with pytest.raises(UserError, match=f"{name}: a folder, pipe or device, no image file"):
             decode(tmp_path / "odd" / name)
     for name in ("itself.png", "circle-a.png", "dangling.png"):
         with pytest.raises(UserError, match=f"{name}: (no such file|Too many levels of symbolic links)"):
@@ -134,7 +134,7 @@ def test_links_pipes_and_devices(bundle, tmp_path: Path, capsys: pytest.CaptureF
 def test_names_from_hell_on_the_command_line(
     bundle, sample: list[BadImage], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     for image in sample:
         (folder / image.name).write_bytes(image.content)
@@ -193,14 +193,14 @@ def isic(root: Path) -> Path:
 
 
 def authors(root: Path) -> Path:
-    picture = isic(root)
+    image = isic(root)
     for kind, inner in (("Data", "Images"), ("Part1_GroundTruth", "Annotation")):
-        shutil.move(root / f"ISIC-2017_Training_{kind}", root / "pictures")
+        shutil.move(root / f"ISIC-2017_Training_{kind}", root / "images")
         (root / "ISIC-2017_Training_Data").mkdir(exist_ok=True)
-        shutil.move(root / "pictures", root / "ISIC-2017_Training_Data" / inner)
+        shutil.move(root / "images", root / "ISIC-2017_Training_Data" / inner)
     for name in ("Validation", "Test_v2"):
         shutil.rmtree(root / f"ISIC-2017_{name}_Data")
-    return root / "ISIC-2017_Training_Data" / "Images" / picture.name
+    return root / "ISIC-2017_Training_Data" / "Images" / image.name
 
 
 def ph2(root: Path) -> Path:
@@ -225,7 +225,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("layout", [isic, authors, ph2])
-def test_one_bad_picture_in_each_layout(
+def test_one_bad_image_in_each_layout(
     layout: Callable[[Path], Path], damage: str, tiny_config: Callable[[], Config], tmp_path: Path
 ) -> None:
     root = tmp_path / "raw"

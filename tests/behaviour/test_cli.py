@@ -53,7 +53,7 @@ def test_every_step_by_hand(capsys, raw: Path, config_file: Path, experiment, tm
         code, output, error = call(capsys, *step)
         assert (code, error) == (0, ""), step
         said.append(output)
-    assert "28 pictures from" in said[0]
+    assert "28 images from" in said[0]
     assert "runs/coarse: best validation jaccard 0." in said[1]
     assert "masks: coarse masks of" in said[2]
     assert "bundle: a model of" in said[5]
@@ -116,7 +116,7 @@ def test_predict(capsys, bundle, tmp_path) -> None:
     )
     assert (code, error.count("does not look like")) == (0, 1)
     assert json.loads(output)[0]["protocol"] == "paper"
-    (tmp_path / "in" / "bad.jpg").write_bytes(b"no picture")
+    (tmp_path / "in" / "bad.jpg").write_bytes(b"no image")
     code, output, error = call(capsys, "predict", tmp_path / "in", *common)
     assert code == 1
     assert "good.png: melanoma " in output

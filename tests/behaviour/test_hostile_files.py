@@ -36,7 +36,7 @@ from mbdcnn.data.readers.isic2017 import read_labels
 from mbdcnn.errors import UserError
 from mbdcnn.evaluation.files import open_predictions
 from mbdcnn.evaluation.report.training_runs import training_curves
-from mbdcnn.inference import ood as familiarity
+from mbdcnn.inference import ood
 from mbdcnn.inference.networks import load_model
 from mbdcnn.inference.predictor import Predictor
 from mbdcnn.models.checkpoints import import_state_dict
@@ -78,7 +78,7 @@ def as_old_torch(content: object, file: Path) -> None:
 @pytest.fixture(params=[as_zip, as_pickle, as_old_torch])
 def trap(request: pytest.FixtureRequest, tmp_path: Path) -> SimpleNamespace:
     """A checkpoint that runs code, in each form that torch reads; `sprung` tells whether it did."""
-    file, owned = tmp_path / "stranger.pth", tmp_path / "owned"
+    file, owned = tmp_path / "foreign.pth", tmp_path / "owned"
     request.param({"state_dict": {"head.weight": torch.zeros(2), "x": Attack(owned)}}, file)
     return SimpleNamespace(file=file, sprung=owned.exists)
 
@@ -123,7 +123,7 @@ class TestNothingIsRun:
         assert message == f"{checkpoint}: no checkpoint of plain values, or damaged; begin again with --overwrite"
         assert not trap.sprung()
 
-    @pytest.mark.parametrize("name", ["coarse.safetensors", familiarity.FILE])
+    @pytest.mark.parametrize("name", ["coarse.safetensors", ood.FILE])
     def test_a_pickle_called_safetensors_in_a_bundle(self, trap: SimpleNamespace, copy: Bundle, name: str) -> None:
         trap.file.replace(copy.path / name)
         seal(copy.path)
@@ -191,15 +191,15 @@ STATES: dict[str, Callable[[], object]] = {
         "features.0.0.weight": torch.zeros(1).expand(10**5, 3, 10**3, 10**3),
         "concat_projection.0.weight": torch.zeros(1).expand(10**6, 10**6, 1, 1),
     },
-    "the same for a committee": lambda: {
+    "the same for an ensemble": lambda: {
         "encoder.members.0.features.0.0.weight": torch.zeros(1),
         "head.weight": torch.zeros(1).expand(10**7, 10**7),
     },
-    "a committee without columns": lambda: {
+    "an ensemble without columns": lambda: {
         "encoder.members.0.features.0.0.weight": torch.zeros(1),
         "head.weight": torch.zeros(3),
     },
-    "a committee without sides": lambda: {
+    "an ensemble without sides": lambda: {
         "encoder.members.0.features.0.0.weight": torch.zeros(1),
         "head.weight": torch.tensor(1.0),
     },
@@ -292,7 +292,7 @@ def copy(bundle: Bundle, tmp_path: Path) -> Bundle:
 
 
 def seal(folder: Path, change: Callable[[dict[str, Any]], object] = lambda content: None) -> None:
-    """Change a bundle's manifest and make its checksums right again, as a stranger who means it would."""
+    """Change a bundle's manifest and make its checksums right again, as a foreign who means it would."""
     file = folder / Bundle.filename
     content = json.loads(file.read_text())
     content["files"] = {name: file_digest(folder / name) for name in content["files"] if (folder / name).is_file()}
@@ -304,7 +304,7 @@ def seal(folder: Path, change: Callable[[dict[str, Any]], object] = lambda conte
 
 class TestBundles:
     def test_a_whole_one_loads_without_first_filling_its_memory(self, copy: Bundle, monkeypatch) -> None:
-        """What a stranger's configuration asks for is taken only once its weights have it."""
+        """What an untrusted configuration asks for is taken only once its weights have it."""
         drawn: list[torch.Size] = []
         monkeypatch.setattr(torch.nn.init, "kaiming_uniform_", lambda tensor, **_: drawn.append(tensor.device.type))
         model = load_model(copy)
@@ -313,7 +313,7 @@ class TestBundles:
         state = load_file(copy.weights("coarse"))
         torch.testing.assert_close(dict(model.coarse.state_dict()), state, rtol=0, atol=0)
 
-    @pytest.mark.parametrize("name", ["coarse.safetensors", "config.yaml", "ids.json", familiarity.FILE])
+    @pytest.mark.parametrize("name", ["coarse.safetensors", "config.yaml", "ids.json", ood.FILE])
     @pytest.mark.parametrize("command", ["predict", "evaluate", "export", "serve"])
     def test_a_file_that_was_changed_is_found(
         self, copy: Bundle, name: str, command: str, data: PreparedData, tmp_path: Path, capsys
@@ -440,13 +440,13 @@ class TestBundles:
             lambda arrays: arrays.update({"scale": torch.zeros(15, dtype=torch.bfloat16)}),
         ],
     )
-    def test_a_familiarity_that_is_none(self, copy: Bundle, change) -> None:
-        file = copy.path / familiarity.FILE
+    def test_an_ood_scorer_that_is_none(self, copy: Bundle, change) -> None:
+        file = copy.path / ood.FILE
         arrays = load_file(file)
         change(arrays)
         save_file(arrays, file)
         seal(copy.path)
-        assert familiarity.FILE in refusal(lambda: Predictor.load(copy.path, device="cpu"))
+        assert ood.FILE in refusal(lambda: Predictor.load(copy.path, device="cpu"))
 
     @pytest.mark.parametrize(
         "change",
@@ -476,16 +476,16 @@ class TestBundles:
         else:
             assert not training_curves(bundle)
 
-    def test_a_familiarity_of_another_network(self, copy: Bundle) -> None:
-        file = copy.path / familiarity.FILE
+    def test_an_ood_scorer_of_another_network(self, copy: Bundle) -> None:
+        file = copy.path / ood.FILE
         arrays = load_file(file)
         arrays["features.mean"] = torch.zeros(len(arrays["features.mean"]) + 1)
         arrays["features.directions"] = torch.zeros(len(arrays["features.directions"]), len(arrays["features.mean"]))
         save_file(arrays, file)
         seal(copy.path)
         predictor = Predictor.load(copy.path, device="cpu")
-        picture = np.full((30, 40, 3), 99, np.uint8)
-        assert "of another network than the bundle's" in refusal(lambda: predictor.predict(picture))
+        image = np.full((30, 40, 3), 99, np.uint8)
+        assert "of another network than the bundle's" in refusal(lambda: predictor.predict(image))
 
 
 def as_yaml(config: Config) -> str:
@@ -576,7 +576,7 @@ class TestTables:
             "," * 100_000,
         ],
     )
-    def test_a_table_of_pictures(self, text: str, tmp_path: Path) -> None:
+    def test_a_table_of_images(self, text: str, tmp_path: Path) -> None:
         (tmp_path / "a.png").write_bytes(b"")
         (tmp_path / "table.csv").write_text(text)
         started = time.process_time()

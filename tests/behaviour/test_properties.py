@@ -20,7 +20,7 @@ from mbdcnn.artifacts.manifest import read_manifest
 from mbdcnn.config import Config, load_config, save_config
 from mbdcnn.data import crops, read_raw
 from mbdcnn.data.download.isic_archive import read_ids
-from mbdcnn.data.images.decoding import Decoded, decode, decode_mask, picture_size
+from mbdcnn.data.images.decoding import Decoded, decode, decode_mask, image_size
 from mbdcnn.data.readers import ph2
 from mbdcnn.data.readers.isic2017 import read_labels
 from mbdcnn.data.readers.records import Record, check_records
@@ -46,22 +46,22 @@ def result_or_line(call: Callable[[], object]) -> object:
 
 @pytest.mark.filterwarnings("ignore:::PIL")
 @given(st.sampled_from(sorted(whole_images())), st.sampled_from(CHANGES), st.integers(0, 2**32 - 1))
-def test_readers_of_pictures_agree_or_say_why(kind: str, change: Callable, seed: int) -> None:
+def test_readers_of_images_agree_or_say_why(kind: str, change: Callable, seed: int) -> None:
     content = change(whole_images()[kind], np.random.default_rng(seed))
-    picture = result_or_line(lambda: decode(content))
-    if picture is not None:
-        assert decode(content).tobytes() == picture.tobytes()
-        assert result_or_line(lambda: picture_size(content)) is not None
+    image = result_or_line(lambda: decode(content))
+    if image is not None:
+        assert decode(content).tobytes() == image.tobytes()
+        assert result_or_line(lambda: image_size(content)) is not None
         mask = result_or_line(lambda: decode_mask(content))
-        assert mask is None or mask.shape == picture.size[::-1]
+        assert mask is None or mask.shape == image.size[::-1]
 
 
 @pytest.mark.filterwarnings("ignore:::PIL")
 @given(
     st.binary(max_size=300), st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"GIF89a", b"BM"])
 )
-def test_noise_is_no_picture(noise: bytes, start: bytes) -> None:
-    for read in (decode, decode_mask, picture_size):
+def test_noise_is_no_image(noise: bytes, start: bytes) -> None:
+    for read in (decode, decode_mask, image_size):
         result_or_line(lambda read=read: read(start + noise))
 
 
@@ -69,7 +69,7 @@ def test_noise_is_no_picture(noise: bytes, start: bytes) -> None:
     arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20), st.just(3))),
     st.sampled_from(["PNG", "BMP", "TIFF"]),
 )
-def test_lossless_formats_keep_any_picture(pixels: np.ndarray, kind: str) -> None:
+def test_lossless_formats_keep_any_image(pixels: np.ndarray, kind: str) -> None:
     np.testing.assert_array_equal(np.asarray(decode(saved(Image.fromarray(pixels), kind))), pixels)
 
 
@@ -116,11 +116,11 @@ def test_limited_sizes(width: int, height: int, longest: int) -> None:
 @few
 @given(st.integers(1, 90), st.integers(1, 90), st.sampled_from([16, 32]), st.integers(0, 255))
 def test_crops_of_one_colour_have_it(width: int, height: int, side: int, value: int) -> None:
-    picture = Image.new("RGB", (width, height), (value, 0, 255 - value))
+    image = Image.new("RGB", (width, height), (value, 0, 255 - value))
     boxes, places = crops.unique_boxes(crops.view_boxes(width, height, (4, 2.5, 1)))
     assert len(set(boxes)) == len(boxes)
     assert max(places) == len(boxes) - 1
-    for view in crops.views_of_picture(Decoded.whole(picture), boxes, side):
+    for view in crops.views_of_image(Decoded.whole(image), boxes, side):
         assert view.shape == (side, side, 3)
         assert (view == (value, 0, 255 - value)).all()
 

@@ -16,7 +16,7 @@ from bad_images import png, saved, whole_images
 from dicom_files import lesion, palette, photograph
 from mbdcnn.data import prepare, read_raw
 from mbdcnn.data.download import http as fetch
-from mbdcnn.data.images.decoding import decode, decode_mask, decode_opened, picture_size
+from mbdcnn.data.images.decoding import decode, decode_mask, decode_opened, image_size
 from mbdcnn.data.readers import authors, ph2
 from mbdcnn.errors import UserError
 
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 CLASSES = ("nevus", "melanoma", "seborrheic_keratosis")
 
 
-class TestPictures:
+class TestImages:
     def test_one_that_was_loaded_before_is_taken_as_its_file(self) -> None:
         for kind in ("jpg RGB", "jpg turned 6", "png RGBA", "tif I;16"):
-            picture = Image.open(BytesIO(whole_images()[kind]))
-            picture.load()
-            np.testing.assert_array_equal(np.asarray(decode_opened(picture)), np.asarray(decode(whole_images()[kind])))
+            image = Image.open(BytesIO(whole_images()[kind]))
+            image.load()
+            np.testing.assert_array_equal(np.asarray(decode_opened(image)), np.asarray(decode(whole_images()[kind])))
 
     def test_an_opened_one_that_ends_too_soon(self) -> None:
         content = whole_images()["jpg RGB"]
         with (
-            Image.open(BytesIO(content[:-100])) as picture,
-            pytest.raises(UserError, match=r"^the picture: cannot be decoded"),
+            Image.open(BytesIO(content[:-100])) as image,
+            pytest.raises(UserError, match=r"^the image: cannot be decoded"),
         ):
-            decode_opened(picture)
+            decode_opened(image)
 
     @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
     def test_an_orientation_that_is_no_number_turns_nothing(self, kind: str) -> None:
@@ -47,9 +47,9 @@ class TestPictures:
         exif.tagtype[0x0112] = 2
         exif[0x0112] = "upside down"
         content = saved(Image.fromarray(lesion(60, 44)), kind, exif=b"Exif\0\0" + exif.tobytes())
-        assert decode(content).size == picture_size(content) == (60, 44)
+        assert decode(content).size == image_size(content) == (60, 44)
 
-    def test_pixels_that_are_fractions_are_no_picture(self) -> None:
+    def test_pixels_that_are_fractions_are_no_image(self) -> None:
         content = saved(Image.new("F", (3, 2), 0.5), "TIFF")
         with pytest.raises(UserError, match="its pixels are floating-point numbers"):
             decode(content)
@@ -68,7 +68,7 @@ class TestLayouts:
         with pytest.raises(UserError, match="not a data set that is recognised"):
             read_raw(tmp_path / "notes.md", CLASSES)
 
-    def test_the_authors_folders_with_one_picture_in_two_splits(self, tmp_path: Path) -> None:
+    def test_the_authors_folders_with_one_image_in_two_splits(self, tmp_path: Path) -> None:
         rows = "image_id,melanoma,seborrheic_keratosis\nISIC_1,0,0\n"
         for split in ("train", "test"):
             name = authors.SPLIT_NAMES[split]
@@ -78,14 +78,14 @@ class TestLayouts:
         with pytest.raises(UserError, match=r"ISIC_1 lies in two splits: .*Training_Data.*Testing_Data.*; remove one"):
             read_raw(tmp_path, CLASSES)
 
-    def test_ph2_without_pictures(self, tmp_path: Path) -> None:
+    def test_ph2_without_images(self, tmp_path: Path) -> None:
         case = tmp_path / "PH2 Dataset images" / "IMD003"
         case.mkdir(parents=True)
         (tmp_path / "PH2_dataset.txt").write_text("|| IMD003 ||  || 0 ||\n")
-        with pytest.raises(UserError, match="IMD003_Dermoscopic_Image: no picture of IMD003 in it"):
+        with pytest.raises(UserError, match="IMD003_Dermoscopic_Image: no image of IMD003 in it"):
             read_raw(tmp_path, CLASSES)
         case.rmdir()
-        with pytest.raises(UserError, match=f"^{tmp_path}: no pictures found$"):
+        with pytest.raises(UserError, match=f"^{tmp_path}: no images found$"):
             read_raw(tmp_path, CLASSES)
 
     def test_a_sheet_of_ph2(self, tmp_path: Path) -> None:
@@ -106,17 +106,17 @@ class TestLayouts:
                 read(header, ["IMD3", *marks])
         with pytest.raises(UserError, match=r"columns 4 \('Melanoma'\) and 5 \('melanoma'\) have the same name"):
             read([*header, "melanoma"], ["IMD3", "X", None, None, "X"])
-        with pytest.raises(UserError, match="IMD3 stands twice, with two diagnoses"):
+        with pytest.raises(UserError, match="IMD3 a duplicate with another diagnosis"):
             read(header, ["IMD3", "X", None, None], ["IMD3", None, None, "X"])
         with pytest.raises(UserError, match="no column Melanoma; use the file that comes with PH2"):
             read(header[:-1], ["IMD3", "X", None])
 
-    def test_a_picture_that_was_replaced_while_it_was_prepared(
+    def test_a_image_that_was_replaced_while_it_was_prepared(
         self, tiny_config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (tmp_path / "a.png").write_bytes(png(20, 10))
         (tmp_path / "a.csv").write_text("image,mask,label,split\na.png,,nevus,test\n")
-        monkeypatch.setattr(prepare, "picture_size", lambda file: (10, 20))
+        monkeypatch.setattr(prepare, "image_size", lambda file: (10, 20))
         with pytest.raises(UserError, match=r"a\.png: its header and its pixels give different sizes; save it again"):
             prepare.prepare(tmp_path / "a.csv", tmp_path / "data", tiny_config())
         assert not (tmp_path / "data").exists()

@@ -70,7 +70,7 @@ PARSED_ONLY = {
     "--coarse-folds and": "says which options go together",
     "--as goes with one file": "says which options go together",
     "--resume or --overwrite, not both": "says which options go together",
-    "name at least one picture": "says which options go together",
+    "name at least one image": "says which options go together",
     "expected KEY=VALUE": "says how an option is written",
     "download extra: give --ids": "fetches from the internet",
     "next: prepare or run with --extra": "fetches from the internet before",

@@ -35,18 +35,18 @@ POINT = {
 
 
 def test_a_card_tells_of_calibration_what_there_is() -> None:
-    calibration = {"temperature": 1.5, "images": 8, "source": "pictures", "operating_points": [POINT]}
+    calibration = {"temperature": 1.5, "images": 8, "source": "images", "operating_points": [POINT]}
     without = calibration | {"operating_points": [], "note": "no operating points: no melanoma among them"}
     card = model_card(Config(), STAGES | {"calibration": {"fast": calibration, "paper": without}})
     assert "imported: a.pth" in card
     fast, _, paper = card.partition("Protocol `fast`: ")[2].partition("Protocol `paper`: ")
     assert fast == (
-        "temperature 1.50, fitted to 8 pictures.\n\n"
+        "temperature 1.50, fitted to 8 images.\n\n"
         "| operating point | threshold | sensitivity | specificity |\n|---|---|---|---|\n"
         "| melanoma at 80% sensitivity | 0.250 (0.125 to 0.500) | 0.800 (0.700 to 0.900) | 0.600 (0.500 to 0.700) |\n\n"
     )
     assert paper.startswith(
-        "temperature 1.50, fitted to 8 pictures. There are no operating points: no melanoma among them.\n"
+        "temperature 1.50, fitted to 8 images. There are no operating points: no melanoma among them.\n"
     )
     assert "threshold" not in paper.partition("##")[0]
 
@@ -92,11 +92,11 @@ def test_a_report_of_a_model_that_knows_no_strangers(bundle: Bundle, tmp_path: P
     predictor = Predictor.load(bundle.path, device="cpu")
     file = tmp_path / "a.dcm"
     file.write_bytes(photograph(lesion(64, 48)))
-    write_results(replace(predictor.predict(file), unfamiliarity=None), origin_of(file, bundle), tmp_path, "a")
+    write_results(replace(predictor.predict(file), ood_score=None), origin_of(file, bundle), tmp_path, "a")
     (group,) = hd.sr.srread(tmp_path / "a_report.dcm").content.get_planar_roi_measurement_groups()
     measured = {item.name.meaning for item in group.get_measurements()}
     assert "Area of lesion as fraction of image" in measured
-    assert "Unfamiliarity of image" not in measured
+    assert "Out-of-distribution score of image" not in measured
 
 
 def test_what_a_runtime_says_itself_is_told_as_it_is(bundle: Bundle, tmp_path: Path, monkeypatch) -> None:

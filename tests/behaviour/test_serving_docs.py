@@ -17,7 +17,7 @@ from mbdcnn.inference.predictor import Predictor
 from mbdcnn.serving.app import LAST_SECONDS, create_app
 from mbdcnn.serving.limits import Limits
 from mbdcnn.serving.server import make_server
-from serving_clients import SECONDS, picture, serving
+from serving_clients import SECONDS, image, serving
 
 ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs" / "deployment.md").read_text()
@@ -28,7 +28,7 @@ DOCS = (ROOT / "docs" / "deployment.md").read_text()
 def test_every_curl_command(bundle, tmp_path: Path) -> None:
     commands = re.findall(r"^curl .*$", DOCS, re.MULTILINE)
     assert len(commands) >= 6
-    (tmp_path / "photo.jpg").write_bytes(picture())
+    (tmp_path / "photo.jpg").write_bytes(image())
     app = create_app(Predictor.load(bundle.path, device="cpu"))
     with serving(app, Limits()) as (_, port):
         for command in commands:
@@ -49,7 +49,7 @@ def test_the_limits_are_those_of_the_flags() -> None:
         name: float(value) for name, value in told.items()
     }
     assert len(told) == 6
-    assert f"`--batch` pictures ({limits.batch})" in DOCS
+    assert f"`--batch` images ({limits.batch})" in DOCS
 
 
 def test_the_image_serves_as_nobody() -> None:

@@ -21,10 +21,10 @@ from mbdcnn.serving.app import create_app
 from mbdcnn.serving.batching import Batcher, Job, PredictionError
 from mbdcnn.serving.limits import Gate, Limits, RefusedError
 from mbdcnn.serving.metrics import Metrics
-from mbdcnn.serving.uploads import open_picture
-from serving_clients import SECONDS, HeldPredictor, picture, post, serving
+from mbdcnn.serving.uploads import open_image
+from serving_clients import SECONDS, HeldPredictor, image, post, serving
 
-WHITE = picture(colour=(255, 255, 255))
+WHITE = image(colour=(255, 255, 255))
 loopback = pytest.mark.allow_hosts(["127.0.0.1"])
 
 
@@ -39,7 +39,7 @@ def held(real: Predictor) -> HeldPredictor:
 
 
 def job(predictor: Predictor, content: bytes, protocol: Any = "fast") -> Job:
-    inputs = open_picture(content, Limits(), predictor, protocol)
+    inputs = open_image(content, Limits(), predictor, protocol)
     return Job(inputs, protocol, lambda prediction: prediction.decision.encode())
 
 
@@ -51,11 +51,11 @@ def batcher(predictor: Predictor, **limits: Any) -> Batcher:
 
 def test_jobs_that_wait_are_done_together(held: HeldPredictor) -> None:
     line = batcher(held, batch=3)
-    futures = [line.submit(job(held, picture()))]
+    futures = [line.submit(job(held, image()))]
     assert held.begun.wait(SECONDS)
-    futures += [line.submit(job(held, picture(50 + number))) for number in range(4)]
-    futures += [line.submit(job(held, picture(), "paper")) for _ in range(2)]
-    cancelled = line.submit(job(held, picture()))
+    futures += [line.submit(job(held, image(50 + number))) for number in range(4)]
+    futures += [line.submit(job(held, image(), "paper")) for _ in range(2)]
+    cancelled = line.submit(job(held, image()))
     assert cancelled.cancel()
     held.free.set()
     assert {future.result(SECONDS) for future in futures} <= {name.encode() for name in held.classes}
@@ -66,9 +66,9 @@ def test_jobs_that_wait_are_done_together(held: HeldPredictor) -> None:
 
 def test_a_cancelled_job_leaves_the_line(held: HeldPredictor) -> None:
     line = batcher(held, batch=1)
-    futures = [line.submit(job(held, picture())) for _ in range(2)]
+    futures = [line.submit(job(held, image())) for _ in range(2)]
     assert held.begun.wait(SECONDS)
-    cancelled = job(held, picture())
+    cancelled = job(held, image())
     kept = weakref.ref(cancelled)
     future = line.submit(cancelled)
     del cancelled
@@ -83,25 +83,25 @@ def test_a_cancelled_job_leaves_the_line(held: HeldPredictor) -> None:
 
 def test_one_failure_is_not_the_others(held: HeldPredictor, caplog: pytest.LogCaptureFixture) -> None:
     line = batcher(held, batch=3, batch_wait=0.5)
-    futures = [line.submit(job(held, content)) for content in (picture(), WHITE, picture())]
+    futures = [line.submit(job(held, content)) for content in (image(), WHITE, image())]
     held.free.set()
     assert futures[0].result(SECONDS) == futures[2].result(SECONDS)
     with pytest.raises(PredictionError):
         futures[1].result(SECONDS)
-    assert line.submit(job(held, picture())).result(SECONDS)
+    assert line.submit(job(held, image())).result(SECONDS)
     line.close()
     assert "a prediction failed" in caplog.text
 
 
 def test_closing_finishes_what_is_in_line(held: HeldPredictor) -> None:
     line = batcher(held, batch=1)
-    futures = [line.submit(job(held, picture())) for _ in range(3)]
+    futures = [line.submit(job(held, image())) for _ in range(3)]
     closing = threading.Thread(target=line.close)
     closing.start()
     while line.running:
         time.sleep(0.001)
     with pytest.raises(RefusedError, match="busy"):
-        line.submit(job(held, picture()))
+        line.submit(job(held, image()))
     held.free.set()
     closing.join(SECONDS)
     assert all(future.done() for future in futures)
@@ -123,15 +123,15 @@ def test_limits_make_sense(name: str) -> None:
 
 def test_a_full_server_says_so(held: HeldPredictor) -> None:
     with TestClient(create_app(held, limits=Limits(queue=2))) as client, ThreadPoolExecutor(2) as threads:
-        waiting = [threads.submit(client.post, "/v1/predictions", content=picture()) for _ in range(2)]
+        waiting = [threads.submit(client.post, "/v1/predictions", content=image()) for _ in range(2)]
         assert held.begun.wait(SECONDS)
         while (ready := client.get("/readyz")).status_code == 200:
             time.sleep(0.001)
-        refused = client.post("/v1/predictions", content=picture())
+        refused = client.post("/v1/predictions", content=image())
         alive = client.get("/healthz")
         held.free.set()
         assert [future.result(SECONDS).status_code for future in waiting] == [200, 200]
-        assert client.post("/v1/predictions", content=picture()).status_code == 200
+        assert client.post("/v1/predictions", content=image()).status_code == 200
     assert (ready.status_code, refused.status_code, alive.status_code) == (503, 503, 200)
     assert int(refused.headers["retry-after"]) >= 1
     assert "busy" in refused.json()["error"]
@@ -139,7 +139,7 @@ def test_a_full_server_says_so(held: HeldPredictor) -> None:
 
 def test_what_takes_too_long_is_given_up(held: HeldPredictor) -> None:
     with TestClient(create_app(held, limits=Limits(timeout=0.1))) as client:
-        late = client.post("/v1/predictions", content=picture())
+        late = client.post("/v1/predictions", content=image())
         held.free.set()
         assert late.status_code == 504
         assert "0.1 seconds" in late.json()["error"]
@@ -149,7 +149,7 @@ def test_a_failure_tells_the_client_nothing(held: HeldPredictor, caplog: pytest.
     held.free.set()
     with TestClient(create_app(held)) as client:
         failed = client.post("/v1/predictions", content=WHITE)
-        assert client.post("/v1/predictions", content=picture()).status_code == 200
+        assert client.post("/v1/predictions", content=image()).status_code == 200
     assert failed.status_code == 500
     assert failed.json() == {"error": "the prediction failed; the server's log says why"}
     assert [record.message for record in caplog.records if record.exc_info] == ["a prediction failed"]
@@ -158,9 +158,9 @@ def test_a_failure_tells_the_client_nothing(held: HeldPredictor, caplog: pytest.
 def test_a_failure_before_the_prediction_is_logged(
     held: HeldPredictor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("mbdcnn.serving.app.open_picture", lambda *_: 1 / 0)
+    monkeypatch.setattr("mbdcnn.serving.app.open_image", lambda *_: 1 / 0)
     with TestClient(create_app(held)) as client:
-        failed = client.post("/v1/predictions", content=picture())
+        failed = client.post("/v1/predictions", content=image())
     assert failed.json() == {"error": "the prediction failed; the server's log says why"}
     assert [record.message for record in caplog.records if record.exc_info] == ["a request failed"]
     assert "ZeroDivisionError" in caplog.text
@@ -169,7 +169,7 @@ def test_a_failure_before_the_prediction_is_logged(
 def test_what_nobody_waits_for_does_not_hold_up_the_end(held: HeldPredictor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mbdcnn.serving.app.LAST_SECONDS", 0.05)
     with TestClient(create_app(held, limits=Limits(timeout=0.1))) as client:
-        assert client.post("/v1/predictions", content=picture()).status_code == 504
+        assert client.post("/v1/predictions", content=image()).status_code == 504
         begun = time.monotonic()
     assert time.monotonic() - begun < SECONDS / 2
     held.free.set()
@@ -225,13 +225,13 @@ def test_who_goes_away_is_not_waited_for(held: HeldPredictor) -> None:
 
     async def scenario() -> None:
         async with app.router.lifespan_context(app):
-            first = Client(part(picture(), more=False))
+            first = Client(part(image(), more=False))
             asking = asyncio.create_task(first.ask(app))
             assert await asyncio.to_thread(held.begun.wait, SECONDS)
             first.messages.append({"type": "http.disconnect"})
             await asking
             assert first.sent[0]["status"] == 499
-            gone = Client(part(picture(), more=False), {"type": "http.disconnect"})
+            gone = Client(part(image(), more=False), {"type": "http.disconnect"})
             await gone.ask(app)
             assert gone.sent[0]["status"] == 499
             held.free.set()
@@ -244,7 +244,7 @@ def test_who_goes_away_is_not_waited_for(held: HeldPredictor) -> None:
 def test_four_times_what_it_can_do(real: Predictor) -> None:
     """Every request is answered or refused; the refused succeed when they come back."""
     limits = Limits(queue=4)
-    content = picture()
+    content = image()
     with serving(create_app(real, limits=limits), limits) as (_, port), ThreadPoolExecutor(16) as threads:
 
         def insist(_: int) -> list[int]:
@@ -271,7 +271,7 @@ def test_connections_that_dawdle_are_closed(real: Predictor) -> None:
         lines = [socket.create_connection(("127.0.0.1", port), SECONDS) for _ in starts]
         for line, start in zip(lines, starts, strict=True):
             line.sendall(start)
-        assert post(port, picture())[0] == 200
+        assert post(port, image())[0] == 200
         ends = []
         for line in lines:
             content = b""
@@ -284,7 +284,7 @@ def test_connections_that_dawdle_are_closed(real: Predictor) -> None:
             line.close()
         assert ends[:2] == [b"", b""]
         assert ends[2].startswith(b"HTTP/1.1 413 ")
-        assert post(port, picture())[0] == 200
+        assert post(port, image())[0] == 200
 
 
 @loopback
@@ -294,11 +294,11 @@ def test_too_many_connections(real: Predictor) -> None:
         lines = [socket.create_connection(("127.0.0.1", port), SECONDS) for _ in range(3)]
         while len(server.server_state.connections) < 3:
             time.sleep(0.001)
-        status, content = post(port, picture())
+        status, content = post(port, image())
         for line in lines:
             line.close()
         while server.server_state.connections:
             time.sleep(0.001)
-        assert post(port, picture())[0] == 200
+        assert post(port, image())[0] == 200
     assert status == 503
     assert "busy" in json.loads(content)["error"]

@@ -20,7 +20,7 @@ from mbdcnn.serving.server import listen, make_server
 
 @pytest.fixture(scope="session")
 def site(bundle) -> Iterator[str]:
-    """The address of a server that takes pictures of up to 300 kB."""
+    """The address of a server that takes images of up to 300 kB."""
     import threading
 
     limits = Limits(upload_megabytes=0.3)
@@ -55,9 +55,9 @@ def browser(folder: Path) -> Iterator[Chromium]:
 
 @pytest.fixture(scope="session")
 def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    picture, _ = draw(np.random.default_rng(3), "nevus", (300, 200))
+    image, _ = draw(np.random.default_rng(3), "nevus", (300, 200))
     stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=90)
+    image.save(stream, "JPEG", quality=90)
     file = tmp_path_factory.mktemp("photos") / "mole on arm.jpg"
     file.write_bytes(stream.getvalue())
     return file

@@ -40,9 +40,9 @@ def ready(browser: Chromium, site: str, **screen: Any) -> None:
     browser.wait("document.querySelector('#model').children.length > 0")
 
 
-def png(picture: Image.Image) -> str:
+def png(image: Image.Image) -> str:
     stream = io.BytesIO()
-    picture.save(stream, "PNG")
+    image.save(stream, "PNG")
     return base64.b64encode(stream.getvalue()).decode()
 
 
@@ -63,7 +63,7 @@ def checked(browser: Chromium, site: str):
     assert {urlsplit(address).netloc for address in outside} == {urlsplit(site).netloc}
 
 
-def test_a_picture_is_dragged_in(checked: Chromium, site: str, photo: Path, folder: Path) -> None:
+def test_a_image_is_dragged_in(checked: Chromium, site: str, photo: Path, folder: Path) -> None:
     browser = checked
     ready(browser, site)
     browser.drag_in(photo, "#drop")
@@ -166,7 +166,7 @@ def test_every_screen(checked: Chromium, site: str, photo: Path, screen: dict[st
     browser.wait(DONE)
     assert browser.run("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     ratio = (
-        "(() => { const b = document.querySelector('#picture').getBoundingClientRect(); return b.width / b.height; })()"
+        "(() => { const b = document.querySelector('#image').getBoundingClientRect(); return b.width / b.height; })()"
     )
     assert browser.run(ratio) == pytest.approx(1.5, rel=0.01)
     browser.run("window.scrollTo(0, document.body.scrollHeight)")
@@ -209,7 +209,7 @@ def test_warnings_and_operating_points(checked: Chromium, site: str, photo: Path
     browser.wait(DONE)
     assert not browser.run("document.querySelector('#warning').hidden")
     said = browser.run(STATUS)
-    assert said.startswith("This does not look like a dermoscopy picture.")
+    assert said.startswith("This does not look like a dermoscopy image.")
     assert said.endswith("No lesion was found.")
     decisions = browser.run("[...document.querySelectorAll('#decisions span')].map(each => each.textContent)")
     assert decisions == [
@@ -256,7 +256,7 @@ def test_a_busy_server_is_asked_again(checked: Chromium, site: str, photo: Path)
 
 def test_what_is_wrong_is_said(browser: Chromium, site: str, photo: Path, tmp_path: Path) -> None:
     ready(browser, site)
-    wrong = {"text.jpg": (b"hello", "Not a picture"), "large.jpg": (b"x" * 300_001, "The file is larger than 0.3 MB")}
+    wrong = {"text.jpg": (b"hello", "Not an image"), "large.jpg": (b"x" * 300_001, "The file is larger than 0.3 MB")}
     for name, (content, saying) in wrong.items():
         (tmp_path / name).write_bytes(content)
         browser.drag_in(tmp_path / name, "#drop")
@@ -266,7 +266,7 @@ def test_what_is_wrong_is_said(browser: Chromium, site: str, photo: Path, tmp_pa
     browser.wait(DONE)
 
 
-def test_a_picture_that_browsers_cannot_show(checked: Chromium, site: str, photo: Path, tmp_path: Path) -> None:
+def test_a_image_that_browsers_cannot_show(checked: Chromium, site: str, photo: Path, tmp_path: Path) -> None:
     browser = checked
     Image.open(photo).save(tmp_path / "photo.tif")
     ready(browser, site)

@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing of what decodes pictures: Pillow's readers, pydicom and the code round them.
+"""Coverage-guided fuzzing of what decodes images: Pillow's readers, pydicom and the code round them.
 
 Needs `pip install atheris` (not among this project's own dependencies: it has no wheels for macOS and Windows):
 
@@ -22,16 +22,16 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1] / "src"), str(HERE.parent)]
 
 with atheris.instrument_imports(include=["mbdcnn", "PIL", "pydicom"]):
-    from mbdcnn.data.images.decoding import decode, decode_at_least, decode_mask, picture_size
+    from mbdcnn.data.images.decoding import decode, decode_at_least, decode_mask, image_size
     from mbdcnn.data.images.dicom import read_header
     from mbdcnn.errors import UserError
 
 READERS: tuple[Callable[[bytes], object], ...] = (
     decode,
     decode_mask,
-    picture_size,
+    image_size,
     lambda content: decode_at_least(content, 16),
-    lambda content: read_header(content, "the picture"),
+    lambda content: read_header(content, "the image"),
 )
 
 

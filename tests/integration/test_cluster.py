@@ -40,7 +40,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     random = np.random.default_rng(0)
     for number in range(IMAGES):
         Image.fromarray(random.integers(0, 256, (1000, 1500, 3), np.uint8)).save(folder / f"{number:02}.png")
-    (folder / "03.png").write_bytes(b"no picture")
+    (folder / "03.png").write_bytes(b"no image")
     return folder
 
 

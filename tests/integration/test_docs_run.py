@@ -172,11 +172,11 @@ class Reader:
         random = np.random.default_rng(0)
         lines = ["|| Name || Histological Diagnosis || Clinical Diagnosis ||"]
         for name, kind, number in (("IMD002", "nevus", 0), ("IMD003", "nevus", 1), ("IMD058", "melanoma", 2)):
-            picture, mask = draw(random, kind, (60, 44))
-            for part, file, image in (("Dermoscopic_Image", name, picture), ("lesion", f"{name}_lesion", mask)):
+            image, mask = draw(random, kind, (60, 44))
+            for part, file, content in (("Dermoscopic_Image", name, image), ("lesion", f"{name}_lesion", mask)):
                 folder = path / "PH2 Dataset images" / name / f"{name}_{part}"
                 folder.mkdir(parents=True)
-                image.save(folder / f"{file}.bmp")
+                content.save(folder / f"{file}.bmp")
             lines.append(f"|| {name} || || {number} ||")
         (path / "PH2_dataset.txt").write_text("\n".join(lines))
 

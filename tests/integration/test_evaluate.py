@@ -38,7 +38,7 @@ FAST = Options(protocol="fast", device="cpu", bootstrap_samples=10)
 
 @pytest.fixture(scope="module")
 def full(data, bundle, tmp_path_factory):
-    """A report with everything in it: the model compared with itself, and spoilt pictures."""
+    """A report with everything in it: the model compared with itself, and corrupted images."""
     out = tmp_path_factory.mktemp("full") / "report"
     return evaluate(bundle, data, "test", out, replace(FAST, compare_with=bundle.path, stress=True))
 
@@ -93,7 +93,7 @@ def test_a_stress_test_covers_every_corruption(full) -> None:
     assert json.loads((full.path / "metrics.json").read_text()) == full.metrics
 
 
-def test_spoilt_pictures_are_looked_at_once_whatever_the_protocol(full, data, bundle) -> None:
+def test_spoilt_images_are_looked_at_once_whatever_the_protocol(full, data, bundle) -> None:
     rows = data.split("test")
     by_paper = ModelMethod(Predictor.load(bundle.path, device="cpu"), "paper")
     stress = stress_test(by_paper, data, rows, 10, bundle.config.seed, silent)
@@ -200,15 +200,15 @@ def test_full_size_maps_are_held_one_at_a_time(
 
 @pytest.fixture
 def raw_with_a_twin(raw: Path, tmp_path: Path) -> Path:
-    """Pictures of which one that trained lies among the test images too, under another name."""
+    """Images of which one that trained lies among the test images too, under another name."""
     folder = Path(shutil.copytree(raw, tmp_path / "raw"))
     for part, given, ending in (("Data", ".jpg", ".png"), ("Part1_GroundTruth", *["_segmentation.png"] * 2)):
         source = folder / f"ISIC-2017_Training_{part}" / f"SYN_0000003{given}"
         target = folder / f"ISIC-2017_Test_v2_{part}" / f"SYN_2000001{given}"
         target.unlink()
         # Not even the file is the same.
-        with Image.open(source) as picture:
-            picture.save(target.with_name(f"SYN_2000001{ending}"))
+        with Image.open(source) as image:
+            image.save(target.with_name(f"SYN_2000001{ending}"))
     return folder
 
 

@@ -35,12 +35,12 @@ def example(name: str) -> ModuleType:
 
 
 def test_predict_a_folder(bundle, raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for number, picture in enumerate(sorted(raw.rglob("*.jpg"))[:3]):
-        shutil.copyfile(picture, tmp_path / f"{number}.jpg")
-    (tmp_path / "bad.png").write_bytes(b"no picture")
+    for number, image in enumerate(sorted(raw.rglob("*.jpg"))[:3]):
+        shutil.copyfile(image, tmp_path / f"{number}.jpg")
+    (tmp_path / "bad.png").write_bytes(b"no image")
     example("predict_a_folder").main(str(bundle.path), tmp_path, tmp_path / "results")
     told = capsys.readouterr().out.splitlines()
-    assert told[0].startswith(f"{tmp_path / 'bad.png'}: not a picture")
+    assert told[0].startswith(f"{tmp_path / 'bad.png'}: not an image")
     assert sorted(line.partition(":")[0] for line in told[1:]) == [
         str(tmp_path / f"{number}.jpg") for number in range(3)
     ]
@@ -54,16 +54,16 @@ def test_predict_a_folder(bundle, raw: Path, tmp_path: Path, capsys: pytest.Capt
 
 
 def test_train_on_your_own(raw: Path, tiny_config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pictures = sorted(raw.rglob("*.jpg"))[:16]
+    images = sorted(raw.rglob("*.jpg"))[:16]
     masks = {path.name.removesuffix("_segmentation.png"): path for path in raw.rglob("*_segmentation.png")}
-    with (tmp_path / "pictures.csv").open("w", newline="") as stream:
+    with (tmp_path / "images.csv").open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["image", "mask", "label", "split"])
-        for number, picture in enumerate(pictures):
+        for number, image in enumerate(images):
             split = "validation" if number % 4 == 0 else "train"
-            writer.writerow([picture, masks[picture.stem], ("benign", "melanoma")[number // 4 % 2], split])
+            writer.writerow([image, masks[image.stem], ("benign", "melanoma")[number // 4 % 2], split])
     config = tiny_config(*SHORT, "classes=[benign, melanoma]", "coarse.folds=0")
-    example("train_on_your_own").main(tmp_path / "pictures.csv", tmp_path / "out", config)
+    example("train_on_your_own").main(tmp_path / "images.csv", tmp_path / "out", config)
     told = capsys.readouterr().out
     assert "melanoma" in told
     assert (tmp_path / "out" / "report" / "report.html").is_file()
@@ -84,8 +84,8 @@ def test_add_a_backbone(raw: Path, bar, tiny_config, config_file: Path, tmp_path
     assert not ended.value.code
     bundle = Bundle.open(tmp_path / "out" / "bundle")
     assert "encoder.to_stride_4.0.0.weight" in (bundle.weights("enhanced")).read_bytes()[:20000].decode("latin1")
-    picture = decode(next(raw.rglob("*.jpg")))
-    assert Predictor.load(bundle.path).predict(picture).mask.shape == (picture.height, picture.width)
+    image = decode(next(raw.rglob("*.jpg")))
+    assert Predictor.load(bundle.path).predict(image).mask.shape == (image.height, image.width)
     with pytest.raises(ValueError, match="there is one of this name"):
         register_backbone("plain", segmentation=module.PlainEncoder)
 

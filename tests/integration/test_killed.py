@@ -27,7 +27,7 @@ def test_a_training_that_is_stopped_says_how_to_go_on(
     killing = Killing(processes, writing_commands(experiment, raw, config_file)["coarse"], tmp_path)
     for share, number, code, saying in (
         (0.02, signal.SIGINT, 130, "there was no checkpoint yet, which comes with the first validation"),
-        (0.8, signal.SIGTERM, 143, "the same command with --resume goes on from the last checkpoint"),
+        (0.8, signal.SIGTERM, 143, "run the same command with --resume to go back to the last checkpoint"),
     ):
         killing.clear()
         moment = {"before": 1 + int(share * killing.whole.changes), "folder": str(tmp_path), "signal": number}

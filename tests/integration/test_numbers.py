@@ -35,7 +35,7 @@ def refusal(*arguments: Any, **options: Any) -> str:
 
 @pytest.mark.parametrize("at_once", [True, False])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_not_finite_names_the_pictures_and_keeps_the_checkpoint(
+def test_a_loss_that_is_not_finite_names_the_images_and_keeps_the_checkpoint(
     data, tiny_config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: bool, value: float
 ) -> None:
     """Also where losses are looked at later, as on a GPU."""
@@ -52,7 +52,7 @@ def test_a_loss_that_is_not_finite_names_the_pictures_and_keeps_the_checkpoint(
     assert f"the loss is {value} at step 2" in text
     training = [row.id for row in data.rows if row.split == "train"]
     named = [training[position] for position in asked[2]]
-    assert f"on the pictures {', '.join(named)} (all in " in text
+    assert f"on the images {', '.join(named)} (all in " in text
     draft = draft_path(tmp_path / "run")
     with (draft / "checkpoints" / "not_finite.csv").open(newline="") as stream:
         assert [(row["step"], row["id"]) for row in csv.DictReader(stream)] == [("2", name) for name in named]
@@ -75,7 +75,7 @@ def test_a_weight_that_is_not_finite_is_met_before_it_is_kept(
         return loss + ((loss * 0).sqrt() * 0 if self.global_step == 3 else 0)
 
     monkeypatch.setattr(SegmentationTask, "loss", wrong)
-    assert "a weight is not finite at step 4, on the pictures " in refusal(
+    assert "a weight is not finite at step 4, on the images " in refusal(
         "coarse", data, tmp_path / "run", tiny_config()
     )
     kept = torch.load(draft_path(tmp_path / "run") / "checkpoints" / "last.ckpt", weights_only=True)
@@ -132,30 +132,30 @@ def table(
     seed: int = 0,
     drawn: int = 0,
 ) -> Path:
-    """Write pictures; masks of a split may be `black` or `white`, but for the first `drawn`, which are as drawn."""
+    """Write images; masks of a split may be `black` or `white`, but for the first `drawn`, which are as drawn."""
     random = np.random.default_rng(seed)
     folder.mkdir()
     lines = ["image,mask,label,split"]
     for split, count in counts.items():
         for number in range(count):
             label = labels[number % len(labels)]
-            picture, mask = draw(random, label, (60, 44))
+            image, mask = draw(random, label, (60, 44))
             name = f"{split}{number}"
-            picture.save(folder / f"{name}.png")
+            image.save(folder / f"{name}.png")
             colour = (masks or {}).get(split) if number >= drawn else None
-            (mask if colour is None else Image.new("L", picture.size, colour)).save(folder / f"{name}_mask.png")
+            (mask if colour is None else Image.new("L", image.size, colour)).save(folder / f"{name}_mask.png")
             lines.append(f"{name}.png,{name}_mask.png,{label},{split}")
     (folder / "table.csv").write_text("\n".join(lines))
     return folder / "table.csv"
 
 
-def test_three_pictures_to_train_on_are_enough(tiny_config, bar, tmp_path: Path) -> None:
+def test_three_images_to_train_on_are_enough(tiny_config, bar, tmp_path: Path) -> None:
     raw = table(tmp_path / "raw", {"train": 3, "validation": 2, "test": 1})
     results = run(raw, tmp_path / "out", tiny_config(*SHORT), bar)
     for stage in ("coarse", "classifier", "enhanced"):
         state = load_file(results.bundle.weights(stage))
         assert all(values.isfinite().all() for values in state.values())
-    # One picture of one class: no area under a curve, and one decision right or wrong.
+    # One image of one class: no area under a curve, and one decision right or wrong.
     assert results.report.metrics["classification"]["mean_auc"] is None
     assert results.report.metrics["classification"]["accuracy"]["value"] in (0, 1)
 

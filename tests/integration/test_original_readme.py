@@ -1,4 +1,4 @@
-"""The steps of the authors' README, in order, on generated pictures with the paper's configuration made tiny."""
+"""The steps of the authors' README, in order, on generated images with the paper's configuration made tiny."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def command(*arguments: object) -> None:
 
 @pytest.fixture
 def extra_table(tmp_path: Path) -> Path:
-    """Stand in for the extra 1320: pictures with a diagnosis and no mask, in three classes."""
+    """Stand in for the extra 1320: images with a diagnosis and no mask, in three classes."""
     with (tmp_path / "extra.csv").open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["image", "mask", "label", "split"])

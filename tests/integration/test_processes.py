@@ -58,7 +58,7 @@ TORCHRUN = {
 
 @pytest.fixture
 def alike(tiny_config, sources) -> Config:
-    """Nothing random, and batch norm frozen, so that a picture's gradient does not depend on its neighbours."""
+    """Nothing random, and batch norm frozen, so that an image's gradient does not depend on its neighbours."""
     starts = (f"{stage}.initial_weights={getattr(sources, stage).path}" for stage in ("coarse", "classifier"))
     return tiny_config(*(f"{stage}.{setting}" for stage in STAGES for setting in ALIKE), *starts)
 
@@ -97,7 +97,7 @@ def test_two_processes_train_what_one_does(data, experiment, sources, alike: Con
         for name, weights in expected.items():
             assert found[name] == pytest.approx(weights, abs=2e-5), name
         for one, two in zip(table(alone.path), table(tmp_path / stage), strict=True):
-            # Rounding may turn the order of two pictures that are nearly alike, one step of the area in 48.
+            # Rounding may turn the order of two images that are nearly alike, one step of the area in 48.
             area = pytest.approx(one.pop("mean_auc"), abs=1.5 / 48) if "mean_auc" in one else None
             assert two.pop("mean_auc", None) == area
             assert two == pytest.approx(one, abs=1e-4)
@@ -143,7 +143,7 @@ def test_shares_must_be_even_and_none_empty() -> None:
     group.check_shares(8, 4)
     with pytest.raises(UserError, match="batch_size 6: not a multiple of the 4 processes"):
         group.check_shares(6, 4)
-    with pytest.raises(UserError, match="3 validation pictures for 4 processes"):
+    with pytest.raises(UserError, match="3 validation images for 4 processes"):
         group.check_shares(8, 3)
 
 

@@ -85,7 +85,7 @@ def test_what_fails_after_the_last_step_is_resumed_too(
 
     with monkeypatch.context() as patch:
         patch.setattr(engine, "draw_curves", full)
-        with pytest.raises(UserError, match="the disk is full; make room and run again, what came so far is kept"):
+        with pytest.raises(UserError, match="the disk is full; make room and run again, progress is kept"):
             train("coarse", data, tmp_path / "broken", settings)
     broken = train("coarse", data, tmp_path / "broken", settings, interrupted="resume")
     whole = train("coarse", data, tmp_path / "whole", settings)

@@ -45,7 +45,7 @@ def pixels(data, row) -> torch.Tensor:
 
 @torch.inference_mode()
 def plain_jaccard(data, network, coarse=None) -> float:
-    """The mean Jaccard index over the validation pictures, one by one."""
+    """The mean Jaccard index over the validation images, one by one."""
     scores = []
     for place, row in enumerate(data.rows):
         if row.split == "validation":
@@ -334,7 +334,7 @@ def test_initial_weights_are_where_training_starts(data, longer: Run, tiny_confi
 
 
 @pytest.mark.parametrize("stage", ["coarse", "classifier", "enhanced"])
-def test_the_first_part_of_the_schedule_may_see_smaller_pictures(
+def test_the_first_part_of_the_schedule_may_see_smaller_images(
     stage: str, data, sources: Sources, tiny_config, tmp_path: Path, monkeypatch
 ) -> None:
     sides: list[tuple[int, int]] = []
@@ -401,7 +401,7 @@ def test_a_training_that_could_not_be_sealed_is_resumed(data, tiny_config, tmp_p
     config = tiny_config(ONE_EPOCH)
     with monkeypatch.context() as patch:
         patch.setattr(Run, "_seal", full)
-        with pytest.raises(UserError, match="the disk is full; make room and run again, what came so far is kept"):
+        with pytest.raises(UserError, match="the disk is full; make room and run again, progress is kept"):
             train("coarse", data, tmp_path / "run", config)
     steps: list[int] = []
     run = train(

@@ -11,7 +11,7 @@ import math
 import numpy as np
 import pytest
 
-from mbdcnn.inference.protocol import Guidance, Inputs, run_protocol
+from mbdcnn.inference.protocol import ClassifierOutput, Inputs, run_protocol
 
 SIDE, SCALES = 224, (224, 256, 288)
 SIZES = [(1022, 767), (767, 1022), (962, 722), (600, 450), (2048, 1536), (6748, 4499), (224, 224), (101, 99)]
@@ -33,7 +33,9 @@ class Recorder:
     def classify(self, pixels, masks):
         self.masks.setdefault(pixels.shape[1], []).append(masks)
         count, side = len(pixels), pixels.shape[1] // 16
-        return Guidance(np.zeros((count, 3)), np.zeros((count, 1, side, side), np.float32), np.zeros((count, 4)))
+        return ClassifierOutput(
+            np.zeros((count, 3)), np.zeros((count, 1, side, side), np.float32), np.zeros((count, 4))
+        )
 
     def enhance(self, pixels, activation_maps):
         return np.zeros((len(pixels), 2, *pixels.shape[1:3]), np.float32)
@@ -65,9 +67,9 @@ def nearest(mask: np.ndarray, width: int, height: int, half: float = 0.5) -> np.
 def handed_on(mask: np.ndarray, width: int, height: int) -> dict[int, list[np.ndarray]]:
     """Run the whole protocol and give the masks that mask-CN was given, by side."""
     core = Recorder()
-    picture = np.repeat(mask[..., None], 3, axis=2).astype(np.uint8) * 255
+    image = np.repeat(mask[..., None], 3, axis=2).astype(np.uint8) * 255
     scales = {side: np.zeros((side, side, 3), np.uint8) for side in SCALES}
-    inputs = Inputs(width, height, picture[None], (0,), scales)
+    inputs = Inputs(width, height, image[None], (0,), scales)
     (outcome,) = run_protocol(core, [inputs], "paper")
     assert np.array_equal(outcome.coarse_mask, mask)
     return core.masks

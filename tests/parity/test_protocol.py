@@ -6,7 +6,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mbdcnn.inference.protocol import Guidance, enhanced_logits, lesion_minus_background, resize_mask, six_view_masks
+from mbdcnn.inference.protocol import (
+    ClassifierOutput,
+    enhanced_logits,
+    lesion_minus_background,
+    resize_mask,
+    six_view_masks,
+)
 from mbdcnn.inference.runtimes import TorchNetwork, channels_first
 from mbdcnn.inference.tta import all_views, enlarge, merge_views
 from mbdcnn.models import guide
@@ -22,7 +28,7 @@ class ReferenceCore:
         self.enhanced = TorchNetwork(enhanced, CPU)
 
     def classify(self, pixels, masks):
-        return Guidance(*self.guide(channels_first(pixels), masks[:, None]))
+        return ClassifierOutput(*self.guide(channels_first(pixels), masks[:, None]))
 
     def enhance(self, pixels, activation_maps):
         return self.enhanced(channels_first(pixels), activation_maps)[0]
@@ -40,11 +46,11 @@ def test_six_views_of_the_coarse_network(coarse, random_input, golden) -> None:
 
 def test_scales_and_views_of_the_enhanced_network(classifier, enhanced, golden) -> None:
     core = ReferenceCore(classifier, enhanced)
-    picture = Image.fromarray(golden("multiscale_image").numpy())
+    image = Image.fromarray(golden("multiscale_image").numpy())
     coarse_mask = golden("multiscale_coarse_mask").numpy() > 0
     total = np.zeros((2, 90, 120), np.float32)
     for side in (64, 80, 96):
-        pixels = np.asarray(picture.resize((side, side), Image.Resampling.BICUBIC))
+        pixels = np.asarray(image.resize((side, side), Image.Resampling.BICUBIC))
         logits = enhanced_logits(core, pixels[None], resize_mask(coarse_mask, side, side)[None])
         total += enlarge(logits[0], 90, 120)
     expected = golden("multiscale_logits_sum").numpy()

@@ -1,4 +1,4 @@
-"""Thousands of damaged, odd and hostile pictures through every door, each door in a process of its own."""
+"""Thousands of damaged, odd and hostile images through every door, each door in a process of its own."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def driven(*arguments: object) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("door", MEGABYTES)
-def test_every_picture_ends_in_a_result_or_a_line(door: str, bundle, config_file: Path, tmp_path: Path) -> None:
+def test_every_image_ends_in_a_result_or_a_line(door: str, bundle, config_file: Path, tmp_path: Path) -> None:
     answer = driven(door, bundle.path, config_file, tmp_path / "work", SEED, COUNT)
     outcomes = [doors.Outcome(*each) for each in answer["outcomes"]]
     megabytes = answer["kilobytes"] / 1000
@@ -46,7 +46,7 @@ def test_every_picture_ends_in_a_result_or_a_line(door: str, bundle, config_file
 @pytest.mark.parametrize(
     ("depth", "colours", "megabytes"), [(16, 0, 2600), (8, 6, 2600)], ids=["16 bit", "with transparency"]
 )
-def test_the_largest_picture_that_is_let_in(depth: int, colours: int, megabytes: int, bundle, tmp_path: Path) -> None:
+def test_the_largest_image_that_is_let_in(depth: int, colours: int, megabytes: int, bundle, tmp_path: Path) -> None:
     """200 million pixels in a file of less than a megabyte: it takes a few times the memory of its pixels."""
     (tmp_path / "large.png").write_bytes(png(20_000, 10_000, depth, colours))
     answer = driven("decode", tmp_path / "large.png")

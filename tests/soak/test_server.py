@@ -74,8 +74,8 @@ def server(bundle) -> Iterator[Server]:
 def photos(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     folder = tmp_path_factory.mktemp("photos")
     for number in range(8):
-        picture, _ = draw(np.random.default_rng(number), "nevus", (200 + 40 * number, 300))
-        picture.save(folder / f"{number}.jpg")
+        image, _ = draw(np.random.default_rng(number), "nevus", (200 + 40 * number, 300))
+        image.save(folder / f"{number}.jpg")
     return [file.read_bytes() for file in sorted(folder.iterdir())]
 
 

@@ -87,7 +87,7 @@ def test_the_same_inputs_give_the_same_model(experiment, raw: Path, tmp_path: Pa
 
 @pytest.fixture(scope="module")
 def other(raw: Path, tiny_config, tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
-    """The same pictures less one."""
+    """The same images less one."""
     folder = tmp_path_factory.mktemp("other")
     shutil.copytree(raw, folder / "raw")
     first = sorted((folder / "raw").rglob("*.jpg"))[-1]
@@ -130,7 +130,7 @@ def test_training_images_are_not_scored_by_accident(experiment, data, bundle, tm
     assert report.metrics["segmentation"]
 
 
-def test_pictures_that_chose_the_weights_are_pointed_out(data, bundle, tmp_path: Path) -> None:
+def test_images_that_chose_the_weights_are_pointed_out(data, bundle, tmp_path: Path) -> None:
     report = evaluate(bundle, data, "validation", tmp_path / "report", Options(device="cpu"))
     assert "8 of these images chose the model's weights" in json.dumps(report.metrics["facts"])
 

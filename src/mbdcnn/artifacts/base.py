@@ -20,7 +20,7 @@ from mbdcnn._version import __version__
 from mbdcnn.artifacts.provenance import Provenance, file_digest, fingerprint, tools
 from mbdcnn.config import parse
 from mbdcnn.errors import UserError
-from mbdcnn.system.files import exclusive, faults_told, make_folder, replace_folder
+from mbdcnn.system.files import disk_errors_as_user_errors, exclusive, make_folder, replace_folder
 
 EDITABLE = {"README.md"}
 """Files of an artefact that may be changed later: a hub folder's model card is there to be written on."""
@@ -127,7 +127,7 @@ class Artifact:
         if not overwrite:
             cls.check_free(path)
         draft = Draft(draft_path(path))
-        with exclusive(path.resolve()), faults_told(path, kept=keep):
+        with exclusive(path.resolve()), disk_errors_as_user_errors(path, kept=keep):
             if not keep:
                 shutil.rmtree(draft.path, ignore_errors=True)
             make_folder(draft.path)
@@ -148,7 +148,7 @@ class Artifact:
         """
         path, draft = Path(path), draft_path(Path(path))
         self._check_replaceable(path)
-        with exclusive(path.resolve()), faults_told(path):
+        with exclusive(path.resolve()), disk_errors_as_user_errors(path):
             shutil.rmtree(draft, ignore_errors=True)
             try:
                 # Without what others keep in hidden folders, such as the hub's tools.

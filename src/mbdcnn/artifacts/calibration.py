@@ -20,7 +20,7 @@ class Estimate(NamedTuple):
 
 
 class OperatingPoint(BaseModel):
-    """A threshold on one class's probability; at it and above, the picture counts as a case."""
+    """A threshold on one class's probability; at it and above, the image counts as a case."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -31,7 +31,7 @@ class OperatingPoint(BaseModel):
     """Sensitivity it was chosen for."""
     threshold: float
     threshold_interval: tuple[float, float]
-    """The middle 95 % of the thresholds that redrawn images give."""
+    """The middle 95 % of the thresholds of the bootstrap resamples."""
     sensitivity: Estimate
     """At the threshold, on the images it was chosen on."""
     specificity: Estimate

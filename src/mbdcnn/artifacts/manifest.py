@@ -21,14 +21,14 @@ class Row:
     label: int | None
     """Index into the classes; None where only the mask is known."""
     source: str
-    """The picture it was prepared from."""
+    """The image it was prepared from."""
     width: int
     height: int
-    """Size of the picture in pixels."""
+    """Size of the image in pixels."""
     patient: str | None
     has_mask: bool
     pixels: str
-    """SHA-256 of the size and of the whole picture at the networks' size: the same if a picture is there twice."""
+    """SHA-256 of the size and of the whole image at the networks' size: the same if an image is there twice."""
     views: tuple[int, ...]
     """Row of `patches.npy` for each of the classifier's views; the first is the whole image."""
     training_row: int | None
@@ -78,7 +78,7 @@ def _row(cells: dict[str, str]) -> Row:
     def optional(name: str) -> int | None:
         return int(cells[name]) if cells[name] else None
 
-    # Files are named by it, so in a stranger's manifest it must not lead elsewhere.
+    # Files are named by it, so in an untrusted manifest it must not lead elsewhere.
     if not cells["id"].strip(".") or set(cells["id"]) & set("/\\\0"):
         raise ValueError
 

@@ -68,7 +68,7 @@ def check_apart(rows: Sequence[Row], where: str) -> None:
     if faults:
         raise UserError(
             f"{where}: {' and '.join(faults)}, lie in more than one split, so scores would say little about new "
-            "patients; put all images of each into one split, or run with --allow-overlap to go on all the same"
+            "patients; put all images of each into one split, or run with --allow-overlap to continue all the same"
         )
 
 

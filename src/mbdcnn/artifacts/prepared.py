@@ -1,4 +1,4 @@
-"""Prepared pictures, coarse masks and soft labels: what training reads without decoding."""
+"""Prepared images, coarse masks and soft labels: what training reads without decoding."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def prepared_with(config: Config) -> dict[str, Any]:
 
 
 class PreparedData(Artifact):
-    """Pictures as arrays that training and evaluation read without decoding.
+    """Images as arrays that training and evaluation read without decoding.
 
     `manifest.csv` lists the images. `patches.npy` holds the classifier's views, `training_images.npy` and
-    `training_masks.npy` the squashed training pictures and masks of the segmentation networks, `scale_S.npy` the
-    validation and test pictures at S x S pixels, `masks.npy` every mask at the networks' size and `truth/ID.png` at
-    the picture's own.
+    `training_masks.npy` the squashed training images and masks of the segmentation networks, `scale_S.npy` the
+    validation and test images at S x S pixels, `masks.npy` every mask at the networks' size and `truth/ID.png` at
+    the image's own.
     """
 
     filename = "prepared.json"
@@ -90,7 +90,7 @@ class PreparedData(Artifact):
 
     @cached_property
     def training_images(self) -> Bytes:
-        """Squashed training pictures, rows x side x side x 3."""
+        """Squashed training images, rows x side x side x 3."""
         return self._array("training_images")
 
     @cached_property
@@ -104,11 +104,11 @@ class PreparedData(Artifact):
         return self._array("masks")
 
     def scale(self, side: int) -> Bytes:
-        """Pictures of validation and test at `side` x `side`, by `evaluation_row`."""
+        """Images of validation and test at `side` x `side`, by `evaluation_row`."""
         return self._array(f"scale_{side}")
 
     def truth(self, row: Row) -> npt.NDArray[np.bool_]:
-        """Read a mask at its picture's own size."""
+        """Read a mask at its image's own size."""
         file = self.path / "truth" / f"{row.id}.png"
         try:
             with Image.open(file) as mask:

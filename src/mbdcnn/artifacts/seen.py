@@ -12,7 +12,7 @@ from mbdcnn.artifacts.provenance import json_object
 from mbdcnn.errors import UserError
 
 OFFICIAL_TWINS = frozenset({"ISIC_0012970", "ISIC_0012127"})
-"""Equal pictures that ISIC-2017 itself has in training and validation: `prepare` tells, nobody refuses its splits."""
+"""Equal images that ISIC-2017 itself has in training and validation: `prepare` tells, nobody refuses its splits."""
 
 
 @dataclass(frozen=True)

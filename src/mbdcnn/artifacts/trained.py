@@ -104,15 +104,15 @@ class Bundle(Trained):
 
     @property
     def imported(self) -> list[str]:
-        """Networks that were trained elsewhere, on images nobody told."""
+        """Networks that were trained elsewhere, on images of unknown provenance."""
         facts = self.provenance.facts
         return [stage for stage in ("coarse", "classifier", "enhanced") if "imported" in facts.get(stage, {})]
 
 
 def check_same_data(artifact: Artifact, data: PreparedData) -> None:
-    """Raise a UserError unless `artifact` was made from just these prepared pictures.
+    """Raise a UserError unless `artifact` was made from just these prepared images.
 
-    An imported network, trained elsewhere, goes with any pictures of its classes, if the whole of it was imported.
+    An imported network, trained elsewhere, goes with any images of its classes, if the whole of it was imported.
     """
     made_from = artifact.provenance.inputs.get("data")
     if made_from is None and isinstance(artifact, Run):

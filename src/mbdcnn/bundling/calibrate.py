@@ -1,4 +1,4 @@
-"""Temperature and operating points, fitted to class logits of pictures with known classes."""
+"""Temperature and operating points, fitted to class logits of images with known classes."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ SAMPLES = 1000
 
 
 class Evidence(NamedTuple):
-    """What the networks made of pictures whose class is known."""
+    """What the networks made of images whose class is known."""
 
     view_logits: Floats
     """Class logits of each view, n v k."""
     labels: npt.NDArray[np.int64]
     groups: Sequence[Hashable]
-    """What is redrawn as a whole: a picture's patient, or the picture itself."""
+    """What is resampled as a whole: an image's patient, or the image itself."""
 
 
 def calibrate(evidence: Evidence, classes: Sequence[str], settings: Settings, source: str, seed: int) -> Calibration:
     """Fit temperature and operating points.
 
     Args:
-        evidence: logits and labels, best of networks that did not learn from the pictures.
+        evidence: logits and labels, best of networks that did not learn from the images.
         classes: names in the order of the logits.
         settings: class and sensitivities of the operating points.
-        source: what the pictures are, in words.
+        source: what the images are, in words.
         seed: of the bootstrap.
     """
     temperature = fit_temperature(evidence.view_logits, evidence.labels)

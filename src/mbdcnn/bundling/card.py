@@ -25,7 +25,7 @@ def model_card(config: Config, facts: Mapping[str, Any]) -> str:
         "facts": facts,
         "networks": list(_networks(config, facts)),
         "calibrations": calibrations,
-        "familiarity": facts.get("familiarity"),
+        "out_of_distribution": facts.get("out_of_distribution"),
         "unmeasured": UNMEASURED,
         "words": _words,
         "range": _range,
@@ -52,7 +52,7 @@ def with_results(card: str, title: str, metrics: Mapping[str, Any]) -> str:
 def _networks(config: Config, facts: Mapping[str, Any]) -> Iterator[tuple[str, Network, Mapping[str, Any]]]:
     """Give name and settings of each network, and what its training recorded."""
     yield "coarse", config.coarse.network, facts["coarse"]
-    members = facts.get("committee", [])
+    members = facts.get("ensemble", [])
     for number, member in enumerate(members, start=1):
         yield f"classifier, {number} of {len(members)} averaged", config.classifier.network, member
     if not members:

@@ -1,4 +1,4 @@
-"""What networks make of pictures that did not train them: the ground that calibration stands on."""
+"""What networks make of images that did not train them: the ground that calibration stands on."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from mbdcnn.data.folds import Fold
 from mbdcnn.errors import UserError
 from mbdcnn.inference.masks import check_fold
 from mbdcnn.inference.names import ProtocolName
-from mbdcnn.inference.ood import Familiarity, Looks
-from mbdcnn.inference.protocol import Core, Inputs, classify_pictures, inputs_of_row
+from mbdcnn.inference.ood import ImageFeatures, OODScorer
+from mbdcnn.inference.protocol import Core, Inputs, classify_images, inputs_of_row
 from mbdcnn.inference.runtimes import TorchCore
 from mbdcnn.models import MBDCNN
 from mbdcnn.models.weights import load_weights
@@ -30,53 +30,53 @@ BATCH = 16
 FoldRuns = Sequence[tuple[Run, Run]]
 """Runs of coarse-SN and mask-CN that each left out one fold of the training images, in order."""
 Advance = Callable[[int], None]
-"""Told how many pictures were looked at."""
+"""Told how many images are done."""
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Pictures of known class with the networks to show them to."""
+    """Images of known class with the networks to show them to."""
 
     source: str
-    """What the pictures are, in words."""
+    """What the images are, in words."""
     shares: Sequence[tuple[Callable[[], Core], list[Row]]]
-    """How to get networks ready, and the pictures that these did not learn from."""
+    """How to get networks ready, and the images that these did not learn from."""
 
     @property
     def rows(self) -> list[Row]:
-        """All pictures."""
+        """All images."""
         return [row for _, rows in self.shares for row in rows]
 
     def evidence(self, data: PreparedData, settings: Data, advance: Advance) -> dict[ProtocolName, Evidence]:
-        """Look at every picture by both protocols."""
+        """Predict every image by both protocols."""
         logits: dict[ProtocolName, list[np.ndarray]] = {protocol: [] for protocol in PROTOCOLS}
         for core, rows in self.shares:
             ready = core()
             for batch in _batches(rows):
                 inputs = [_evaluation_views(data, row, settings) for row in batch]
                 for protocol in PROTOCOLS:
-                    logits[protocol] += [each.view_logits for each in classify_pictures(ready, inputs, protocol)]
+                    logits[protocol] += [each.view_logits for each in classify_images(ready, inputs, protocol)]
                 advance(len(batch))
         labels = np.array([row.label for row in self.rows], np.int64)
         groups = [row.patient or ("image", row.id) for row in self.rows]
         return {name: Evidence(np.stack(found).astype(np.float64), labels, groups) for name, found in logits.items()}
 
 
-def left_out_by_folds(data: PreparedData, folds: FoldRuns, device: torch.device, committee: int = 1) -> HeldOut:
-    """Take training images, each for the networks that left out its fold: one mask-CN, be the model's a committee."""
+def left_out_by_folds(data: PreparedData, folds: FoldRuns, device: torch.device, ensemble: int = 1) -> HeldOut:
+    """Take training images, each for the networks that left out its fold: one mask-CN, be the model's an ensemble."""
     training = data.split("train")
     shares = []
     for number, (coarse, classifier) in enumerate(folds):
         rows = [row for row in Fold(number, len(folds)).split(training)[1] if row.label is not None]
         shares.append((partial(_joined, coarse, classifier, device), rows))
-    alone = ", by one mask-CN each" if committee > 1 else ""
+    alone = ", by one mask-CN each" if ensemble > 1 else ""
     return HeldOut(f"training images, each seen by networks that left out its fold of {len(folds)}{alone}", shares)
 
 
 def validation_images(data: PreparedData, core: Core) -> HeldOut:
     """Take the validation images, for the final networks."""
     rows = [row for row in data.split("validation") if row.label is not None]
-    return HeldOut("validation images, which also chose the weights and so flatter", [(lambda: core, rows)])
+    return HeldOut("validation images, which also chose the weights, so optimistically biased", [(lambda: core, rows)])
 
 
 def check_fold_runs(folds: FoldRuns, data: PreparedData, config: Config) -> None:
@@ -98,7 +98,7 @@ def check_views(settings: Data, classes: Sequence[str]) -> None:
         missing = set(settings.views.fractions) - set(fractions_for(settings.views, name, "train"))
         if missing:
             raise UserError(
-                f"calibration by folds looks at training images as at test images, but data.views.rare_fractions lacks "
+                f"calibration by folds predicts training images as test images, but data.views.rare_fractions lacks "
                 f"{min(missing):g}, which data.views.fractions holds; add it and prepare again"
             )
 
@@ -113,30 +113,30 @@ def _check_unseen(run: Run, data: PreparedData, fold: Fold) -> None:
         )
 
 
-def fit_familiarity(core: Core, data: PreparedData, settings: Data, advance: Advance) -> Familiarity:
+def fit_ood_score(core: Core, data: PreparedData, settings: Data, advance: Advance) -> OODScorer:
     """Learn what training images look like to the final networks, with limits from validation images."""
 
-    def looks(rows: list[Row]) -> Iterator[Looks]:
+    def looks(rows: list[Row]) -> Iterator[ImageFeatures]:
         for batch in _batches(rows):
             inputs = [inputs_of_row(data, row, settings) for row in batch]
-            embedding = [each.embedding for each in classify_pictures(core, inputs, "fast")]
-            yield Looks.at(np.stack(embedding), np.stack([picture.patches[0] for picture in inputs]))
+            embedding = [each.embedding for each in classify_images(core, inputs, "fast")]
+            yield ImageFeatures.at(np.stack(embedding), np.stack([image.patches[0] for image in inputs]))
             advance(len(batch))
 
-    training, held_out = (Looks.join(list(looks(data.split(split)))) for split in ("train", "validation"))
-    return Familiarity.fit(training, held_out)
+    training, held_out = (ImageFeatures.join(list(looks(data.split(split)))) for split in ("train", "validation"))
+    return OODScorer.fit(training, held_out)
 
 
 def _joined(coarse: Run, classifier: Run, device: torch.device) -> Core:
     """Get the networks of two runs ready; enhanced-SN, which is not asked, stays at random."""
-    model = MBDCNN(classifier.config.model_copy(update={"coarse": coarse.config.coarse, "committee": 1}))
+    model = MBDCNN(classifier.config.model_copy(update={"coarse": coarse.config.coarse, "ensemble": 1}))
     load_weights(coarse.weights, model.coarse)
     load_weights(classifier.weights, model.classifier)
     return TorchCore(model, device)
 
 
 def _evaluation_views(data: PreparedData, row: Row, settings: Data) -> Inputs:
-    """Read a picture with the views it would have outside training, where rare classes have more."""
+    """Read an image with the views it would have outside training, where rare classes have more."""
     assert row.label is not None
     stored = fractions_for(settings.views, data.classes[row.label], row.split)
     wanted = [1 + stored.index(fraction) for fraction in settings.views.fractions]

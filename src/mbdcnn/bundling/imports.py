@@ -18,7 +18,7 @@ from mbdcnn.inference.networks import STAGES
 from mbdcnn.models import build_network
 from mbdcnn.models.checkpoints import ImportReport
 from mbdcnn.models.head import class_metadata
-from mbdcnn.models.names import COMMITTEE
+from mbdcnn.models.names import ENSEMBLE
 from mbdcnn.models.weights import identify_file, import_weights, save_weights
 
 
@@ -78,7 +78,7 @@ def import_model(files: Sequence[Path], out: Path, config: Config) -> tuple[list
     for file in files:
         source = identify_file(file)
         stage = source.network
-        if source.rules is COMMITTEE:
+        if source.rules is ENSEMBLE:
             raise UserError(
                 f"{file}: the mean of several networks, of which an import takes the first, with other probabilities; "
                 f"give --model {file.parent} to use them all, or import this file alone to train from"

@@ -16,7 +16,7 @@ from mbdcnn.config import Calibration as Settings
 from mbdcnn.config import Config, save_config
 from mbdcnn.errors import UserError
 from mbdcnn.inference.networks import STAGES, load_networks
-from mbdcnn.system.files import faults_told, replacing
+from mbdcnn.system.files import disk_errors_as_user_errors, replacing
 from mbdcnn.system.progress import Progress, silent
 
 
@@ -27,7 +27,7 @@ def write_bundle(
     data: PreparedData | None = None,
     folds: Sequence[tuple[Run, Run]] = (),
     calibration: Settings | None = None,
-    committee: int | None = None,
+    ensemble: int | None = None,
     half: bool = False,
     device: str = "auto",
     overwrite: bool = True,
@@ -38,16 +38,16 @@ def write_bundle(
     Args:
         runs: one for each of `coarse`, `classifier`, `enhanced`.
         out: folder of the bundle.
-        data: pictures to calibrate on and to learn from what is usual; neither is done without.
+        data: images to calibrate on and to learn from what is usual; neither is done without.
         folds: runs of coarse-SN and mask-CN that each left out one fold of the training images, in order, to calibrate
             on training images; without them the validation images serve.
         calibration: operating points; as in the configuration of the runs if None.
-        committee: how many of the folds' networks are averaged to be mask-CN, or 1 for the classifier run alone; if
+        ensemble: how many of the folds' networks are averaged to be mask-CN, or 1 for the classifier run alone; if
             None as in the configuration of the runs, or 1 without folds.
         half: store weights in half precision.
         device: where the networks run.
         overwrite: replace another bundle at `out`.
-        progress: told the pictures looked at.
+        progress: called with the number of images done.
 
     Raises:
         UserError: the runs were not trained from one another or from the data, one lacks part of its network or left
@@ -57,21 +57,21 @@ def write_bundle(
     for run in runs.values():
         run.check_whole()
     config = _joined_config(runs)
-    size = committee if committee is not None else config.committee if folds else 1
-    members = _committee(runs["classifier"], folds, size)
-    changes = {"calibration": calibration or config.calibration, "committee": len(members)}
+    size = ensemble if ensemble is not None else config.ensemble if folds else 1
+    members = _ensemble(runs["classifier"], folds, size)
+    changes = {"calibration": calibration or config.calibration, "ensemble": len(members)}
     config = config.model_copy(update=changes)
     settings, inputs = _made_from(runs, config, data, folds, half)
     if Bundle.is_current(out, settings, inputs):
         return Bundle.open(out)
     with Bundle.writing(out, settings, inputs, overwrite=overwrite) as draft:
-        from mbdcnn.models.weights import copy_weights, write_committee
+        from mbdcnn.models.weights import copy_weights, write_ensemble
 
         for stage in STAGES:
             file = draft.path / f"{stage}.safetensors"
             if stage == "classifier" and len(members) > 1:
-                write_committee([run.weights for run in members], file, half=half)
-                draft.facts["committee"] = [{"fold": run.fold, **run.provenance.facts} for run in members]
+                write_ensemble([run.weights for run in members], file, half=half)
+                draft.facts["ensemble"] = [{"fold": run.fold, **run.provenance.facts} for run in members]
             else:
                 copy_weights(runs[stage].weights, file, half=half)
         save_config(config, draft.path / "config.yaml")
@@ -86,13 +86,13 @@ def write_bundle(
 def describe_results(bundle: Bundle, title: str, metrics: dict[str, Any]) -> None:
     """Put a report's headline into the bundle's card, unless something stands there already, or it is a link."""
     file = bundle.path / "README.md"
-    # A hub's cache links to it; in a stranger's bundle it might be any file of the user's.
+    # A hub's cache links to it; in an untrusted bundle it might be any file of the user's.
     if file.is_symlink():
         return
     card = file.read_text(encoding="utf-8", errors="surrogateescape") if file.is_file() else ""
     told = with_results(card, title, metrics)
     if told != card:
-        with faults_told(file), replacing(file) as draft:
+        with disk_errors_as_user_errors(file), replacing(file) as draft:
             draft.write_text(told, encoding="utf-8", errors="surrogateescape")
 
 
@@ -103,7 +103,7 @@ def _check_related(runs: dict[str, Run]) -> None:
             raise UserError(f"{runs[stage].path}: not the {stage} run that {runs['enhanced'].path} was trained with")
 
 
-def _committee(classifier: Run, folds: Sequence[tuple[Run, Run]], size: int) -> list[Run]:
+def _ensemble(classifier: Run, folds: Sequence[tuple[Run, Run]], size: int) -> list[Run]:
     """Give the networks that are mask-CN together: those of the first folds, or that of the classifier run alone.
 
     Not those that do best on validation, whose score would then be better than on any other images.
@@ -111,7 +111,7 @@ def _committee(classifier: Run, folds: Sequence[tuple[Run, Run]], size: int) -> 
     if size == 1:
         return [classifier]
     if not 1 < size <= len(folds):
-        raise UserError(f"a committee of {size}, but {len(folds)} fold(s) of mask-CN; give more, or a committee of 1")
+        raise UserError(f"an ensemble of {size}, but {len(folds)} fold(s) of mask-CN; give more, or an ensemble of 1")
     return [run for _, run in folds[:size]]
 
 
@@ -124,7 +124,7 @@ def _made_from(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Give settings and inputs that decide what the bundle holds, after checking that they fit together."""
     settings: dict[str, Any] = {"half": True} if half else {}
-    settings |= {"committee": config.committee} if config.committee > 1 else {}
+    settings |= {"ensemble": config.ensemble} if config.ensemble > 1 else {}
     inputs = {stage: runs[stage].provenance.fingerprint for stage in STAGES}
     if data is None:
         if folds:
@@ -153,26 +153,26 @@ def _calibrate(
     device: str,
     progress: Progress,
 ) -> list[Row]:
-    """Add calibration and familiarity to a draft with weights; give the images calibrated on."""
+    """Add calibration and the out-of-distribution scorer to a draft with weights; give the images calibrated on."""
     from mbdcnn.bundling.calibrate import calibrate
-    from mbdcnn.bundling.held_out import fit_familiarity, left_out_by_folds, validation_images
+    from mbdcnn.bundling.held_out import fit_ood_score, left_out_by_folds, validation_images
     from mbdcnn.inference.ood import FILE
     from mbdcnn.inference.runtimes import TorchCore
     from mbdcnn.system.device import choose_device
 
     place = choose_device(device)
     core = TorchCore(load_networks(config, draft.path), place)
-    held_out = left_out_by_folds(data, folds, place, config.committee) if folds else validation_images(data, core)
+    held_out = left_out_by_folds(data, folds, place, config.ensemble) if folds else validation_images(data, core)
     counts = {split: len(data.split(split)) for split in ("train", "validation")}
     total, done = sum(counts.values()) + len(held_out.rows), 0
 
-    def advance(pictures: int) -> None:
+    def advance(images: int) -> None:
         nonlocal done
-        done += pictures
+        done += images
         progress(done, total)
 
-    fit_familiarity(core, data, config.data, advance).save(draft.path / FILE)
-    draft.facts["familiarity"] = {"training_images": counts["train"], "held_out_images": counts["validation"]}
+    fit_ood_score(core, data, config.data, advance).save(draft.path / FILE)
+    draft.facts["out_of_distribution"] = {"training_images": counts["train"], "held_out_images": counts["validation"]}
     if held_out.rows:
         draft.facts["calibration"] = {
             protocol: calibrate(evidence, config.classes, config.calibration, held_out.source, config.seed).model_dump(

@@ -1,4 +1,4 @@
-"""Commands that get and prepare pictures."""
+"""Commands that get and prepare images."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Extra = Annotated[UseAppendAction[tuple[Path, ...]], arg(metavar="PATH")]
 
 @dataclass(kw_only=True)
 class Download(Verb):
-    """Get ISIC-2017, or pictures of the ISIC Archive by id; what was interrupted goes on where it stopped."""
+    """Get ISIC-2017, or images of the ISIC Archive by id; what was interrupted resumes where it stopped."""
 
     what: Positional[Literal["isic2017", "extra"]]
-    """The challenge data, or the pictures that `--ids` lists, to train the classifier with."""
+    """The challenge data, or the images that `--ids` lists, to train the classifier with."""
     to: Path
     """Folder to write."""
     splits: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
@@ -31,14 +31,14 @@ class Download(Verb):
 
     def when_stopped(self) -> str:
         """Say that nothing is lost."""
-        return "the same command goes on where it was"
+        return "run the same command again to resume"
 
     def run(self) -> None:
         """Download and say where everything lies."""
         if self.what == "isic2017":
             self._isic2017()
         elif self.ids is None:
-            raise UserError("download extra: give --ids, a file with the ids of the pictures")
+            raise UserError("download extra: give --ids, a file with the ids of the images")
         else:
             self._extra(self.ids)
 
@@ -58,23 +58,23 @@ class Download(Verb):
         with self.bar("download") as progress:
             extra = download_extra(ids, self.to, api=self.base_url or API_URL, progress=progress)
         classes = ", ".join(f"{name} {count}" for name, count in extra.classes.items())
-        print(f"{extra.table}: {sum(extra.classes.values())} pictures ({classes}); next: prepare or run with --extra")
+        print(f"{extra.table}: {sum(extra.classes.values())} images ({classes}); next: prepare or run with --extra")
         if extra.left_out:
             print(f"{len(extra.left_out)} left out, the reasons are in {self.to / 'left_out.csv'}")
 
 
 @dataclass(kw_only=True)
 class Prepare(Configured):
-    """Turn raw pictures into arrays: ISIC-2017, PH2, the authors' folders, or your own CSV table."""
+    """Turn raw images into arrays: ISIC-2017, PH2, the authors' folders, or your own CSV table."""
 
     raw: Positional[Path]
-    """Folder or CSV file of pictures, masks and labels."""
+    """Folder or CSV file of images, masks and labels."""
     data: Positional[Path]
     """Folder to write."""
     extra: Extra = ()
-    """More pictures in one of these layouts, such as the table of `download extra`; may be given several times."""
+    """More images in one of these layouts, such as the table of `download extra`; may be given several times."""
     overwrite: bool = False
-    """Replace what was prepared of other pictures or with other settings."""
+    """Replace what was prepared of other images or with other settings."""
 
     def run(self) -> None:
         """Prepare and say what was found."""

@@ -28,7 +28,7 @@ class Train(Configured):
     stage: Positional[Literal["coarse", "classifier", "enhanced"]]
     """Which network: coarse-SN, mask-CN or enhanced-SN."""
     data: Path = Path("data")
-    """Prepared pictures."""
+    """Prepared images."""
     out: Path | None = None
     """Folder of the run; `runs/STAGE` if not given."""
     masks: Path | None = None
@@ -40,7 +40,7 @@ class Train(Configured):
     fold: str | None = None
     """Leave out this fold of the training images: 0/5 to 4/5 for five folds."""
     resume: bool = False
-    """Go on with a run that was interrupted."""
+    """Resume a run that was interrupted."""
     overwrite: bool = False
     """Replace a finished run of other settings or sources, or discard one that was interrupted."""
 
@@ -50,12 +50,12 @@ class Train(Configured):
         return self.out or Path("runs") / self.stage
 
     def when_stopped(self) -> str:
-        """Say how to go on."""
+        """Say how to resume."""
         from mbdcnn.artifacts import draft_path
         from mbdcnn.training.fit import LAST
 
         if (draft_path(self.place) / LAST).is_file():
-            return "the same command with --resume goes on from the last checkpoint"
+            return "run the same command with --resume to go back to the last checkpoint"
         return "there was no checkpoint yet, which comes with the first validation"
 
     def when_out_of_memory(self) -> str:
@@ -100,7 +100,7 @@ class Masks(Verb):
     coarse: Path = Path("runs/coarse")
     """Run of coarse-SN."""
     data: Path = Path("data")
-    """Prepared pictures."""
+    """Prepared images."""
     out: Path = Path("masks")
     """Folder to write."""
     folds: tuple[Path, ...] = ()
@@ -143,13 +143,13 @@ class BundleRuns(Verb):
     out: Path = Path("bundle")
     """Folder to write."""
     data: Path | None = None
-    """Prepared pictures to calibrate on; without them probabilities stay as they are and no picture is strange."""
+    """Prepared images to calibrate on; without them there is neither calibration nor an out-of-distribution score."""
     coarse_folds: tuple[Path, ...] = ()
     """Runs of coarse-SN that each left out one fold, in order, to calibrate on training images; without them the
     validation images serve."""
     classifier_folds: tuple[Path, ...] = ()
     """Runs of mask-CN that left out the same folds."""
-    committee: int | None = None
+    ensemble: Annotated[int | None, arg(aliases=["--committee"])] = None
     """Average so many of the mask-CN of folds, the first; if not given as the runs were configured, or 1 without
     folds."""
     half: bool = False
@@ -181,7 +181,7 @@ class BundleRuns(Verb):
                 self.out,
                 data=PreparedData.open(self.data) if self.data else None,
                 folds=folds,
-                committee=self.committee,
+                ensemble=self.ensemble,
                 half=self.half,
                 device=self.device,
                 overwrite=self.overwrite,
@@ -227,10 +227,10 @@ class ImportWeights(Configured):
 
 @dataclass(kw_only=True)
 class RunAll(Configured):
-    """Do everything from raw pictures to a scored model, skipping what is up to date."""
+    """Do everything from raw images to a scored model, skipping what is up to date."""
 
     raw: Positional[Path]
-    """Folder or CSV file of pictures, masks and labels."""
+    """Folder or CSV file of images, masks and labels."""
     out: Positional[Path]
     """Folder for all that is made: data, runs, masks, bundle, report."""
     split: Literal["validation", "test"] | None = None
@@ -238,15 +238,15 @@ class RunAll(Configured):
     protocol: ProtocolName = "fast"
     """How to evaluate. fast: one view of each network, as `predict` does; paper: all views and scales."""
     extra: Extra = ()
-    """More pictures in one of the layouts; may be given several times."""
+    """More images in one of the layouts; may be given several times."""
     allow_overlap: bool = False
-    """Go on where a patient, lesion or image is in more than one split, or starting weights know images of another."""
+    """Continue although a patient, lesion or image is in several splits, or starting weights know images of another."""
     overwrite: bool = False
-    """Replace what was made there with other settings or of other pictures."""
+    """Replace what was made there with other settings or of other images."""
 
     def when_stopped(self) -> str:
         """Say that nothing is lost."""
-        return f"the same command goes on from what lies in {self.out}"
+        return f"run the same command again to resume from {self.out}"
 
     def when_out_of_memory(self) -> str:
         """Name the settings that take less."""
@@ -285,18 +285,18 @@ class Demo(Verb):
 
     def when_stopped(self) -> str:
         """Say that nothing is lost."""
-        return f"the same command goes on from what lies in {self.out}"
+        return f"run the same command again to resume from {self.out}"
 
     def run(self) -> None:
         """Generate, train, evaluate, predict."""
         from mbdcnn.demo import demo
         from mbdcnn.evaluation.report.wording import score_lines
 
-        results, picture, overlay = demo(self.out, self.bar)
+        results, image, overlay = demo(self.out, self.bar)
         print(*score_lines(results.report), sep="\n")
         print(f"report   {results.report.path / 'report.html'}\noverlay  {overlay}")
-        print("The model that comes with mbdcnn is trained on real pictures. To see what it makes of any picture:")
-        print(f"    {sys.argv[0]} predict {picture} --out {self.out / 'shipped'}\n{NOTICE}")
+        print("The model that comes with mbdcnn is trained on real images. To see what it makes of any image:")
+        print(f"    {sys.argv[0]} predict {image} --out {self.out / 'shipped'}\n{NOTICE}")
 
 
 def _smaller_batches(config: Config, stages: Sequence[str]) -> str:

@@ -35,7 +35,7 @@ class Evaluate(Verb):
     """Score these instead of a model: a folder of masks (ID.png, ID_segmentation.png, ID_mask.png), a CSV file of
     probabilities (id and a column for each class), or a folder with both."""
     data: Path = Path("data")
-    """Prepared pictures; or raw ones in a layout that `prepare` reads, which are then prepared by the model's settings
+    """Prepared images; or raw ones in a layout that `prepare` reads, which are then prepared by the model's settings
     in the cache, to be used again."""
     split: Literal["train", "validation", "test"] = "test"
     """Which of them."""
@@ -44,9 +44,9 @@ class Evaluate(Verb):
     protocol: ProtocolName = "fast"
     """fast: one view of each network, as `predict` does; paper: all views and scales, as the paper does."""
     compare: Annotated[Path | None, arg(metavar="BUNDLE")] = None
-    """A second bundle, or predictions in files, to score on the same pictures: differences with paired intervals."""
+    """A second bundle, or predictions in files, to score on the same images: differences with paired intervals."""
     stress: bool = False
-    """Also score pictures spoilt in 12 ways at 3 strengths; looks at each picture 37 times more, by fast."""
+    """Also score images corrupted in 12 ways at 3 severities; predicts each image 37 times more, by fast."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     runtime: RuntimeName = "torch"
@@ -80,7 +80,7 @@ class Evaluate(Verb):
         from mbdcnn.evaluation.options import Options
 
         if self.allow_missing:
-            raise UserError("--allow-missing goes with --predictions; a model predicts every picture")
+            raise UserError("--allow-missing goes with --predictions; a model predicts every image")
         bundle = open_model(self.model)
         options = Options(
             protocol=self.protocol,
@@ -120,10 +120,10 @@ class Evaluate(Verb):
 
 @dataclass(kw_only=True)
 class Predict(Verb):
-    """Outline and classify the lesion in pictures."""
+    """Outline and classify the lesion in images."""
 
     images: Positional[tuple[str, ...]]
-    """Picture files, folders or glob patterns."""
+    """Image files, folders or glob patterns."""
     listed: Annotated[str | None, arg(name="list", metavar="FILE|-")] = None
     """Text file with one image file a line, a table with a column image or file, or - for standard input, instead."""
     model: Path | None = None
@@ -150,7 +150,7 @@ class Predict(Verb):
     workers: int | None = None
     """With --cluster: how many; one for each GPU, or for each two cores where there is none, if not given."""
     dicom: bool = False
-    """Also write a segmentation and a report as DICOM files; every picture must then be one."""
+    """Also write a segmentation and a report as DICOM files; every image must then be one."""
     json: bool = False
     """Print the predictions as JSON."""
 
@@ -166,14 +166,14 @@ class Predict(Verb):
     def when_stopped(self) -> str:
         """Say what is there."""
         if self.cluster is not None:
-            return f"the tables done so far lie in {self.place}, and the same command goes on from there"
-        return f"pictures done so far lie in {self.place}, no tables were written; the same command starts over"
+            return f"the tables done so far are in {self.place}; run the same command again to resume"
+        return f"images done so far lie in {self.place}, no tables were written; the same command starts over"
 
     def run(self) -> None:
-        """Predict; fail at the end if a picture could not be read."""
-        pictures, notes = self._pictures()
+        """Predict; fail at the end if an image could not be read."""
+        images, notes = self._images()
         if self.cluster is not None:
-            self._run_on(self.cluster, pictures, notes)
+            self._run_on(self.cluster, images, notes)
             return
         if self.workers is not None:
             raise UserError("--workers goes with --cluster; --cluster local starts them on this machine")
@@ -185,7 +185,7 @@ class Predict(Verb):
         if not self.overwrite:
             check_free(self.place)
         listed: dict[Path, dict[str, list[str]]] = {}
-        files = [existing(Path(name), listed) or Path(name) for name in pictures]
+        files = [existing(Path(name), listed) or Path(name) for name in images]
         predictor = Predictor.load(self.model, device=self.device, runtime=self.runtime)
         _tell(notes)
         with self.bar("predict") as progress:
@@ -217,18 +217,18 @@ class Predict(Verb):
         if problems:
             raise UserError(*problems)
 
-    def _pictures(self) -> tuple[Iterable[str], list[str]]:
+    def _images(self) -> tuple[Iterable[str], list[str]]:
         """Give the images, and what was passed over."""
         from mbdcnn.data.readers.folders import find_images
-        from mbdcnn.inference.predict import PictureList, names_in
+        from mbdcnn.inference.predict import ImageList, names_in
 
         if bool(self.images) == bool(self.listed):
-            raise UserError("predict: name at least one picture, folder or pattern, or give --list; not both")
+            raise UserError("predict: name at least one image, folder or pattern, or give --list; not both")
         if self.listed is None:
             found = find_images(self.images, apart_from=self.place)
             return list(map(str, found.images)), found.notes()
         if self.listed != "-":
-            return PictureList(Path(self.listed)), []
+            return ImageList(Path(self.listed)), []
         return [*names_in(sys.stdin)], []
 
     def _run_on(self, address: str, images: Iterable[str], notes: list[str]) -> None:
@@ -256,7 +256,8 @@ class Predict(Verb):
                 masks=not self.tables_only,
             )
         print(
-            f"{tables.images} images predicted, {tables.problems} not readable, {tables.unfamiliar} unlike dermoscopy",
+            f"{tables.images} images predicted, {tables.problems} not readable, "
+            f"{tables.out_of_distribution} unlike dermoscopy",
             f"{tables.written} tables written to {self.place}; {tables.held.num_rows} images were there before",
             NOTICE,
             sep="\n",
@@ -292,13 +293,13 @@ def _prediction_line(entry: dict[str, Any]) -> str:
     file = on_one_line(entry["file"])
     if "problem" in entry:
         return f"{file}: not predicted"
-    return f"{file}: {entry['answer']}; lesion {entry['area_fraction']:.0%} of the picture"
+    return f"{file}: {entry['answer']}; lesion {entry['area_fraction']:.0%} of the image"
 
 
 def _warning_line(entry: dict[str, Any]) -> str:
     return (
         f"mbdcnn: {on_one_line(entry['file'])}: does not look like the dermoscopy images the model learnt from "
-        f"(unfamiliarity {entry['unfamiliarity']:.1f}, usual is up to 1); its results mean little"
+        f"(ood_score {entry['ood_score']:.1f}, usual is up to 1); its results mean little"
     )
 
 

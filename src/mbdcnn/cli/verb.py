@@ -51,7 +51,7 @@ class Verb(ABC):
 
     @abstractmethod
     def run(self) -> None:
-        """Do the work; raise a UserError for what the user can mend."""
+        """Do the work; raise a UserError for errors of the user."""
 
     def say(self, line: str) -> None:
         """Tell something while working."""

@@ -10,7 +10,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Fifths = Annotated[float, Field(gt=0, le=5)]
 Positive = Annotated[int, Field(ge=1)]
 Shares = dict[str, Annotated[float, Field(gt=0, le=1)]]
-# What a model from a stranger may ask of the machine that loads it.
+# What an untrusted model may ask of the machine that loads it.
 Width = Annotated[float, Field(gt=0, le=8)]
 Depth = Annotated[int, Field(ge=1, le=256)]
 LARGEST_SIDE = 4096

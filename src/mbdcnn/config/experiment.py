@@ -86,7 +86,7 @@ class Calibration(Section):
 
     folds: Annotated[int, Field(ge=0, le=20)] = 0
     """Predictions come from networks that did not see the image, trained for each of so many folds of the training
-    images; 0 for the final networks on validation images, which chose their weights and so flatter."""
+    images; 0 for the final networks on validation images, which chose their weights, so optimistically biased."""
     class_name: str = "melanoma"
     """Class that the operating points are for."""
     sensitivities: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.8, 0.95)
@@ -105,7 +105,7 @@ class Runtime(Section):
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:N`. `auto` takes a GPU where there is one."""
     workers: Annotated[int, Field(ge=0)] = 0
-    """Pictures that `prepare` decodes at a time; 0 means one a core."""
+    """Images that `prepare` decodes at a time; 0 means one a core."""
 
 
 class Config(Section):
@@ -117,7 +117,7 @@ class Config(Section):
     """Seed of initial weights, data order and augmentation."""
     cam: Literal["reference", "relu"] = "reference"
     """Activation maps keep their negative values, as in the authors' code, or are clipped at 0."""
-    committee: Annotated[int, Field(ge=1, le=21)] = 1
+    ensemble: Annotated[int, Field(ge=1, le=21)] = 1
     """Networks that together are the model's mask-CN, their logits and activation maps averaged. With more than 1 they
     are the first of those that each leave out a fold for calibration; none then learns from all training images."""
     data: Data = Data()
@@ -131,7 +131,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if len(set(self.classes)) != len(self.classes):
-            raise ValueError(f"classes: a name stands twice in {list(self.classes)}")
+            raise ValueError(f"classes: duplicate name in {list(self.classes)}")
         if self.data.image_size not in self.data.scales:
             raise ValueError(f"data.scales must hold data.image_size ({self.data.image_size})")
         for stage in ("coarse", "classifier", "enhanced"):
@@ -141,6 +141,6 @@ class Config(Section):
         first, second = self.coarse.folds, self.calibration.folds
         if first and second and first != second:
             raise ValueError(f"coarse.folds ({first}) and calibration.folds ({second}) share networks; give one number")
-        if self.committee > max(second, 1):
-            raise ValueError(f"committee: {self.committee} of the networks of {second} calibration.folds; add folds")
+        if self.ensemble > max(second, 1):
+            raise ValueError(f"ensemble: {self.ensemble} of the networks of {second} calibration.folds; add folds")
         return self

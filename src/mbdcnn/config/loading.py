@@ -17,6 +17,8 @@ from mbdcnn.system import yaml as plain_yaml
 Model = TypeVar("Model", bound=BaseModel)
 BUNDLED = "bundled"
 """Name of the model that comes with the package, wherever a model, a configuration or starting weights are named."""
+RENAMED = {"committee": "ensemble"}
+"""Settings by the names they had before 0.1.0, which files of then hold."""
 
 
 def load_config(source: str | Path | None = None, overrides: list[str] | tuple[str, ...] = ()) -> Config:
@@ -37,7 +39,7 @@ def load_config(source: str | Path | None = None, overrides: list[str] | tuple[s
         key, separator, value = override.partition("=")
         if not separator:
             raise UserError(f"--set {override}: expected KEY=VALUE, such as coarse.training.batch_size=8")
-        _assign(settings, key.split("."), plain_yaml.read(value, f"--set {override}"))
+        _assign(settings, RENAMED.get(key, key).split("."), plain_yaml.read(value, f"--set {override}"))
     return parse(Config, _merge(Config().model_dump(mode="json"), settings), name)
 
 
@@ -96,6 +98,7 @@ def _read_yaml(source: str | Path, above: tuple[str, ...] = ()) -> tuple[str, di
         raise UserError(f"{source}: no such configuration; give a YAML file or one of {known}")
     if not isinstance(settings, dict):
         raise UserError(f"{source}: expected settings such as 'seed: 1', found {type(settings).__name__}")
+    settings = {RENAMED.get(key, key): value for key, value in settings.items()}
     base = settings.pop("base", None)
     if base is None:
         return str(source), settings

@@ -21,7 +21,7 @@ class Views(Section):
 
 
 class Data(Section):
-    """How `prepare` turns pictures into arrays."""
+    """How `prepare` turns images into arrays."""
 
     image_size: Side = 224
     """Side of the square every network is fed, in pixels."""
@@ -30,7 +30,7 @@ class Data(Section):
     segmentation_size: Side = 448
     """Side of the square at which training images of the segmentation networks are kept."""
     scales: Annotated[tuple[Side, ...], Field(max_length=16)] = (224, 256, 288)
-    """Sides at which enhanced-SN looks at an image in the paper's evaluation protocol."""
+    """Sides at which enhanced-SN is applied to an image in the paper's evaluation protocol."""
     views: Views = Views()
     """Crops for the classifier."""
 

@@ -32,13 +32,13 @@ class Augmentation(Section):
     shear: Annotated[float, Field(ge=0, lt=90)] = 5.73
     """Largest shear along x either way, in degrees."""
     vertical_flip: Probability = 0.5
-    """Chance of turning the picture upside down."""
+    """Chance of turning the image upside down."""
     horizontal_flip: Probability = 0.5
-    """Chance of mirroring the picture."""
+    """Chance of mirroring the image."""
     interpolation: Literal["nearest", "bilinear"] = "nearest"
     """For the image under the affine map. Masks are always sampled nearest."""
     outside: Literal["black", "mirrored"] = "black"
-    """What is seen where a map looks past the picture's edge: nothing, or the picture and its mask mirrored there."""
+    """What is seen where a map looks past the image's edge: nothing, or the image and its mask mirrored there."""
     brightness: Probability = 0.0
     """Largest relative change of brightness."""
     contrast: Probability = 0.0
@@ -95,7 +95,7 @@ class Training(Section):
     """Share that a running average of the weights keeps at each step (EMA), such as 0.998; the average is what is
     validated and kept. 0 for none."""
     small_side: Side | None = None
-    """Side of the training pictures in the first part of the schedule, in pixels: smaller ones take less time. The
+    """Side of the training images in the first part of the schedule, in pixels: smaller ones take less time. The
     networks' own if not given."""
     small_part: Probability = 0.6
     """Which part of the schedule that is."""

@@ -1,4 +1,4 @@
-"""From pictures to the arrays that networks learn from."""
+"""From images to the arrays that networks learn from."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TABLES = (".csv", ".tsv", ".txt", ".tab", ".xlsx", ".xls")
 
 
 def read_raw(path: Path, classes: tuple[str, ...]) -> RawData:
-    """Recognise a raw data set's layout and read what it says about each picture.
+    """Recognise a raw data set's layout and read what it says about each image.
 
     Args:
         path: a CSV file, or a folder of ISIC-2017, PH2 or the authors' repository.

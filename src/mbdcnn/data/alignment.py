@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mbdcnn.data.images.decoding import decode_at_least, orientation_of, picture_size, read_mask, turned
+from mbdcnn.data.images.decoding import decode_at_least, image_size, orientation_of, read_mask, turned
 from mbdcnn.data.readers.records import Record
 from mbdcnn.errors import UserError
 
@@ -68,7 +68,7 @@ def mask_orientations(records: Sequence[Record]) -> list[int]:
 def _drawn(image: Path, mask: Path, orientation: int) -> Drawn:
     if mask.stat().st_size == image.stat().st_size and mask.read_bytes() == image.read_bytes():
         raise UserError(f"{mask}: the mask is the image itself; name the file of the mask")
-    size, mask_size = picture_size(image), picture_size(mask)
+    size, mask_size = image_size(image), image_size(mask)
     may_be_stored = orientation in range(2, 9) and orientation_of(mask) == 1
     stored_size = size[::-1] if may_be_stored and orientation in _SIDEWAYS else size
     if mask_size not in {size, stored_size}:

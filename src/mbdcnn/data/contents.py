@@ -1,4 +1,4 @@
-"""Whether raw pictures are the same as before: by their content, or, sooner, by how their files look from outside."""
+"""Whether raw images are the same as before: by their content, or, sooner, by how their files look from outside."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def looks(sources: Iterable[RawData]) -> str:
 
 
 def content(raw: RawData, workers: int) -> str:
-    """Fingerprint what is said of each picture, and the content of its files, wherever they lie.
+    """Fingerprint what is said of each image, and the content of its files, wherever they lie.
 
     Raises:
         UserError: a file cannot be read.
@@ -79,13 +79,13 @@ def _stat(file: Path) -> tuple[int, int]:
     status = file.stat()
     # Their content would be waited for, or read, without end.
     if not S_ISREG(status.st_mode):
-        raise UserError(f"{file}: a folder, pipe or device, no picture file")
+        raise UserError(f"{file}: a folder, pipe or device, no image file")
     return status.st_size, status.st_mtime_ns
 
 
 def _opened(of_file: Callable[[Path], Any], file: Path) -> Any:
     try:
         return of_file(file)
-    # A link to nothing, or in a circle, stands in a folder like a picture.
+    # A link to nothing, or in a circle, stands in a folder like an image.
     except OSError as error:
         raise UserError(f"{file}: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""Centred crops of a picture, and the sizes that go with them. Pure functions of sizes and pixels."""
+"""Centred crops of an image, and the sizes that go with them. Pure functions of sizes and pixels."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from mbdcnn.config import Data, Views
 from mbdcnn.data.images.decoding import Decoded
 
 # A crop is shrunk in whole steps, by the JPEG decoder or by averaging blocks, before the bicubic resize as long as this
-# many pixels are left for each one wanted: on dermoscopy pictures that moves a pixel by 0.2 to 0.4 grey levels on
+# many pixels are left for each one wanted: on dermoscopy images that moves a pixel by 0.2 to 0.4 grey levels on
 # average, 0.62 in the worst crop seen, and takes a fraction of the time.
 OVERSAMPLING = 1.5
 
 
 class Box(NamedTuple):
-    """Part of a picture in whole pixels; right and lower are outside it."""
+    """Part of an image in whole pixels; right and lower are outside it."""
 
     left: int
     upper: int
@@ -42,8 +42,8 @@ def view_boxes(width: int, height: int, fractions: Iterable[float]) -> list[Box]
     """List the classifier's views: the whole frame, crops of the frame's aspect, then squares of its shorter side.
 
     Args:
-        width: of the picture.
-        height: of the picture.
+        width: of the image.
+        height: of the image.
         fractions: crop sizes in fifths, each used in both forms.
     """
     fractions = list(fractions)
@@ -66,7 +66,7 @@ def _interval(centre: int, length: int) -> tuple[int, int]:
 
 
 def fractions_for(views: Views, label: str | None, split: str) -> tuple[float, ...]:
-    """Choose the crops of a picture: training pictures of rare classes get more, those without a class none."""
+    """Choose the crops of an image: training images of rare classes get more, those without a class none."""
     if split != "train":
         return views.fractions
     if label is None:
@@ -75,14 +75,14 @@ def fractions_for(views: Views, label: str | None, split: str) -> tuple[float, .
 
 
 def unique_boxes(boxes: list[Box]) -> tuple[list[Box], list[int]]:
-    """Drop repeated boxes (all squares, on a square picture) and say which of the rest each view is."""
+    """Drop repeated boxes (all squares, on a square image) and say which of the rest each view is."""
     unique = list(dict.fromkeys(boxes))
     place = {box: index for index, box in enumerate(unique)}
     return unique, [place[box] for box in boxes]
 
 
 def limited_size(width: int, height: int, longest: int) -> tuple[int, int]:
-    """Give the size of a picture whose longer side is limited, as the authors' code rounds it."""
+    """Give the size of an image whose longer side is limited, as the authors' code rounds it."""
     longer = max(width, height)
     if longer <= longest:
         return width, height
@@ -98,27 +98,27 @@ def reduction(box: Box, side: int) -> int:
 def least_side(settings: Data) -> int:
     """Give the shorter side at which every crop still has `OVERSAMPLING` pixels for each one wanted.
 
-    One side for whatever is made of a picture, so that the same pixels come out each time.
+    One side for whatever is made of an image, so that the same pixels come out each time.
     """
     views = settings.views
     of_views = [5 / fraction * settings.image_size for fraction in (5, *views.fractions, *views.rare_fractions)]
     return math.ceil(OVERSAMPLING * max(*of_views, *settings.scales, settings.segmentation_size))
 
 
-def squash(picture: Decoded, box: Box, side: int) -> npt.NDArray[np.uint8]:
+def squash(image: Decoded, box: Box, side: int) -> npt.NDArray[np.uint8]:
     """Cut a crop out and squash it to `side` x `side` RGB pixels, bicubic.
 
-    No pixel outside the crop counts, but for the rest of those that a shrunk picture's edge pixels stand for.
+    No pixel outside the crop counts, but for the rest of those that a shrunk image's edge pixels stand for.
     """
-    left, upper, right, lower = (edge / picture.shrunk for edge in box)
+    left, upper, right, lower = (edge / image.shrunk for edge in box)
     first, top = math.floor(left), math.floor(upper)
-    factor = max(1, reduction(box, side) // picture.shrunk)
-    crop = picture.image.reduce(factor, (first, top, math.ceil(right), math.ceil(lower)))
+    factor = max(1, reduction(box, side) // image.shrunk)
+    crop = image.image.reduce(factor, (first, top, math.ceil(right), math.ceil(lower)))
     # Where a factor does not divide a side, the first and the last block are only partly covered by the crop.
     covered = (left - first) / factor, (upper - top) / factor, (right - first) / factor, (lower - top) / factor
     return np.asarray(crop.resize((side, side), Image.Resampling.BICUBIC, covered))
 
 
-def views_of_picture(picture: Decoded, boxes: list[Box], side: int) -> list[npt.NDArray[np.uint8]]:
+def views_of_image(image: Decoded, boxes: list[Box], side: int) -> list[npt.NDArray[np.uint8]]:
     """Cut out and squash each box."""
-    return [squash(picture, box, side) for box in boxes]
+    return [squash(image, box, side) for box in boxes]

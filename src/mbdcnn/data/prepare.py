@@ -1,4 +1,4 @@
-"""Turn a raw data set into `PreparedData`: every picture is decoded once, all arrays are written in parallel."""
+"""Turn a raw data set into `PreparedData`: every image is decoded once, all arrays are written in parallel."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from mbdcnn.config import Config
 from mbdcnn.data import crops, read_raw
 from mbdcnn.data.alignment import mask_orientations
 from mbdcnn.data.contents import LOOKS, content, looks, name_in, renewed, untouched
-from mbdcnn.data.images.decoding import decode_at_least, picture_size, read_mask
+from mbdcnn.data.images.decoding import decode_at_least, image_size, read_mask
 from mbdcnn.data.readers.records import RawData, Record, join
 from mbdcnn.data.suspects import MaskLook, lines, refuse_mistakes, suspects
 from mbdcnn.errors import UserError
 
 LARGE = 50_000_000
-"""Pixels; of larger pictures, which take up to two gigabytes each, one is worked on at a time."""
+"""Pixels; of larger images, which take up to two gigabytes each, one is worked on at a time."""
 
 Progress = Callable[[int, int], None]
-"""Called with how many pictures are done, and of how many."""
+"""Called with how many images are done, and of how many."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be made of one picture, and which rows of the arrays it fills."""
+    """What will be made of one image, and which rows of the arrays it fills."""
 
     position: int
     record: Record
@@ -58,10 +58,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Finished:
-    """What was found out about one picture while preparing it."""
+    """What was found out about one image while preparing it."""
 
     pixels: str
-    """SHA-256 of the picture's size and of its first view, the whole of it."""
+    """SHA-256 of the image's size and of its first view, the whole of it."""
     profile_ignored: bool
     mask: MaskLook | None
 
@@ -82,13 +82,13 @@ def prepare(
     Args:
         raw: a folder or CSV file that `read_raw` recognises.
         out: the folder to write.
-        config: classes, sizes and views; `runtime.workers` pictures are decoded at a time.
-        progress: told after every picture.
-        extra: more such folders or files, whose pictures are added.
+        config: classes, sizes and views; `runtime.workers` images are decoded at a time.
+        progress: told after every image.
+        extra: more such folders or files, whose images are added.
         overwrite: replace what was prepared of other files or with other settings at `out`.
 
     Raises:
-        UserError: something is wrong with a file, or other pictures lie at `out`; nothing is then written.
+        UserError: something is wrong with a file, or other images lie at `out`; nothing is then written.
     """
     sources = [read_raw(path, config.classes) for path in (raw, *extra)]
     found = join(sources)
@@ -102,14 +102,14 @@ def prepare(
         record.id: (name, source.root) for name, source in zip(names, sources, strict=True) for record in source.records
     }
     inputs = {name: content(source, config.runtime.workers) for name, source in zip(names, sources, strict=True)}
-    # Of several, names tell pictures apart that name no source.
+    # Of several, names tell images apart that name no source.
     inputs |= {name: fingerprint([inputs[name], [source.name for source in sources]]) for name in names[1:]}
     if PreparedData.is_current(out, settings, inputs):
         return renewed(PreparedData.open(out), {LOOKS: look, "notes": found.notes})
     plans = make_plans(found.records, config)
     with PreparedData.writing(out, settings, inputs, overwrite=overwrite) as draft:
         with Writer(draft.path, plans, config) as writer:
-            finished = _write_pictures(writer, plans, config, progress)
+            finished = _write_images(writer, plans, config, progress)
         refuse_mistakes([plan.record for plan in plans], [done.mask for done in finished])
         rows = [_row(plan, done, *places[plan.record.id]) for plan, done in zip(plans, finished, strict=True)]
         write_manifest(draft.path / "manifest.csv", rows)
@@ -118,7 +118,7 @@ def prepare(
 
 
 def make_plans(records: list[Record], config: Config) -> list[Plan]:
-    """Assign every picture its crops and its rows, from the headers of the files alone.
+    """Assign every image its crops and its rows, from the headers of the files alone.
 
     Raises:
         UserError: a header is unreadable, or a mask does not fit its image.
@@ -127,7 +127,7 @@ def make_plans(records: list[Record], config: Config) -> list[Plan]:
     patches = training = evaluation = 0
     ordered = sorted(records, key=lambda record: (SPLITS.index(record.split), record.id))
     for record, orientation in zip(ordered, mask_orientations(ordered), strict=True):
-        width, height = picture_size(record.image)
+        width, height = image_size(record.image)
         label = None if record.label is None else config.classes[record.label]
         fractions = crops.fractions_for(config.data.views, label, record.split)
         boxes, order = crops.unique_boxes(crops.view_boxes(width, height, fractions))
@@ -173,7 +173,7 @@ class ArrayFile:
 
 
 class Writer:
-    """The files of a prepared data set; every picture fills rows of its own."""
+    """The files of a prepared data set; every image fills rows of its own."""
 
     def __init__(self, folder: Path, plans: list[Plan], config: Config) -> None:
         data = config.data
@@ -205,32 +205,32 @@ class Writer:
         return array
 
     def write(self, plan: Plan) -> Finished:
-        """Decode one picture and its mask and fill their rows.
+        """Decode one image and its mask and fill their rows.
 
         Raises:
             UserError: one of them cannot be decoded.
         """
         with self.alone if plan.width * plan.height > LARGE else nullcontext():
-            pixels, profile_ignored = self._write_picture(plan)
+            pixels, profile_ignored = self._write_image(plan)
             mask = None if plan.record.mask is None else self._write_mask(plan, plan.record.mask)
             return Finished(pixels, profile_ignored, mask)
 
-    def _write_picture(self, plan: Plan) -> tuple[str, bool]:
-        picture = decode_at_least(plan.record.image, self.least_side)
-        if (picture.width, picture.height) != (plan.width, plan.height):
+    def _write_image(self, plan: Plan) -> tuple[str, bool]:
+        image = decode_at_least(plan.record.image, self.least_side)
+        if (image.width, image.height) != (plan.width, plan.height):
             raise UserError(f"{plan.record.image}: its header and its pixels give different sizes; save it again")
-        views = crops.views_of_picture(picture, plan.boxes, self.patches.side)
+        views = crops.views_of_image(image, plan.boxes, self.patches.side)
         for place, view in enumerate(views):
             self.patches.write(plan.first_patch + place, view)
         frame = plan.boxes[0]
         if plan.training_row is not None:
-            squashed = crops.squash(picture, frame, self.training_images.side)
+            squashed = crops.squash(image, frame, self.training_images.side)
             self.training_images.write(plan.training_row, squashed)
         if plan.evaluation_row is not None:
             for scale in self.scales:
-                scale.write(plan.evaluation_row, crops.squash(picture, frame, scale.side))
+                scale.write(plan.evaluation_row, crops.squash(image, frame, scale.side))
         digest = hashlib.sha256(f"{plan.width}x{plan.height}".encode() + views[0].tobytes()).hexdigest()
-        return digest, picture.profile_ignored
+        return digest, image.profile_ignored
 
     def _write_mask(self, plan: Plan, file: Path) -> MaskLook:
         lesion = read_mask(file, plan.mask_orientation)
@@ -246,8 +246,8 @@ def _squashed_mask(mask: Image.Image, side: int) -> npt.NDArray[np.uint8]:
     return pack(np.asarray(mask.resize((side, side), Image.Resampling.NEAREST)))
 
 
-def _write_pictures(writer: Writer, plans: list[Plan], config: Config, progress: Progress | None) -> list[Finished]:
-    """Run the writer on every picture; Pillow and hashlib let go of the interpreter lock, so threads do."""
+def _write_images(writer: Writer, plans: list[Plan], config: Config, progress: Progress | None) -> list[Finished]:
+    """Run the writer on every image; Pillow and hashlib let go of the interpreter lock, so threads do."""
     finished: list[Finished] = []
     with ThreadPoolExecutor(config.runtime.workers or os.cpu_count() or 1) as pool:
         try:
@@ -309,7 +309,7 @@ def _facts(
 def summary_lines(data: PreparedData) -> list[str]:
     """Tell in plain words what a prepared data set holds and what in it deserves a look."""
     facts = data.provenance.facts
-    told = [f"{len(data.rows)} pictures from {facts['kind']}, {facts['patches']} views for the classifier"]
+    told = [f"{len(data.rows)} images from {facts['kind']}, {facts['patches']} views for the classifier"]
     for split, counts in facts["classes"].items():
         total = sum(counts.values())
         named = ", ".join(f"{name} {counts[name]}" for name in (*data.classes, "unlabelled") if name in counts)
@@ -318,13 +318,13 @@ def summary_lines(data: PreparedData) -> list[str]:
     told += lines(facts["suspects"])
     groups = facts["identical"]
     if groups:
-        told.append(f"identical pictures: {len(groups)} groups ({some([' = '.join(group) for group in groups])})")
+        told.append(f"identical images: {len(groups)} groups ({some([' = '.join(group) for group in groups])})")
     images, patients = torn_images(data.rows), torn_groups(data.rows)
     if images:
-        told.append(f"warning: {len(images)} of these groups span splits, which flatters results: {some(images)}")
+        told.append(f"warning: {len(images)} of these groups span splits, which biases results: {some(images)}")
     if patients:
         told.append(
-            f"warning: {len(patients)} patients or lesions have images in more than one split, which flatters results: "
+            f"warning: {len(patients)} patients or lesions have images in more than one split, which biases results: "
             f"{some(patients)}"
         )
     return told

@@ -27,7 +27,7 @@ Colours = npt.NDArray[np.float32]
 IMAGES_PER_SPLIT = {"train": 240, "validation": 60, "test": 60}
 KINDS = ("nevus", "melanoma", "seborrheic_keratosis")
 KIND_ORDER = (0, 1, 0, 2)
-"""Every run of four pictures holds two nevi, a melanoma and a seborrheic keratosis."""
+"""Every run of four images holds two nevi, a melanoma and a seborrheic keratosis."""
 
 _SKIN = np.array([(0.93, 0.76, 0.68), (0.88, 0.69, 0.58), (0.84, 0.62, 0.53), (0.74, 0.55, 0.43), (0.58, 0.40, 0.30)])
 _SKIN_CHANCE = (0.32, 0.30, 0.2, 0.12, 0.06)
@@ -61,39 +61,39 @@ def generate(
 
     Args:
         out: the folder to write into.
-        images_per_split: how many pictures in each of `train`, `validation` and `test`.
-        size: usual width and height; some pictures are a little smaller, larger or square.
+        images_per_split: how many images in each of `train`, `validation` and `test`.
+        size: usual width and height; some images are a little smaller, larger or square.
         seed: what everything is drawn from.
-        progress: told the pictures done.
+        progress: called with the number of images done.
     """
     done, total = 0, sum(images_per_split.get(split, 0) for split in SPLIT_NAMES)
     for number, (split, name) in enumerate(SPLIT_NAMES.items()):
         count = images_per_split.get(split, 0)
         if count == 0:
             continue
-        pictures, masks = out / f"{name}_Data", out / f"{name}_Part1_GroundTruth"
-        for folder in (pictures, masks):
+        images, masks = out / f"{name}_Data", out / f"{name}_Part1_GroundTruth"
+        for folder in (images, masks):
             folder.mkdir(parents=True, exist_ok=True)
         rows = []
         for index in range(count):
             image_id = f"SYN_{number}{index:06d}"
             kind = KIND_ORDER[index % len(KIND_ORDER)]
             rng = np.random.default_rng([seed, number, index])
-            picture, mask = draw(rng, KINDS[kind], _varied(rng, size))
-            picture.save(pictures / f"{image_id}.jpg", quality=int(rng.integers(86, 95)))
+            image, mask = draw(rng, KINDS[kind], _varied(rng, size))
+            image.save(images / f"{image_id}.jpg", quality=int(rng.integers(86, 95)))
             mask.save(masks / f"{image_id}_segmentation.png")
             if index < 3:
-                _superpixels(picture).save(pictures / f"{image_id}_superpixels.png")
+                _superpixels(image).save(images / f"{image_id}_superpixels.png")
             rows.append((image_id, float(kind == 1), float(kind == 2)))
             done += 1
             progress(done, total)
         write_table(out / f"{name}_Part3_GroundTruth.csv", ("image_id", "melanoma", "seborrheic_keratosis"), rows)
         ages = [(row[0], 30 + index % 50, ("female", "male")[index % 2]) for index, row in enumerate(rows)]
-        write_table(pictures / f"{name}_Data_metadata.csv", ("image_id", "age_approximate", "sex"), ages)
+        write_table(images / f"{name}_Data_metadata.csv", ("image_id", "age_approximate", "sex"), ages)
 
 
 def draw(rng: np.random.Generator, kind: str, size: tuple[int, int]) -> tuple[Image.Image, Image.Image]:
-    """Draw one picture (RGB) and its mask (8-bit, 0 or 255) of `size`, width and height."""
+    """Draw one image (RGB) and its mask (8-bit, 0 or 255) of `size`, width and height."""
     width, height = size
     lesion = _lesion(rng, kind, width, height)
     skin = _skin(rng, width, height)
@@ -103,10 +103,10 @@ def draw(rng: np.random.Generator, kind: str, size: tuple[int, int]) -> tuple[Im
     colours *= min(1.0, 0.8 * float(skin.mean()) / float(colours[lesion.reach < 1].mean()))
     strength = rng.uniform(0.72, 1.0)
     cover = np.clip((1 - lesion.reach) / edge + 0.5, 0, 1) * strength
-    picture = skin + cover[..., None] * (colours - skin)
-    picture = _photograph(rng, picture)
+    image = skin + cover[..., None] * (colours - skin)
+    image = _photograph(rng, image)
     mask = Image.fromarray(np.where(lesion.reach < 1, 255, 0).astype(np.uint8))
-    return picture, mask
+    return image, mask
 
 
 def _varied(rng: np.random.Generator, size: tuple[int, int]) -> tuple[int, int]:
@@ -222,14 +222,14 @@ def _spots(rng: np.random.Generator, lesion: Field, count: int, largest: float) 
     return spots
 
 
-def _photograph(rng: np.random.Generator, picture: Colours) -> Image.Image:
+def _photograph(rng: np.random.Generator, colours: Colours) -> Image.Image:
     """Add what lies on the skin and what the camera does: hair, ruler, light, dark corners, blur and noise."""
-    height, width = picture.shape[:2]
+    height, width = colours.shape[:2]
     x = np.linspace(-1, 1, width, dtype=np.float32)[None]
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     light = 1 + rng.uniform(-0.09, 0.09) * x + rng.uniform(-0.09, 0.09) * y - rng.uniform(0, 0.1) * (x**2 + y**2)
-    picture = picture * (light * rng.uniform(0.86, 1.08))[..., None] * rng.uniform(0.96, 1.04, 3)
-    image = Image.fromarray((np.clip(picture, 0, 1) * 255).astype(np.uint8))
+    colours = colours * (light * rng.uniform(0.86, 1.08))[..., None] * rng.uniform(0.96, 1.04, 3)
+    image = Image.fromarray((np.clip(colours, 0, 1) * 255).astype(np.uint8))
     if rng.random() < 0.55:
         _hair(rng, image)
     if rng.random() < 0.15:
@@ -271,6 +271,6 @@ def _ruler(rng: np.random.Generator, image: Image.Image) -> None:
         pen.line([(x, height - length), (x, height)] if bottom else [(x, 0), (x, length)], fill=(45, 42, 46))
 
 
-def _superpixels(picture: Image.Image) -> Image.Image:
-    """Make a decoy such as lies among the official pictures: it must not be taken for one."""
-    return picture.reduce(12).resize(picture.size, Image.Resampling.NEAREST)
+def _superpixels(image: Image.Image) -> Image.Image:
+    """Make a decoy such as lies among the official images: it must not be taken for one."""
+    return image.reduce(12).resize(image.size, Image.Resampling.NEAREST)

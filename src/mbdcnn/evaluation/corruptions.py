@@ -1,6 +1,6 @@
-"""What spoils dermoscopy pictures, drawn at three strengths; the same for the same picture's id each time.
+"""Corruptions of dermoscopy images at three severities; the same for the same image's id each time.
 
-Drawn with NumPy and Pillow on the picture as it is stored; lengths are shares of its shorter side. Rotation and scale
+Drawn with NumPy and Pillow on the image as it is stored; lengths are shares of its shorter side. Rotation and scale
 move the truth along.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageDraw, ImageFilter
 
-Picture: TypeAlias = UInt8[np.ndarray, "h w 3"]
+RGBImage: TypeAlias = UInt8[np.ndarray, "h w 3"]
 Mask: TypeAlias = Bool[np.ndarray, "h w"]
 Plane: TypeAlias = Float[np.ndarray, "h w"]
 Colours: TypeAlias = Float[np.ndarray, "h w 3"]
@@ -27,7 +27,7 @@ FINER = 4
 
 
 class Corruption(NamedTuple):
-    """One way to spoil a picture: `strengths`, weakest first, are what `draw` or `move` takes."""
+    """One way to corrupt an image: `strengths`, weakest first, are what `draw` or `move` takes."""
 
     strengths: tuple[float, float, float]
     unit: str
@@ -37,36 +37,34 @@ class Corruption(NamedTuple):
     """Geometry, applied to the truth too."""
 
 
-def corrupt(
-    picture: Picture, truth: Mask | None, name: str, level: int, picture_id: str
-) -> tuple[Picture, Mask | None]:
-    """Spoil a picture and, where the picture is moved, its truth.
+def corrupt(image: RGBImage, truth: Mask | None, name: str, level: int, image_id: str) -> tuple[RGBImage, Mask | None]:
+    """Corrupt an image and, where the image is moved, its truth.
 
     Args:
-        picture: RGB.
-        truth: the lesion, of the picture's size.
+        image: RGB.
+        truth: the lesion, of the image's size.
         name: one of `CORRUPTIONS`.
         level: 1 to 3.
-        picture_id: decides what chance decides; stronger levels draw the same and more.
+        image_id: decides what chance decides; stronger levels draw the same and more.
     """
     corruption = CORRUPTIONS[name]
     strength = float(corruption.strengths[level - 1])
-    seed = [zlib.crc32(picture_id.encode(errors="surrogateescape")), zlib.crc32(name.encode())]
+    seed = [zlib.crc32(image_id.encode(errors="surrogateescape")), zlib.crc32(name.encode())]
     if corruption.move is not None:
         move = corruption.move
-        moved = move(Image.fromarray(picture), np.random.default_rng(seed), strength)
+        moved = move(Image.fromarray(image), np.random.default_rng(seed), strength)
         if truth is None:
             return np.asarray(moved), None
         mask = move(Image.fromarray(truth.astype(np.uint8) * 255), np.random.default_rng(seed), strength)
         return np.asarray(moved), np.asarray(mask) > 127
     assert corruption.draw is not None
-    spoilt = corruption.draw(picture / 255.0, np.random.default_rng(seed), strength)
-    return (spoilt * 255).round().clip(0, 255).astype(np.uint8), truth
+    corrupted = corruption.draw(image / 255.0, np.random.default_rng(seed), strength)
+    return (corrupted * 255).round().clip(0, 255).astype(np.uint8), truth
 
 
-def _hair(picture: Colours, rng: np.random.Generator, count: float) -> Colours:
-    """Lay curved, tapering hairs of one colour over the picture, with a soft shadow."""
-    height, width = picture.shape[:2]
+def _hair(image: Colours, rng: np.random.Generator, count: float) -> Colours:
+    """Lay curved, tapering hairs of one colour over the image, with a soft shadow."""
+    height, width = image.shape[:2]
     side, canvas = min(height, width), _Canvas(width, height)
     colour = np.array([0.13, 0.09, 0.07]) * rng.uniform(0.6, 2.2)
     lie = rng.uniform(0, math.pi)
@@ -81,12 +79,12 @@ def _hair(picture: Colours, rng: np.random.Generator, count: float) -> Colours:
         canvas.hair(_bezier(np.array(points)), rng.uniform(0.004, 0.011) * side)
     drawn = canvas.plane()
     shadow = _blurred(drawn, 0.008 * side)
-    return _over(picture * (1 - 0.25 * shadow[..., None]), colour, 0.88 * drawn)
+    return _over(image * (1 - 0.25 * shadow[..., None]), colour, 0.88 * drawn)
 
 
-def _ruler(picture: Colours, rng: np.random.Generator, reach: float) -> Colours:
+def _ruler(image: Colours, rng: np.random.Generator, reach: float) -> Colours:
     """Print a scale in from one side: ticks at each step, longer ones at each fifth and tenth."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     side, canvas = min(height, width), _Canvas(width, height)
     step, base = side / rng.uniform(22, 30), rng.uniform(0.02, 0.1) * side + max(0.0, reach - 0.12) * side
     start, tilt, edge = rng.uniform(0, step), rng.uniform(-0.05, 0.05), int(rng.integers(0, 2))
@@ -97,12 +95,12 @@ def _ruler(picture: Colours, rng: np.random.Generator, reach: float) -> Colours:
         near, far = base + tilt * along, base + tilt * along + long
         ends = [(along, height - near), (along + tilt * long, height - far)]
         canvas.line(ends if edge == 0 else [(y - (height - width if edge else 0), x) for x, y in ends], 0.007 * side)
-    return _over(picture, np.array([0.06, 0.06, 0.07]), 0.88 * _blurred(canvas.plane(), 0.0015 * side))
+    return _over(image, np.array([0.06, 0.06, 0.07]), 0.88 * _blurred(canvas.plane(), 0.0015 * side))
 
 
-def _pen(picture: Colours, rng: np.random.Generator, amount: float) -> Colours:
+def _pen(image: Colours, rng: np.random.Generator, amount: float) -> Colours:
     """Mark the skin round the middle with a surgical pen: broken strokes of violet that the skin shows through."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     side, canvas = min(height, width), _Canvas(width, height)
     radius = rng.uniform(0.36, 0.44) * side
     first = rng.uniform(0, 2 * math.pi)
@@ -117,26 +115,26 @@ def _pen(picture: Colours, rng: np.random.Generator, amount: float) -> Colours:
     blotchy = 0.6 + 0.4 * _clouds(rng, height, width, 0.02 * side) ** 0.5
     ink = _blurred(canvas.plane(), 0.004 * side) * blotchy
     stain = np.array([0.34, 0.20, 0.58])
-    marked: Colours = picture * (1 - 0.85 * ink[..., None] * (1 - stain))
+    marked: Colours = image * (1 - 0.85 * ink[..., None] * (1 - stain))
     return marked
 
 
-def _vignette(picture: Colours, rng: np.random.Generator, radius: float) -> Colours:
+def _vignette(image: Colours, rng: np.random.Generator, radius: float) -> Colours:
     """Darken outside the dermoscope's round field; the edge is the softer the weaker."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     y, x = np.mgrid[:height, :width]
     centre = np.array([height, width]) / 2 + rng.normal(0, 0.02, 2) * min(height, width)
     away = np.hypot(y - centre[0], x - centre[1]) / (math.hypot(height, width) / 2)
     softness = 0.05 + 0.5 * max(0.0, radius - 0.75)
     light = 1 / (1 + np.exp(((away - radius) / softness * 4).clip(-50, 50)))
-    darkened: Colours = picture * (0.03 + 0.97 * light[..., None])
+    darkened: Colours = image * (0.03 + 0.97 * light[..., None])
     return darkened
 
 
-def _bubbles(picture: Colours, rng: np.random.Generator, count: float) -> Colours:
+def _bubbles(image: Colours, rng: np.random.Generator, count: float) -> Colours:
     """Put gel bubbles on the skin: a dark and a bright rim, a slight lens, a glint."""
-    height, width = picture.shape[:2]
-    result = picture.copy()
+    height, width = image.shape[:2]
+    result = image.copy()
     for _ in range(int(count)):
         radius = min(height, width) * min(0.11, 0.014 * math.exp(abs(rng.normal(0, 0.85))))
         row, column, glint = rng.uniform(0, height), rng.uniform(0, width), rng.uniform(0.2, 0.6)
@@ -158,37 +156,37 @@ def _bubble(y: Plane, x: Plane, glint: float) -> tuple[Plane, Plane]:
     return gain, 0.4 * gain.clip(0) + glint * spot
 
 
-def _blur(picture: Colours, rng: np.random.Generator, sigma: float) -> Colours:
-    """Put the picture out of focus."""
-    image = Image.fromarray((picture * 255).round().astype(np.uint8))
-    return np.asarray(image.filter(ImageFilter.GaussianBlur(sigma * min(picture.shape[:2])))) / 255.0
+def _blur(image: Colours, rng: np.random.Generator, sigma: float) -> Colours:
+    """Put the image out of focus."""
+    blurred = Image.fromarray((image * 255).round().astype(np.uint8))
+    return np.asarray(blurred.filter(ImageFilter.GaussianBlur(sigma * min(image.shape[:2])))) / 255.0
 
 
-def _noise(picture: Colours, rng: np.random.Generator, sigma: float) -> Colours:
+def _noise(image: Colours, rng: np.random.Generator, sigma: float) -> Colours:
     """Add a sensor's noise: stronger in bright parts, slightly correlated between neighbours."""
-    grain = rng.normal(0, 1, picture.shape)
+    grain = rng.normal(0, 1, image.shape)
     grain = 0.8 * grain + 0.25 * (np.roll(grain, 1, 0) + np.roll(grain, 1, 1))
-    return (picture + sigma * np.sqrt(0.3 + picture) * grain).clip(0, 1)
+    return (image + sigma * np.sqrt(0.3 + image) * grain).clip(0, 1)
 
 
-def _jpeg(picture: Colours, rng: np.random.Generator, quality: float) -> Colours:
+def _jpeg(image: Colours, rng: np.random.Generator, quality: float) -> Colours:
     """Compress and decompress."""
     file = io.BytesIO()
-    Image.fromarray((picture * 255).round().astype(np.uint8)).save(file, "JPEG", quality=int(quality))
+    Image.fromarray((image * 255).round().astype(np.uint8)).save(file, "JPEG", quality=int(quality))
     return np.asarray(Image.open(file)) / 255.0
 
 
-def _brightness(picture: Colours, rng: np.random.Generator, stops: float) -> Colours:
+def _brightness(image: Colours, rng: np.random.Generator, stops: float) -> Colours:
     """Over- or underexpose, in linear light."""
-    exposed: Colours = (picture**2.2 * 2.0 ** (stops * rng.choice([-1, 1]))).clip(0, 1) ** (1 / 2.2)
+    exposed: Colours = (image**2.2 * 2.0 ** (stops * rng.choice([-1, 1]))).clip(0, 1) ** (1 / 2.2)
     return exposed
 
 
-def _cast(picture: Colours, rng: np.random.Generator, amount: float) -> Colours:
+def _cast(image: Colours, rng: np.random.Generator, amount: float) -> Colours:
     """Change the colour of the light: channels gain or lose, brightness stays."""
     hue = rng.uniform(0, 2 * math.pi)
     shift = np.cos(hue + np.array([0, 2, 4]) * math.pi / 3)
-    return (picture * np.exp(amount * shift)).clip(0, 1)
+    return (image * np.exp(amount * shift)).clip(0, 1)
 
 
 def _rotate(image: Image.Image, rng: np.random.Generator, degrees: float) -> Image.Image:
@@ -218,7 +216,7 @@ def _mapped(image: Image.Image, matrix: tuple[float, ...]) -> Image.Image:
 
 
 class _Canvas:
-    """A black plane, several times finer than the picture, to draw white lines on."""
+    """A black plane, several times finer than the image, to draw white lines on."""
 
     def __init__(self, width: int, height: int) -> None:
         self.size = (width, height)
@@ -239,7 +237,7 @@ class _Canvas:
             self.line([tuple(first), tuple(second)], width * share)
 
     def plane(self) -> Plane:
-        """Give the drawing, 0 to 1, at the picture's size."""
+        """Give the drawing, 0 to 1, at the image's size."""
         drawn: Plane = np.asarray(self.image.resize(self.size, Image.Resampling.BOX)) / 255.0
         return drawn
 
@@ -252,8 +250,8 @@ def _bezier(points: Float[np.ndarray, "4 2"], steps: int = 24) -> Float[np.ndarr
     return curve
 
 
-def _over(picture: Colours, colour: Float[np.ndarray, " 3"], opacity: Plane) -> Colours:
-    covered: Colours = picture * (1 - opacity[..., None]) + colour * opacity[..., None]
+def _over(image: Colours, colour: Float[np.ndarray, " 3"], opacity: Plane) -> Colours:
+    covered: Colours = image * (1 - opacity[..., None]) + colour * opacity[..., None]
     return covered
 
 

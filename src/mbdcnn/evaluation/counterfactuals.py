@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
 from mbdcnn.evaluation.classification import labelled, overall_statistics
-from mbdcnn.evaluation.corruptions import Colours, Mask, Picture
+from mbdcnn.evaluation.corruptions import Colours, Mask, RGBImage
 from mbdcnn.evaluation.image_score import ImageScore
 from mbdcnn.evaluation.scoring import nested, resamples_of
 from mbdcnn.metrics import estimators
@@ -37,11 +37,11 @@ class Change(NamedTuple):
     after: ImageScore
 
 
-def add_sticker(picture: Picture, lesion: Mask, image_id: str) -> Picture | None:
+def add_sticker(image: RGBImage, lesion: Mask, image_id: str) -> RGBImage | None:
     """Paste a coloured disc beside the lesion, perhaps cut off by the image's edge; None where there is no room.
 
     Args:
-        picture: RGB.
+        image: RGB.
         lesion: the true mask.
         image_id: decides colour and place.
     """
@@ -53,29 +53,29 @@ def add_sticker(picture: Picture, lesion: Mask, image_id: str) -> Picture | None
         if len(places):
             row, column = places[rng.integers(len(places))]
             y, x = np.ogrid[: lesion.shape[0], : lesion.shape[1]]
-            return _mixed(picture, colour, (radius + 0.5 - np.hypot(y - row, x - column)).clip(0, 1))
+            return _mixed(image, colour, (radius + 0.5 - np.hypot(y - row, x - column)).clip(0, 1))
     return None
 
 
 def exchange_background(
-    picture: Picture, lesion: Mask, other: UInt8[np.ndarray, "hh ww 3"], other_lesion: Bool[np.ndarray, "hh ww"]
-) -> Picture:
+    image: RGBImage, lesion: Mask, other: UInt8[np.ndarray, "hh ww 3"], other_lesion: Bool[np.ndarray, "hh ww"]
+) -> RGBImage:
     """Put a lesion with a fading rim of its own skin on another image's skin, where the lesion is painted over."""
     height, width = lesion.shape
     skin = Image.fromarray(paint_over(other, other_lesion)).resize((width, height), Image.Resampling.BICUBIC)
     kept = (1 - _distance(lesion) / (FEATHER * min(lesion.shape))).clip(0, 1)
-    return _mixed(np.asarray(skin), picture / 255, kept)
+    return _mixed(np.asarray(skin), image / 255, kept)
 
 
-def paint_over(picture: Picture, lesion: Mask) -> Picture:
+def paint_over(image: RGBImage, lesion: Mask) -> RGBImage:
     """Fill the lesion with the colours of the skin round it, blurred the more the further away that is."""
     from scipy.ndimage import uniform_filter
 
     side = min(lesion.shape)
     known = (_distance(lesion) > FEATHER * side).astype(float)
     if not known.any():
-        return picture
-    colours = picture / 255
+        return image
+    colours = image / 255
     filled = np.broadcast_to(np.median(colours[known > 0], axis=0), colours.shape)
     weighted = np.dstack([colours * known[..., None], known])
     for window in (max(3, round(side * share)) for share in (1, 0.5, 0.25, 0.12, 0.06)):
@@ -84,7 +84,7 @@ def paint_over(picture: Picture, lesion: Mask) -> Picture:
         near = uniform_filter(once, (window, window, 1), mode="nearest")
         trust = (near[..., 3:] / 0.1).clip(0, 1)
         filled = filled * (1 - trust) + near[..., :3] / np.maximum(near[..., 3:], 1e-9) * trust
-    return _mixed(picture, filled, 1 - known)
+    return _mixed(image, filled, 1 - known)
 
 
 def summarise_changes(
@@ -138,8 +138,8 @@ def _distance(lesion: Mask) -> Float[np.ndarray, "h w"]:
     return distance
 
 
-def _mixed(picture: Picture, over: Colours | Float[np.ndarray, " c"], cover: Float[np.ndarray, "h w"]) -> Picture:
-    """Lay colours over a picture, where `cover` is above 0."""
-    mixed = picture / 255 * (1 - cover[..., None]) + over * cover[..., None]
+def _mixed(image: RGBImage, over: Colours | Float[np.ndarray, " c"], cover: Float[np.ndarray, "h w"]) -> RGBImage:
+    """Lay colours over an image, where `cover` is above 0."""
+    mixed = image / 255 * (1 - cover[..., None]) + over * cover[..., None]
     pixels: UInt8[np.ndarray, "h w 3"] = (mixed * 255).round().clip(0, 255).astype(np.uint8)
     return pixels

@@ -28,13 +28,13 @@ from mbdcnn.evaluation.report.write import write_report
 from mbdcnn.evaluation.results import Method, ModelMethod, Result, score_rows
 from mbdcnn.evaluation.robustness import stress_test
 from mbdcnn.evaluation.scoring import summarise, to_json
-from mbdcnn.evaluation.target import Subject
+from mbdcnn.evaluation.target import EvaluationTarget
 from mbdcnn.inference.answer import answer, cases_of, percent
 from mbdcnn.inference.protocol import resize_mask
 from mbdcnn.system.progress import Progress, silent
 
-PICTURE_SIDE = 640
-"""Longer side of the pictures in the gallery."""
+IMAGE_SIDE = 640
+"""Longer side of the images in the gallery."""
 MISSED = 9
 """Missed cases of a class that are shown at most."""
 SAMPLES = 1000
@@ -45,30 +45,30 @@ SAMPLES = 1000
 class _Work:
     """One report: what to score, on what, and how."""
 
-    subject: Subject
+    target: EvaluationTarget
     data: PreparedData
     split: str
     samples: int
     seed: int
-    other: Subject | None = None
+    other: EvaluationTarget | None = None
     """What to compare with."""
     stress: bool = False
 
     @property
     def settings(self) -> dict[str, Any]:
-        looked_at = {name: self.subject.facts.get(name) for name in ("protocol", "runtime")}
+        looked_at = {name: self.target.facts.get(name) for name in ("protocol", "runtime")}
         return {"split": self.split, **looked_at, "bootstrap": self.samples, "stress": self.stress}
 
     @property
     def inputs(self) -> dict[str, str]:
-        inputs = {"model": self.subject.fingerprint, "data": self.data.provenance.fingerprint}
+        inputs = {"model": self.target.fingerprint, "data": self.data.provenance.fingerprint}
         return inputs | ({} if self.other is None else {"compared": self.other.fingerprint})
 
     @property
     def question(self) -> dict[str, Any]:
         """What the report answers, whatever became of the folders it was made from."""
         return {
-            "scored": str(Path(self.subject.name).resolve()),
+            "scored": str(Path(self.target.name).resolve()),
             "data": str(self.data.path.resolve()),
             "compared": None if self.other is None else str(Path(self.other.name).resolve()),
             **{name: self.settings[name] for name in ("split", "protocol", "stress")},
@@ -87,15 +87,15 @@ def evaluate(
 
     Args:
         bundle: the model.
-        data: pictures prepared with the model's settings.
+        data: images prepared with the model's settings.
         split: `train`, `validation` or `test`.
         out: folder of the report.
         options: how.
-        progress: told the images done.
+        progress: called with the number of images done.
 
     Raises:
         UserError: the data were prepared with other settings, hold images the model was trained on, or are not kept at
-            all the scales that the protocol looks at; or another report lies at `out`.
+            all the scales that the protocol needs; or another report lies at `out`.
     """
     rows = _rows(data, split)
     scored = target.of_model(bundle, data, rows, options)
@@ -127,13 +127,13 @@ def evaluate_predictions(
 
     Args:
         predictions: a folder of masks, a CSV file of probabilities, or a folder with both.
-        data: prepared pictures, with any settings.
+        data: prepared images, with any settings.
         split: `train`, `validation` or `test`.
         out: folder of the report.
         allow_missing: leave out images without a prediction.
         bootstrap_samples: resamples behind each interval.
         overwrite: replace a report of something else at `out`.
-        progress: told the images done.
+        progress: called with the number of images done.
 
     Raises:
         UserError: predictions are missing or cannot be read, or another report lies at `out`.
@@ -153,7 +153,7 @@ def _report(work: _Work, out: Path, overwrite: bool, progress: Progress) -> Repo
         _check_same_question(out, work)
     with Report.writing(out, work.settings, work.inputs) as draft:
         draft.facts["question"] = work.question
-        method, rows, classes = work.subject.load(), work.subject.rows, work.data.classes
+        method, rows, classes = work.target.load(), work.target.rows, work.data.classes
         scores = score_rows(method, work.data, rows, progress)
         summary = summarise(scores, classes, work.samples, work.seed, method.thresholds)
         summary |= _more(work, method, scores, progress)
@@ -161,29 +161,29 @@ def _report(work: _Work, out: Path, overwrite: bool, progress: Progress) -> Repo
         (draft.path / "metrics.json").write_text(to_json({**summary, "facts": facts}), encoding="utf-8")
         write_per_image_csv(draft.path / "per_image.csv", scores, classes)
         gallery = _gallery(method, work.data, rows, scores)
-        curves = training_curves(work.subject.bundle) if work.subject.bundle else {}
+        curves = training_curves(work.target.bundle) if work.target.bundle else {}
         write_report(draft.path / "report.html", summary, gallery, f"Evaluation on {work.split}", facts, curves)
     return Report.open(out)
 
 
 def _more(work: _Work, method: Method, scores: Sequence[ImageScore], progress: Progress) -> dict[str, Any]:
-    """Compare and spoil, where that is wanted."""
+    """Compare and corrupt, where that is wanted."""
     more: dict[str, Any] = {}
     if work.other is not None:
 
         def comparing(done: int, total: int, note: str = "") -> None:
             progress(done, total, "second model")
 
-        others = score_rows(work.other.load(), work.data, work.subject.rows, comparing)
-        names = {"first_name": work.subject.name, "second_name": work.other.name}
+        others = score_rows(work.other.load(), work.data, work.target.rows, comparing)
+        names = {"first_name": work.target.name, "second_name": work.other.name}
         more["comparison"] = names | compare(scores, others, work.data.classes, work.samples, work.seed)
     if work.stress:
         assert isinstance(method, ModelMethod)
 
-        def spoiling(done: int, total: int, note: str = "") -> None:
+        def corrupting(done: int, total: int, note: str = "") -> None:
             progress(done, total, "stress test")
 
-        more["stress"] = stress_test(method, work.data, work.subject.rows, work.samples, work.seed, spoiling)
+        more["stress"] = stress_test(method, work.data, work.target.rows, work.samples, work.seed, corrupting)
     return more
 
 
@@ -204,14 +204,14 @@ def _check_same_question(out: Path, work: _Work) -> None:
 
 
 def _facts(work: _Work, method: Method) -> dict[str, str]:
-    facts = dict(work.subject.facts)
+    facts = dict(work.target.facts)
     found = work.data.provenance.facts.get("suspects", {})
-    cautions = [*filter(None, [facts.pop("caution", "")]), *cautions_of_truth(found, work.subject.rows)]
+    cautions = [*filter(None, [facts.pop("caution", "")]), *cautions_of_truth(found, work.target.rows)]
     if isinstance(method, FileMethod) and method.grey:
         facts["masks"] = f"{len(method.grey)} of {len(method.masks)} had grey edges and were cut at half"
     facts |= {
         "data": str(work.data.path),
-        "split": f"{work.split}, {len(work.subject.rows)} images",
+        "split": f"{work.split}, {len(work.target.rows)} images",
         "mbdcnn": __version__,
     }
     if work.other is not None:
@@ -229,7 +229,7 @@ def _gallery(
     }
     cases = []
     for group, positions in (groups | choose_cases(scores)).items():
-        # Looked at once more, so that scoring holds no picture in memory.
+        # Predicted once more, so that scoring holds no image in memory.
         chosen = [rows[position] for position in positions]
         cases += [
             _case(data, row, result, scores[position], group, method.thresholds)
@@ -251,7 +251,7 @@ def _heading(missed: Missed) -> str:
 def _case(
     data: PreparedData, row: Row, result: Result, score: ImageScore, group: str, points: Sequence[OperatingPoint]
 ) -> GalleryCase:
-    scale = min(1.0, PICTURE_SIDE / max(row.width, row.height))
+    scale = min(1.0, IMAGE_SIDE / max(row.width, row.height))
     size = (max(1, round(row.width * scale)), max(1, round(row.height * scale)))
     stored = Image.fromarray(data.patches[row.views[0]])
     probabilities = dict(zip(data.classes, result.probabilities, strict=True)) if result.probabilities else None
@@ -261,7 +261,7 @@ def _case(
 
     return GalleryCase(
         id=row.id,
-        picture=np.asarray(stored.resize(size, Image.Resampling.BICUBIC)),
+        image=np.asarray(stored.resize(size, Image.Resampling.BICUBIC)),
         truth=shrunk(data.truth(row) if row.has_mask else None),
         coarse=shrunk(result.coarse_mask),
         enhanced=shrunk(result.mask),

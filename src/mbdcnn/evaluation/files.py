@@ -43,7 +43,7 @@ class FileMethod:
         """Give what the files say of each row.
 
         Raises:
-            UserError: a mask is no mask, or not of its picture's size.
+            UserError: a mask is no mask, or not of its image's size.
         """
         for row in rows:
             mask = self._mask(row) if row.id in self.masks and row.has_mask else None
@@ -100,7 +100,7 @@ def open_predictions(path: Path, classes: Sequence[str], rows: Sequence[Row]) ->
     """Find masks and probabilities of images.
 
     Args:
-        path: a CSV file with an id and a column for each class (the first may be wanting), or a folder with masks
+        path: a CSV file with an id and a column for each class (the first may be missing), or a folder with masks
             `ID.png`, `ID_segmentation.png`, `ID_mask.png` or `ID_lesion.png`, such a CSV file, or both.
         classes: names of the columns.
         rows: the images.
@@ -150,7 +150,7 @@ def _read_probabilities(file: Path, classes: Sequence[str], rows: Sequence[Row])
     for row, known in zip(table.rows, ids, strict=True):
         image_id = known or bare(row.cells[column])
         if image_id in found:
-            raise UserError(f"{row.where}: the id {image_id} stands twice")
+            raise UserError(f"{row.where}: the id {image_id} is a duplicate")
         cells = [row.cells.get(plain(name), "") for name in classes]
         if any(cells):
             found[image_id] = _probabilities(cells, row.where, classes)

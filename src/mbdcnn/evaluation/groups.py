@@ -18,7 +18,7 @@ from mbdcnn.metrics import estimators
 from mbdcnn.metrics.bootstrap import Counts, Estimate, Resamples, Statistic
 
 UNKNOWN = "not known"
-SIZES = ((0.1, "under 10 % of the picture"), (0.3, "10 to 30 %"), (1.01, "30 % and more"))
+SIZES = ((0.1, "under 10 % of the image"), (0.3, "10 to 30 %"), (1.01, "30 % and more"))
 RESOLUTIONS = ((1024, "longer side up to 1024 px"), (2048, "1025 to 2048 px"), (4096, "2049 to 4096 px"))
 LARGEST = "over 4096 px"
 MOST_SOURCES = 12
@@ -116,7 +116,7 @@ def _resolution(score: ImageScore) -> str:
 
 
 def _source_names(scores: Sequence[ImageScore]) -> dict[str, str]:
-    """Name folders of pictures by their last part, or by one further up where a folder holds few pictures."""
+    """Name folders of images by their last part, or by one further up where a folder holds few images."""
     folders = {score.source: PurePath(score.source) for score in scores}
     while len(set(folders.values())) > MOST_SOURCES and any(len(path.parts) > 1 for path in folders.values()):
         folders = {source: path.parent if len(path.parts) > 1 else path for source, path in folders.items()}

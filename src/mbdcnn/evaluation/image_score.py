@@ -33,9 +33,9 @@ class ImageScore(NamedTuple):
     uncalibrated: tuple[float, ...] | None = None
     """Probabilities before calibration."""
     lesion_fraction: float | None = None
-    """Share of the picture that is lesion, by the truth."""
+    """Share of the image that is lesion, by the truth."""
     source: str = ""
-    """Folder that the picture came from."""
+    """Folder that the image came from."""
     skin_tone: float | None = None
     """Individual typology angle of the skin round the lesion, in degrees."""
     focus: Focus | None = None

@@ -21,7 +21,7 @@ class Options:
     compare_with: Path | None = None
     """Another bundle, or results in files, to score on the same images."""
     stress: bool = False
-    """Also score spoilt images."""
+    """Also score corrupted images."""
     allow_training_images: bool = False
     """Score even images that the model was trained on."""
     bootstrap_samples: int | None = None

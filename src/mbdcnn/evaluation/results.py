@@ -26,7 +26,7 @@ BoolMask = npt.NDArray[np.bool_]
 
 
 class Result(NamedTuple):
-    """What a method makes of one picture; None for what it does not give. Masks have the picture's size."""
+    """What a method makes of one image; None for what it does not give. Masks have the image's size."""
 
     probabilities: tuple[float, ...] | None = None
     mask: BoolMask | None = None
@@ -51,7 +51,7 @@ class Result(NamedTuple):
 
 
 class Method(Protocol):
-    """Gives results, one picture after the other, so that no more than a few are in memory."""
+    """Gives results, one image after the other, so that no more than a few are in memory."""
 
     @property
     def thresholds(self) -> tuple[OperatingPoint, ...]:
@@ -79,19 +79,19 @@ class ModelMethod:
         return () if self.calibration is None else self.calibration.operating_points
 
     def results(self, data: PreparedData, rows: Sequence[Row]) -> Iterator[Result]:
-        """Run the networks on prepared pictures, a few at a time."""
+        """Run the networks on prepared images, a few at a time."""
         settings = self.predictor.bundle.config.data
         for batch in batches(rows):
             yield from self.results_of([inputs_of_row(data, row, settings) for row in batch])
 
     def results_of(self, inputs: Sequence[Inputs]) -> Iterator[Result]:
-        """Run the networks on pictures that are already resampled."""
+        """Run the networks on images that are already resampled."""
         # Mapped, so that nothing holds on to a prediction's full-size probabilities.
         return map(Result.of, self.predictor.predict_inputs(list(inputs), self.protocol))
 
 
 def score_rows(method: Method, data: PreparedData, rows: Sequence[Row], progress: Progress) -> list[ImageScore]:
-    """Score results against the truth, keeping a few numbers of each picture."""
+    """Score results against the truth, keeping a few numbers of each image."""
     scores: list[ImageScore] = []
     for row, result in zip(rows, method.results(data, rows), strict=True):
         truth = data.truth(row) if row.has_mask else None
@@ -119,7 +119,7 @@ def _image_score(data: PreparedData, row: Row, result: Result, truth: BoolMask |
 
 
 def source_folder(row: Row) -> str:
-    """Give the folder a picture came from, above folders that are named after the picture."""
+    """Give the folder an image came from, above folders that are named after the image."""
     parts = row.source.replace("\\", "/").split("/")[:-1]
     while parts and (parts[-1] == row.id or parts[-1].startswith(f"{row.id}_")):
         parts.pop()
@@ -131,5 +131,5 @@ def _mask_score(mask: BoolMask | None, truth: BoolMask | None) -> MaskMetrics | 
 
 
 def _skin_tone(data: PreparedData, row: Row, truth: BoolMask) -> float | None:
-    picture = data.patches[row.views[0]]
-    return typology_angle(np.asarray(picture), resize_mask(truth, *picture.shape[1::-1]))
+    image = data.patches[row.views[0]]
+    return typology_angle(np.asarray(image), resize_mask(truth, *image.shape[1::-1]))

@@ -1,4 +1,4 @@
-"""How far scores fall when pictures are spoilt, and answers move when all but the lesion changes."""
+"""How far scores fall when images are corrupted, and answers move when all but the lesion changes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mbdcnn.artifacts import PreparedData
 from mbdcnn.artifacts.manifest import Row
 from mbdcnn.config import Data
 from mbdcnn.evaluation.classification import Decisions, labelled, overall_statistics
-from mbdcnn.evaluation.corruptions import CORRUPTIONS, Mask, Picture, corrupt
+from mbdcnn.evaluation.corruptions import CORRUPTIONS, Mask, RGBImage, corrupt
 from mbdcnn.evaluation.counterfactuals import (
     BACKGROUND,
     MOST_LESION,
@@ -31,7 +31,7 @@ from mbdcnn.evaluation.results import ModelMethod
 from mbdcnn.evaluation.scoring import resamples_of
 from mbdcnn.evaluation.segmentation import Columns, mask_columns
 from mbdcnn.inference.predictor import batches
-from mbdcnn.inference.protocol import inputs_of_picture, inputs_of_row, resize_mask
+from mbdcnn.inference.protocol import inputs_of_image, inputs_of_row, resize_mask
 from mbdcnn.metrics import estimators
 from mbdcnn.metrics.bootstrap import Counts, Statistic
 from mbdcnn.metrics.masks import mask_metrics
@@ -43,32 +43,32 @@ SCORES = ("jaccard", "mean_auc", "calibration_error")
 
 
 class _View(NamedTuple):
-    """An image at the size at which it is spoilt."""
+    """An image at the size at which it is corrupted."""
 
-    picture: Picture
+    image: RGBImage
     lesion: Mask | None
     """The true mask, where there is one."""
 
 
 def conditions() -> list[tuple[str, int]]:
-    """List clean pictures (level 0) and every corruption at each strength."""
+    """List clean images (level 0) and every corruption at each strength."""
     return [(CLEAN, 0), *((name, level) for name in CORRUPTIONS for level in LEVELS)]
 
 
 def stress_test(
     method: ModelMethod, data: PreparedData, rows: Sequence[Row], samples: int, seed: int, progress: Progress
 ) -> dict[str, Any]:
-    """Score one view of each picture, clean and spoilt in every way.
+    """Score one view of each image, clean and corrupted by every corruption.
 
-    The picture is the largest square that the data keep of it, given its own aspect again. Masks are scored at that
+    The image is the largest square that the data keep of it, given its own aspect again. Masks are scored at that
     size, so the clean scores differ a little from those of the report.
 
     Returns:
         `{images, clean: {score: estimate}, corruptions: [{name, unit, levels: [{strength, score: estimate,
-        difference: {score: estimate}}]}], counterfactuals}`, scores being those of `SCORES`; a difference is spoilt
+        difference: {score: estimate}}]}], counterfactuals}`, scores being those of `SCORES`; a difference is corrupted
         less clean. The last are those of `summarise_changes`, of the images with a lesion in their mask.
     """
-    # Each spoilt picture is looked at once, whatever the protocol of the report.
+    # Each corrupted image is predicted once, whatever the protocol of the report.
     method = replace(method, protocol="fast")
     scores: dict[tuple[str, int], list[ImageScore]] = {condition: [] for condition in conditions()}
     settings = method.predictor.bundle.config.data
@@ -81,7 +81,7 @@ def stress_test(
         if view.lesion is not None and view.lesion.any():
             other = _lender(row, lenders)
             changed = _changed(row, view, None if other is None else _view(data, other, settings))
-            inputs = [inputs_of_picture(Image.fromarray(picture), settings, "fast") for picture in changed.values()]
+            inputs = [inputs_of_image(Image.fromarray(image), settings, "fast") for image in changed.values()]
             before = scores[CLEAN, 0][-1]
             for name, result in zip(changed, method.results_of(inputs) if inputs else (), strict=True):
                 changes[name].append(Change(before, before._replace(probabilities=result.probabilities)))
@@ -93,8 +93,8 @@ def stress_test(
     }
 
 
-def prepared_picture(data: PreparedData, row: Row, settings: Data) -> npt.NDArray[np.uint8]:
-    """Give the largest square kept of a picture, with the picture's aspect and as many pixels."""
+def prepared_image(data: PreparedData, row: Row, settings: Data) -> npt.NDArray[np.uint8]:
+    """Give the largest square kept of an image, with the image's aspect and as many pixels."""
     scales = inputs_of_row(data, row, settings).scales
     side = max(scales)
     stretch = math.sqrt(row.width / row.height)
@@ -103,8 +103,8 @@ def prepared_picture(data: PreparedData, row: Row, settings: Data) -> npt.NDArra
 
 
 def _view(data: PreparedData, row: Row, settings: Data) -> _View:
-    picture = prepared_picture(data, row, settings)
-    return _View(picture, resize_mask(data.truth(row), *picture.shape[1::-1]) if row.has_mask else None)
+    image = prepared_image(data, row, settings)
+    return _View(image, resize_mask(data.truth(row), *image.shape[1::-1]) if row.has_mask else None)
 
 
 def _lender(row: Row, lenders: Sequence[Row]) -> Row | None:
@@ -113,28 +113,28 @@ def _lender(row: Row, lenders: Sequence[Row]) -> Row | None:
     return others[zlib.crc32(row.id.encode(errors="surrogateescape")) % len(others)] if others else None
 
 
-def _changed(row: Row, view: _View, other: _View | None) -> dict[str, Picture]:
+def _changed(row: Row, view: _View, other: _View | None) -> dict[str, RGBImage]:
     """Give the image in each of the ways it can be changed."""
     assert view.lesion is not None
-    stuck = add_sticker(view.picture, view.lesion, row.id)
+    stuck = add_sticker(view.image, view.lesion, row.id)
     changed = {} if stuck is None else {STICKER: stuck}
     if other is not None:
         assert other.lesion is not None
-        changed[BACKGROUND] = exchange_background(view.picture, view.lesion, other.picture, other.lesion)
+        changed[BACKGROUND] = exchange_background(view.image, view.lesion, other.image, other.lesion)
     return changed
 
 
 def _scores_of_row(
     method: ModelMethod, row: Row, view: _View, settings: Data
 ) -> Iterator[tuple[tuple[str, int], ImageScore]]:
-    picture, truth = view
-    height, width = picture.shape[:2]
+    image, truth = view
+    height, width = image.shape[:2]
     for batch in batches(conditions()):
-        spoilt = [
-            (picture, truth) if name == CLEAN else corrupt(picture, truth, name, level, row.id) for name, level in batch
+        corrupted = [
+            (image, truth) if name == CLEAN else corrupt(image, truth, name, level, row.id) for name, level in batch
         ]
-        inputs = [inputs_of_picture(Image.fromarray(pixels), settings, "fast") for pixels, _ in spoilt]
-        for condition, (_, moved), result in zip(batch, spoilt, method.results_of(inputs), strict=True):
+        inputs = [inputs_of_image(Image.fromarray(pixels), settings, "fast") for pixels, _ in corrupted]
+        for condition, (_, moved), result in zip(batch, corrupted, method.results_of(inputs), strict=True):
             mask = None if moved is None or result.mask is None else mask_metrics(result.mask, moved)
             yield (
                 condition,

@@ -1,4 +1,4 @@
-"""Skin tone of a picture: the individual typology angle (ITA) of the skin round the lesion.
+"""Skin tone of an image: the individual typology angle (ITA) of the skin round the lesion.
 
 ITA = atan2(L* - 50, b*) in degrees, of the median L* and b* (Chardon et al. 1991, classes of Del Bino et al. 2013). It
 depends on camera and light; published methods disagree with one another and with a dermatologist's eye.
@@ -22,15 +22,15 @@ CLASSES = (
 )
 """Lower bounds, lightest first."""
 MARGIN = 0.05
-"""Distance kept from the lesion, of the picture's side: its border fades into the skin."""
+"""Distance kept from the lesion, of the image's side: its border fades into the skin."""
 LEAST = 0.01
-"""Share of the picture that must be left as skin."""
+"""Share of the image that must be left as skin."""
 DARKEST, BRIGHTEST = 25.0, 95.0
 """L* outside these is a dark corner, ink or a reflection."""
 HAIR_DROP = 6.0
 """L* by which a hair is darker than the skin beside it."""
 HAIR_WIDTH = 0.04
-"""Widest hair, of the picture's side."""
+"""Widest hair, of the image's side."""
 
 # sRGB to XYZ under D65 (IEC 61966-2-1), and D65's white.
 _TO_XYZ = np.array(
@@ -49,12 +49,12 @@ def to_lab(pixels: UInt8[np.ndarray, "*shape 3"]) -> Float[np.ndarray, "*shape 3
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
-def typology_angle(picture: UInt8[np.ndarray, "h w 3"], lesion: Bool[np.ndarray, "h w"]) -> float | None:
+def typology_angle(image: UInt8[np.ndarray, "h w 3"], lesion: Bool[np.ndarray, "h w"]) -> float | None:
     """Measure the ITA in degrees on what is neither lesion, dark corner, ink, reflection nor hair.
 
-    None where less than a hundredth of the picture is left.
+    None where less than a hundredth of the image is left.
     """
-    lab = to_lab(picture)
+    lab = to_lab(image)
     lightness = lab[..., 0]
     skin = ~_widened(lesion, MARGIN) & (lightness > DARKEST) & (lightness < BRIGHTEST) & ~_hair(lightness)
     skin &= ~_widened(lightness < DARKEST, MARGIN / 2)
@@ -70,7 +70,7 @@ def tone_class(angle: float | None) -> str | None:
 
 
 def _widened(mask: Bool[np.ndarray, "h w"], by: float) -> Bool[np.ndarray, "h w"]:
-    """Grow a mask by a share of the picture's side."""
+    """Grow a mask by a share of the image's side."""
     reach = max(1, round(by * min(mask.shape)))
     grown = Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.MaxFilter(2 * reach + 1))
     return np.asarray(grown) > 0

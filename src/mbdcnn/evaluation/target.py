@@ -17,7 +17,7 @@ from mbdcnn.inference.predictor import Predictor
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvaluationTarget:
     """A method before it is run."""
 
     name: str
@@ -31,12 +31,12 @@ class Subject:
     bundle: Bundle | None = None
 
 
-def of_model(bundle: Bundle, data: PreparedData, rows: list[Row], options: Options = DEFAULT) -> Subject:
+def of_model(bundle: Bundle, data: PreparedData, rows: list[Row], options: Options = DEFAULT) -> EvaluationTarget:
     """Take a model.
 
     Raises:
         UserError: the data were prepared with other settings, hold images the model was trained on, or are not kept at
-            all the scales that the protocol looks at.
+            all the scales that the protocol needs.
     """
     data.check_made_with(bundle.config, str(bundle.path))
     protocol = options.protocol
@@ -55,7 +55,7 @@ def of_model(bundle: Bundle, data: PreparedData, rows: list[Row], options: Optio
     cautions = _cautions(bundle, rows, data)
     if cautions:
         facts["caution"] = "; ".join(cautions)
-    return Subject(
+    return EvaluationTarget(
         name=str(bundle.path),
         fingerprint=bundle.provenance.fingerprint,
         rows=rows,
@@ -65,7 +65,7 @@ def of_model(bundle: Bundle, data: PreparedData, rows: list[Row], options: Optio
     )
 
 
-def of_files(path: Path, data: PreparedData, rows: list[Row], allow_missing: bool = False) -> Subject:
+def of_files(path: Path, data: PreparedData, rows: list[Row], allow_missing: bool = False) -> EvaluationTarget:
     """Take masks and probabilities from files.
 
     Raises:
@@ -79,7 +79,7 @@ def of_files(path: Path, data: PreparedData, rows: list[Row], allow_missing: boo
         facts["caution"] = f"{len(rows) - len(present)} of {len(rows)} images have no prediction and are left out"
     if method.said:
         facts["caution"] = "; ".join(filter(None, [facts.get("caution"), method.said]))
-    return Subject(str(path), method.fingerprint(present), present, facts, lambda: method)
+    return EvaluationTarget(str(path), method.fingerprint(present), present, facts, lambda: method)
 
 
 def is_bundle(path: Path) -> bool:
@@ -119,16 +119,16 @@ def _cautions(bundle: Bundle, rows: Sequence[Row], data: PreparedData) -> list[s
     if seen:
         cautions.append(f"{seen} of these images trained the model, so the scores say nothing about new images")
     if chosen:
-        cautions.append(f"{chosen} of these images chose the model's weights, so the scores flatter")
+        cautions.append(f"{chosen} of these images chose the model's weights, so the scores are optimistically biased")
     if calibrated:
         cautions.append(
             f"{calibrated} of these images set the model's temperature and operating points, so calibration and the "
-            "scores at these points flatter"
+            "scores at these points are optimistically biased"
         )
     if bundle.imported:
         cautions.append(
             f"{' and '.join(bundle.imported)} came from elsewhere: the images they were trained on are not known, may "
-            "be among these, and would flatter the scores"
+            "be among these, and the scores optimistically biased"
         )
     return cautions
 

@@ -107,7 +107,7 @@ class Worker:
         if rows["problem"].null_count < rows.num_rows and not task.witness.exists():
             raise UserError(
                 f"{task.witness}: was there at the start and is not on a worker's machine; "
-                "bring it back and start again, to go on from here"
+                "bring it back and run the same command again to resume"
             )
         return rows
 
@@ -132,7 +132,7 @@ def predict_on_cluster(
         out: folder to write; only this process does.
         cluster: where workers run. They must see images and model under the same paths.
         model: the bundle; the model that comes with the package if not given.
-        protocol: how the networks look at them.
+        protocol: how the networks are applied.
         runtime: what runs the networks.
         progress: told how many of the images that were missing are done.
         masks: write masks too.
@@ -220,7 +220,7 @@ def _connected(cluster: Cluster) -> Iterator[tuple[int, float, float]]:
     except ray.exceptions.RayActorError:
         raise UserError(
             f"workers died {RETRIES + 1} times at the same images; start again with fewer --workers, "
-            "to go on from here; why they died is in /tmp/ray/session_latest/logs"
+            "to resume from here; why they died is in /tmp/ray/session_latest/logs"
         ) from None
     finally:
         ray.shutdown()

@@ -189,8 +189,8 @@ def _measurements(
     del segment[0].ReferencedSOPSequence[0].ReferencedFrameNumber
     values = {f"probability of {name}": value for name, value in prediction.probabilities.items()}
     values["area of lesion as fraction of image"] = prediction.area_fraction
-    if prediction.unfamiliarity is not None:
-        values["unfamiliarity of image"] = prediction.unfamiliarity
+    if prediction.ood_score is not None:
+        values["ood_score of image"] = prediction.ood_score
     group = hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=hd.sr.TrackingIdentifier(hd.UID(), "Skin lesion"),
         referenced_segment=segment,

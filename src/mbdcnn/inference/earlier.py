@@ -43,7 +43,7 @@ def results_in(folder: Path) -> set[Path]:
         return set()
     try:
         names = [entry["name"] for entry in Entries(folder / JSON, 0)]
-        # A table from a stranger might name files elsewhere.
+        # An untrusted table might name files elsewhere.
         listed = [folder / f"{name}{ending}" for name in names if Path(name).name == name for ending in (*MAPS, *DICOM)]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise UserError(f"{folder / JSON}: damaged; name another --out, or remove {folder}") from None

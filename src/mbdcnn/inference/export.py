@@ -22,13 +22,13 @@ Format = Literal["onnx", "torch"]
 OUTPUTS = ("coarse_logits", "class_logits", "activation_map", "mask_logits", "embedding")
 MODEL_FILES: dict[Format, str] = {"onnx": "model.onnx", "torch": "model.pt2"}
 MEANING = {
-    "image": "RGB in [0, 1]: the whole picture squashed to the square",
+    "image": "RGB in [0, 1]: the whole image squashed to the square",
     "coarse_logits": "coarse mask; channel 0 background, channel 1 lesion",
     "class_logits": "one a class; softmax of them divided by the temperature gives probabilities",
     "activation_map": "where the predicted class was seen, at most 1",
     "mask_logits": "final mask; channel 0 background, channel 1 lesion",
     "embedding": "the classifier's pooled features",
-    "oversampling": "a picture is averaged in blocks of 8, 4 or 2 pixels as long as its shorter side still has "
+    "oversampling": "an image is averaged in blocks of 8, 4 or 2 pixels as long as its shorter side still has "
     "this many pixels for each one wanted; then it is resampled",
 }
 
@@ -36,7 +36,7 @@ MEANING = {
 def export_bundle(bundle: Bundle, out: Path, form: Format, *, overwrite: bool = True) -> Export:
     """Write the three networks as one graph with all that is needed to use it, or give what lies at `out` already.
 
-    The graph looks at one view, as the protocol `fast` does: any number of pictures at the networks' size.
+    The graph takes one view, as the protocol `fast` does: any number of images at the networks' size.
 
     Args:
         bundle: what to export.

@@ -13,7 +13,7 @@ from pathlib import Path
 from mbdcnn.artifacts import Bundle
 from mbdcnn.artifacts.provenance import file_digest, fingerprint
 from mbdcnn.errors import UserError
-from mbdcnn.system.files import faults_told
+from mbdcnn.system.files import disk_errors_as_user_errors
 
 logger = logging.getLogger("mbdcnn")
 GRAPHS = ("coarse", "guide", "enhanced")
@@ -50,7 +50,7 @@ def cached_graphs(bundle: Bundle) -> Path:
             f"{folder.parent}: {error.strerror}; set MBDCNN_CACHE to a folder that can be written"
         ) from None
     try:
-        with faults_told(folder.parent):
+        with disk_errors_as_user_errors(folder.parent):
             write_graphs(bundle, draft)
             checksums = {file.name: file_digest(file) for file in draft.iterdir()}
             (draft / CHECKSUMS).write_text(json.dumps(checksums))

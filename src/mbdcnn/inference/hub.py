@@ -37,7 +37,7 @@ def find_model(name: str | Path, revision: str | None = None) -> Path:
     if not NAME.fullmatch(str(name)):
         raise UserError(f"{name}: no such folder, and no name on the hub such as owner/name")
     hub = _hub(str(name))
-    with _told(str(name), revision):
+    with _as_user_error(str(name), revision):
         return Path(hub.snapshot_download(str(name), revision=revision, allow_patterns=list(WANTED)))
 
 
@@ -57,7 +57,7 @@ def push_model(bundle: Bundle, name: str, *, private: bool = True) -> str:
     api = _hub(name).HfApi()
     message = f"Model {bundle.provenance.fingerprint[:12]}, by mbdcnn {__version__}"
     files = sorted({*bundle.provenance.files, bundle.filename, *EDITABLE})
-    with _told(name):
+    with _as_user_error(name):
         api.create_repo(name, private=private, exist_ok=True)
         commit = api.upload_folder(repo_id=name, folder_path=bundle.path, allow_patterns=files, commit_message=message)
     return str(commit.oid)
@@ -72,7 +72,7 @@ def _hub(name: str) -> ModuleType:
 
 
 @contextmanager
-def _told(name: str, revision: str | None = None) -> Iterator[None]:
+def _as_user_error(name: str, revision: str | None = None) -> Iterator[None]:
     try:
         yield
     # The hub's own errors, and those of an HTTP library that is another one in each of its versions.

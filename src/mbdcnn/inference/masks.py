@@ -12,7 +12,7 @@ from mbdcnn.artifacts import MaskSet, PreparedData, Run, check_same_data, pack
 from mbdcnn.data.folds import fold_of
 from mbdcnn.errors import UserError
 from mbdcnn.inference.protocol import Logits, Pixels, six_view_masks
-from mbdcnn.inference.runtimes import TorchNetwork, channels_first, ready
+from mbdcnn.inference.runtimes import TorchNetwork, channels_first, optimise_for_inference
 from mbdcnn.models import build_coarse
 from mbdcnn.models.weights import load_weights
 from mbdcnn.system.device import choose_device
@@ -35,13 +35,13 @@ def generate_masks(
 
     Args:
         coarse: run of coarse-SN.
-        data: pictures it was trained on.
+        data: images it was trained on.
         out: folder of the mask set.
         folds: runs of coarse-SN that each left out one fold of the training images, in order; each image's masks
             then come from the one that did not see it. None for the paper's way.
         device: where the network runs.
         overwrite: replace other masks at `out`.
-        progress: told the patches done.
+        progress: called with the number of patches done.
 
     Raises:
         UserError: a run of another stage, of other data or of another fold.
@@ -99,5 +99,5 @@ def _network(run: Run, device: str) -> Callable[[Pixels], Logits]:
     place = choose_device(device)
     network = build_coarse(run.config)
     load_weights(run.weights, network)
-    logits = TorchNetwork(ready(network, place), place)
+    logits = TorchNetwork(optimise_for_inference(network, place), place)
     return lambda pixels: logits(channels_first(pixels))[0]

@@ -1,13 +1,13 @@
-"""How strange a picture is beside those the model learnt from: an out-of-distribution score.
+"""How far an image is from those the model was trained on: an out-of-distribution score.
 
-Four distances, the largest of which counts, each in units of what 1 % of usual pictures pass:
+Four distances, the largest of which counts, each in units of what 1 % of usual images pass:
 
 * `spread`: Mahalanobis distance of the classifier's pooled features within their main directions,
 * `residual`: length of what of the features lies outside these directions,
-* `statistics`: Mahalanobis distance of colour, contrast and fineness of structure of the picture itself,
-* `surprise`: mean of -log(share of the training pictures' pixels that have this colour).
+* `statistics`: Mahalanobis distance of colour, contrast and fineness of structure of the image itself,
+* `surprise`: mean of -log(share of the training images' pixels that have this colour).
 
-The features alone pass single colours and pictures in wrong colours; the picture's own numbers pass drawings.
+The features alone pass single colours and images in wrong colours; the image's own numbers pass drawings.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mbdcnn.errors import UserError
 
 Floats = npt.NDArray[np.floating[Any]]
 Pixels = npt.NDArray[np.uint8]
-"""Whole pictures, squashed to the networks' size: n s s 3."""
+"""Whole images, squashed to the networks' size: n s s 3."""
 
 FILE = "familiarity.safetensors"
 """In a bundle that knows what is usual."""
@@ -31,38 +31,38 @@ ALONE = ("scale", "surprise", "limits")
 """Arrays beside the two Gaussians."""
 DIRECTIONS = 64
 QUANTILE = 0.99
-"""Share of usual pictures that score below 1."""
-SHADES = 8
+"""Share of usual images that score below 1."""
+COLOUR_BINS = 8
 """Bins of each colour channel."""
-GRAIN = 8
+BLOCK_SIZE = 8
 """Pixels on each side of the blocks that structure is measured between."""
-RAREST = 1e-5
+COLOUR_PRIOR = 1e-5
 """Share of a colour that was never met."""
 ROUNDING = 0.02
 """Residual that means nothing, beside the deviation of the features."""
-SMALLEST = 0.5 / 255
+EPSILON = 0.5 / 255
 """Added before the logarithm: half a grey level."""
 
 
-class Looks(NamedTuple):
-    """What is measured of n pictures."""
+class ImageFeatures(NamedTuple):
+    """What is measured of n images."""
 
     embedding: Floats
     """The classifier's pooled features, n c."""
     statistics: Floats
-    """Of the picture itself, n 15."""
+    """Of the image itself, n 15."""
     colours: Floats
     """Share of each colour, n shades ** 3."""
 
     @classmethod
     def at(cls, embedding: Floats, pixels: Pixels) -> Self:
-        """Measure pictures, given what the classifier made of them."""
+        """Measure images, given what the classifier made of them."""
         blocks = _blocks(pixels)
         return cls(embedding, _statistics(pixels, blocks), _colours(blocks))
 
     @classmethod
     def join(cls, parts: Sequence[Self]) -> Self:
-        """Put pictures one after the other."""
+        """Put images one after the other."""
         return cls(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
@@ -91,49 +91,49 @@ class Gaussian(NamedTuple):
         return spread, np.linalg.norm(centred - coordinates @ self.directions, axis=1)
 
 
-class Familiarity(NamedTuple):
-    """What the pictures that the model learnt from are like."""
+class OODScorer(NamedTuple):
+    """What the images that the model learnt from are like."""
 
     features: Gaussian
     statistics: Gaussian
     scale: Floats
-    """Standard deviation of each picture statistic, by which it is divided first."""
+    """Standard deviation of each image statistic, by which it is divided first."""
     surprise: Floats
     """-log share of each colour, shades ** 3."""
     limits: Floats
     """Of the four distances."""
 
     @classmethod
-    def fit(cls, training: Looks, held_out: Looks) -> Self:
-        """Learn from training pictures; limits also rest on others, which must not have trained the networks."""
+    def fit(cls, training: ImageFeatures, held_out: ImageFeatures) -> Self:
+        """Learn from training images; limits also rest on others, which must not have trained the networks."""
         scale = np.maximum(training.statistics.std(axis=0), 1e-6)
         unlimited = cls(
             features=Gaussian.fit(training.embedding, DIRECTIONS),
             statistics=Gaussian.fit(training.statistics / scale, training.statistics.shape[1]),
             scale=scale,
-            surprise=-np.log(training.colours.mean(axis=0) + RAREST),
+            surprise=-np.log(training.colours.mean(axis=0) + COLOUR_PRIOR),
             limits=np.ones(4),
         )
         limits = unlimited._limits(training, held_out)
-        # Each limit is passed by 1 % of the pictures, so that one of them is passed by more.
-        largest = unlimited._replace(limits=limits).scores(Looks.join([training, held_out]))
+        # Each limit is passed by 1 % of the images, so that one of them is passed by more.
+        largest = unlimited._replace(limits=limits).scores(ImageFeatures.join([training, held_out]))
         return unlimited._replace(limits=limits * np.quantile(largest, QUANTILE))
 
-    def _limits(self, training: Looks, held_out: Looks) -> Floats:
-        """Give what 1 % of the pictures pass: of those held out where networks had a part, else of all."""
+    def _limits(self, training: ImageFeatures, held_out: ImageFeatures) -> Floats:
+        """Give what 1 % of the images pass: of those held out where networks had a part, else of all."""
         of_features = np.quantile(self._distances(held_out)[:2], QUANTILE, axis=1)
-        of_pictures = np.quantile(self._distances(Looks.join([training, held_out]))[2:], QUANTILE, axis=1)
+        of_images = np.quantile(self._distances(ImageFeatures.join([training, held_out]))[2:], QUANTILE, axis=1)
         # Few features may leave no residual but rounding, which half precision and other runtimes change.
         of_features[1] = max(of_features[1], ROUNDING * float(np.linalg.norm(self.features.deviations)))
-        limits: Floats = np.maximum(np.concatenate([of_features, of_pictures]), 1e-6)
+        limits: Floats = np.maximum(np.concatenate([of_features, of_images]), 1e-6)
         return limits
 
-    def scores(self, looks: Looks) -> Floats:
-        """Give the score of each picture: up to 1 is usual, larger is stranger."""
+    def scores(self, looks: ImageFeatures) -> Floats:
+        """Give the score of each image: up to 1 is in distribution."""
         largest: Floats = (self._distances(looks) / self.limits[:, None]).max(axis=0)
         return largest
 
-    def _distances(self, looks: Looks) -> Floats:
+    def _distances(self, looks: ImageFeatures) -> Floats:
         spread, residual = self.features.distances(looks.embedding)
         unusual, _ = self.statistics.distances(looks.statistics / self.scale)
         return np.stack([spread, residual, unusual, looks.colours @ self.surprise])
@@ -171,7 +171,7 @@ class Familiarity(NamedTuple):
                 for part in ("features", "statistics")
             )
             read = cls(features, statistics, *(arrays[name] for name in ALONE))
-            nothing = Looks(np.zeros((1, len(features.mean))), np.zeros((1, 15)), np.zeros((1, SHADES**3)))
+            nothing = ImageFeatures(np.zeros((1, len(features.mean))), np.zeros((1, 15)), np.zeros((1, COLOUR_BINS**3)))
             with np.errstate(all="ignore"):
                 scores = read.scores(nothing)
             if len(read.limits) != 4 or not np.isfinite(scores).all():
@@ -182,7 +182,7 @@ class Familiarity(NamedTuple):
 
 
 def _statistics(pixels: Pixels, blocks: Floats) -> Floats:
-    """Give 15 numbers of each picture: colour, its variation, fineness of structure, centre against the whole."""
+    """Give 15 numbers of each image: colour, its variation, fineness of structure, centre against the whole."""
     colours = pixels.reshape(len(pixels), -1, 3).astype(np.float32) / 255
     grey = (colours @ np.full(3, 1 / 3, np.float32)).reshape(pixels.shape[:3])
     mean = np.full((1, colours.shape[1]), 1 / colours.shape[1], np.float32) @ colours
@@ -211,20 +211,20 @@ def _variances(covariance: Floats) -> Floats:
 
 def _blocks(pixels: Pixels) -> Floats:
     """Average blocks of pixels, in [0, 1]."""
-    count, height, width = pixels.shape[0], pixels.shape[1] // GRAIN, pixels.shape[2] // GRAIN
-    cut = np.ascontiguousarray(pixels[:, : height * GRAIN, : width * GRAIN])
+    count, height, width = pixels.shape[0], pixels.shape[1] // BLOCK_SIZE, pixels.shape[2] // BLOCK_SIZE
+    cut = np.ascontiguousarray(pixels[:, : height * BLOCK_SIZE, : width * BLOCK_SIZE])
     # One axis after the other, down first: along rows of memory, which is ten times faster than both at once.
-    rows = cut.reshape(count, height, GRAIN, -1).sum(axis=2, dtype=np.uint16)
-    sums = rows.reshape(count, height, width, GRAIN, 3).sum(axis=3, dtype=np.uint16)
-    means: Floats = sums.astype(np.float32) / (GRAIN * GRAIN * 255)
+    rows = cut.reshape(count, height, BLOCK_SIZE, -1).sum(axis=2, dtype=np.uint16)
+    sums = rows.reshape(count, height, width, BLOCK_SIZE, 3).sum(axis=3, dtype=np.uint16)
+    means: Floats = sums.astype(np.float32) / (BLOCK_SIZE * BLOCK_SIZE * 255)
     return means
 
 
 def _colours(blocks: Floats) -> Floats:
     """Give the share of blocks that have each colour."""
-    shade = np.minimum((blocks * SHADES).astype(np.int64), SHADES - 1).reshape(len(blocks), -1, 3)
-    numbers = (shade[..., 0] * SHADES + shade[..., 1]) * SHADES + shade[..., 2]
-    counts = np.stack([np.bincount(each, minlength=SHADES**3) for each in numbers])
+    shade = np.minimum((blocks * COLOUR_BINS).astype(np.int64), COLOUR_BINS - 1).reshape(len(blocks), -1, 3)
+    numbers = (shade[..., 0] * COLOUR_BINS + shade[..., 1]) * COLOUR_BINS + shade[..., 2]
+    counts = np.stack([np.bincount(each, minlength=COLOUR_BINS**3) for each in numbers])
     shares: Floats = (counts / numbers.shape[1]).astype(np.float32)
     return shares
 
@@ -237,5 +237,5 @@ def _roughness(grey: Floats) -> Floats:
 
 
 def _log(values: Floats) -> Floats:
-    logarithms: Floats = np.log(values + np.float32(SMALLEST))
+    logarithms: Floats = np.log(values + np.float32(EPSILON))
     return logarithms

@@ -22,7 +22,7 @@ from mbdcnn.inference.prediction import Prediction
 from mbdcnn.inference.predictor import Job as Predicting
 from mbdcnn.inference.predictor import Predictor
 from mbdcnn.inference.tables import Entry, flat
-from mbdcnn.system.files import faults_told, make_folder, replacing
+from mbdcnn.system.files import disk_errors_as_user_errors, make_folder, replacing
 
 ROWS = 1000
 """Of a table, but for the last one of a run."""
@@ -77,7 +77,7 @@ class Tables:
     """Rows added, of which"""
     problems: int = 0
     """so many could not be read, and"""
-    unfamiliar: int = 0
+    out_of_distribution: int = 0
     """so many do not look like dermoscopy."""
     _waiting: list[pa.Table] = field(default_factory=list)
 
@@ -108,7 +108,7 @@ class Tables:
         self._waiting.append(rows)
         self.images += rows.num_rows
         self.problems += rows.num_rows - rows["problem"].null_count
-        self.unfamiliar += pc.sum(pc.equal(rows["looks_like_dermoscopy"], False)).as_py() or 0
+        self.out_of_distribution += pc.sum(pc.equal(rows["looks_like_dermoscopy"], False)).as_py() or 0
         if sum(part.num_rows for part in self._waiting) >= ROWS:
             self.flush()
 
@@ -118,7 +118,7 @@ class Tables:
             return
         table = pa.concat_tables(self._waiting).cast(self.schema).replace_schema_metadata(self.schema.metadata)
         file = self.out / f"part-{self.number:06}.parquet"
-        with faults_told(file, kept=True), replacing(file) as draft, draft.open("wb") as stream:
+        with disk_errors_as_user_errors(file, kept=True), replacing(file) as draft, draft.open("wb") as stream:
             pq.write_table(table, stream, compression="zstd")
             stream.flush()
             # Before the renaming, or a power failure could leave a whole name on half a table.

@@ -19,7 +19,7 @@ from mbdcnn.inference.prediction import DRAWN_SIDE, Prediction, write_maps
 from mbdcnn.inference.predictor import Job, Predictor
 from mbdcnn.inference.tables import JSON, Entries, Entry, unique_names, writing_tables
 from mbdcnn.system.extras import not_installed
-from mbdcnn.system.files import faults_told, make_folder
+from mbdcnn.system.files import disk_errors_as_user_errors, make_folder
 from mbdcnn.system.progress import Progress, silent
 from mbdcnn.system.tables import encoding_of, identified, plain, read_table
 
@@ -31,8 +31,8 @@ _LISTING = ("image", "file")
 
 
 @dataclass(frozen=True)
-class PictureList:
-    """Pictures that a file names, one a line; read anew each time, so that any number fits in memory.
+class ImageList:
+    """Images that a file names, one a line; read anew each time, so that any number fits in memory.
 
     A table serves too: its column `image`, relative to its folder as in `prepare`, or `file`, as `predict` wrote it.
     """
@@ -85,15 +85,15 @@ def predict_files(
     """Predict files and write `NAME_mask.png`, `_coarse.png`, `_cam.jpg` and `_overlay.jpg` for each into `out`.
 
     `predictions.json` and `predictions.csv` list them all. A file that cannot be read is listed with the reason
-    under `problem`, and the rest go on.
+    under `problem`, and the others are predicted.
 
     Args:
         predictor: the model.
-        files: the pictures.
+        files: the images.
         out: folder to write.
-        protocol: how the networks look at them.
+        protocol: how the networks are applied.
         progress: told after each file.
-        maps: write these pictures; the tables alone otherwise.
+        maps: write these images; the tables alone otherwise.
         dicom: also write `NAME_segmentation.dcm` and `NAME_report.dcm`; every file must then be a DICOM file.
         overwrite: replace the results of an earlier prediction at `out`; what it left beside is removed in the end.
 
@@ -101,7 +101,7 @@ def predict_files(
         One entry a file: what `predictions.json` holds, read from it when asked for.
 
     Raises:
-        UserError: results would lie among the pictures, where they could replace masks of the same name; or without
+        UserError: results would lie among the images, where they could replace masks of the same name; or without
             `overwrite` others lie at `out`; or the extra `dicom` is needed and not there; or the disk is full
             or cannot be written.
     """
@@ -119,7 +119,7 @@ def predict_files(
     finish, done = partial(_finish, predictor, out, dicom), 0
     jobs = (FileJob(file, name) for file, name in zip(files, unique_names(files), strict=True))
     written = (*(MAPS if maps else ()), *(DICOM if dicom else ()))
-    with faults_told(out), writing_tables(out, predictor.classes, points) as add:
+    with disk_errors_as_user_errors(out), writing_tables(out, predictor.classes, points) as add:
         for entry in predictor.predict_stream(jobs, finish, protocol, shown=DRAWN_SIDE if maps else 0):
             add(entry)
             done += 1
@@ -151,7 +151,7 @@ def _finish(predictor: Predictor, out: Path, dicom: bool, job: FileJob, predicti
     if job.inputs is not None and job.inputs.profile_ignored:
         entry["note"] = "its colour profile is damaged or of another kind of image, and was ignored"
     entry |= prediction.to_dict()
-    if prediction.picture is not None:
+    if prediction.image is not None:
         write_maps(prediction, out, job.name)
     if origin is not None:
         _write_dicom(out, entry, origin, prediction)

@@ -20,7 +20,7 @@ from mbdcnn.inference.names import ProtocolName
 from mbdcnn.inference.overlay import COARSE, HEAT_GRADIENT, heat, outline, shrink, with_key
 from mbdcnn.inference.probabilities import softmax
 from mbdcnn.inference.protocol import Outcome, resize_mask
-from mbdcnn.system.files import faults_told, make_folder, replacing
+from mbdcnn.system.files import disk_errors_as_user_errors, make_folder, replacing
 from mbdcnn.system.templates import render
 
 DRAWN_SIDE = 1600
@@ -51,18 +51,18 @@ class Uncertainty(NamedTuple):
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model makes of one picture. For research; not a medical device."""
+    """What the model makes of one image. For research; not a medical device."""
 
     mask: npt.NDArray[np.bool_]
-    """The lesion, height x width of the picture."""
+    """The lesion, height x width of the image."""
     mask_probability: npt.NDArray[np.float32]
     """Probability of lesion for each pixel."""
     coarse_mask: npt.NDArray[np.bool_]
-    """coarse-SN's rough outline, height x width of the picture."""
+    """coarse-SN's rough outline, height x width of the image."""
     cam: npt.NDArray[np.float32]
     """Activation map of `cam_class`, 1/16 of the network's side; at most 1."""
     cam_class: str
-    """The class that is most probable in the whole picture; with several views it may not be the decision."""
+    """The class that is most probable in the whole image; with several views it may not be the decision."""
     probabilities: dict[str, float]
     """By class name; they add up to 1. Calibrated where the bundle is."""
     uncertainty: Uncertainty
@@ -72,10 +72,10 @@ class Prediction:
     calibration."""
     operating_points: tuple[OperatingPoint, ...] = ()
     """Thresholds behind `decisions`."""
-    unfamiliarity: float | None = None
-    """How strange the picture is to the model: 1 is passed by 1 % of pictures of the usual kind; None where the bundle
+    ood_score: float | None = None
+    """Out-of-distribution score: 1 is exceeded by 1 % of images of the usual kind; None where the bundle
     does not know what is usual."""
-    picture: npt.NDArray[np.uint8] | None = field(default=None, repr=False)
+    image: npt.NDArray[np.uint8] | None = field(default=None, repr=False)
     """A copy of the image to draw on, height x width x 3, RGB, the longer side at most 1600 pixels; None where none was
     kept."""
     uncalibrated: dict[str, float] | None = None
@@ -97,9 +97,19 @@ class Prediction:
         return answer(self.probabilities, self.operating_points)
 
     @property
+    def unfamiliarity(self) -> float | None:
+        """The former name of `ood_score`."""
+        return self.ood_score
+
+    @property
+    def picture(self) -> npt.NDArray[np.uint8] | None:
+        """The former name of `image`."""
+        return self.image
+
+    @property
     def looks_like_dermoscopy(self) -> bool | None:
-        """Whether the picture is of the kind the model learnt from; None where the bundle does not know."""
-        return None if self.unfamiliarity is None else self.unfamiliarity <= 1
+        """Whether the image is of the kind the model learnt from; None where the bundle does not know."""
+        return None if self.ood_score is None else self.ood_score <= 1
 
     @cached_property
     def bounding_box(self) -> BoundingBox | None:
@@ -111,11 +121,11 @@ class Prediction:
 
     @cached_property
     def area_fraction(self) -> float:
-        """Share of the picture that is lesion."""
+        """Share of the image that is lesion."""
         return float(self.mask.mean())
 
     def overlay(self) -> Image.Image:
-        """Draw the coarse outline (amber) and the final one (blue) on `picture`.
+        """Draw the coarse outline (amber) and the final one (blue) on `image`.
 
         Where none was kept they are drawn on the probability of lesion in shades of grey.
         """
@@ -130,14 +140,14 @@ class Prediction:
 
         Returns:
             `NAME_mask.png` and `NAME_coarse.png`, 1-bit, white on the lesion, of the image's own size; `NAME_cam.jpg`
-            and `NAME_overlay.jpg`, of the size of `picture`, the first with a key below; and `NAME.json`.
+            and `NAME_overlay.jpg`, of the size of `image`, the first with a key below; and `NAME.json`.
 
         Raises:
             UserError: the disk is full or cannot be written.
         """
         folder, name = Path(folder), name or self.name
         make_folder(folder)
-        with faults_told(folder):
+        with disk_errors_as_user_errors(folder):
             written = write_maps(self, folder, name)
             with replacing(folder / f"{name}.json") as draft:
                 draft.write_text(json.dumps({"file": self.file, **self.to_dict()}, indent=2) + "\n", encoding="utf-8")
@@ -153,7 +163,8 @@ class Prediction:
 
         Returns:
             `answer` in a sentence; `probabilities` by class, from 0 to 1; `decision`, the most probable class;
-            `decisions`, whether each operating point is reached; `unfamiliarity`, 1 the most that is usual, and
+            `decisions`, whether each operating point is reached; `ood_score`, 1 the most that is in
+            distribution, and
             `looks_like_dermoscopy`, null where the model cannot tell; `area_fraction`, the lesion's share of the image;
             `bounding_box` in pixels, right and lower edge exclusive, null without a lesion; `uncertainty`, each from 0
             to 1; `cam_class`, which the activation map is of; `width` and `height` of the image in pixels; `protocol`.
@@ -164,7 +175,8 @@ class Prediction:
             "probabilities": {name: round(value, 6) for name, value in self.probabilities.items()},
             "decision": self.decision,
             "decisions": self.decisions,
-            "unfamiliarity": None if self.unfamiliarity is None else round(self.unfamiliarity, 6),
+            "ood_score": None if self.ood_score is None else round(self.ood_score, 6),
+            "unfamiliarity": None if self.ood_score is None else round(self.ood_score, 6),
             "looks_like_dermoscopy": self.looks_like_dermoscopy,
             "area_fraction": round(self.area_fraction, 6),
             "bounding_box": None if box is None else box._asdict(),
@@ -176,31 +188,31 @@ class Prediction:
         }
 
 
-def overlay(picture: Image.Image, prediction: Prediction) -> npt.NDArray[np.uint8]:
-    """Draw the coarse and the final outline on the picture, which may have been made smaller."""
-    drawn = outline(np.asarray(picture), resize_mask(prediction.coarse_mask, *picture.size), COARSE)
-    return outline(drawn, resize_mask(prediction.mask, *picture.size))
+def overlay(image: Image.Image, prediction: Prediction) -> npt.NDArray[np.uint8]:
+    """Draw the coarse and the final outline on the image, which may have been made smaller."""
+    drawn = outline(np.asarray(image), resize_mask(prediction.coarse_mask, *image.size), COARSE)
+    return outline(drawn, resize_mask(prediction.mask, *image.size))
 
 
-def cam_overlay(picture: Image.Image, prediction: Prediction) -> npt.NDArray[np.uint8]:
-    """Lay the activation map over a picture, and draw the final outline on it."""
-    return outline(heat(np.asarray(picture), prediction.cam), resize_mask(prediction.mask, *picture.size))
+def cam_overlay(image: Image.Image, prediction: Prediction) -> npt.NDArray[np.uint8]:
+    """Lay the activation map over an image, and draw the final outline on it."""
+    return outline(heat(np.asarray(image), prediction.cam), resize_mask(prediction.mask, *image.size))
 
 
 def write_maps(prediction: Prediction, folder: Path, name: str) -> list[Path]:
     """Write both masks, the activation map over the image, and the outlines; give their paths."""
-    picture = _shown(prediction)
+    image = _shown(prediction)
     key = f"Activation map of {words(prediction.cam_class)}; blue: outline"
-    images = {
+    files = {
         f"{name}_mask.png": Image.fromarray(prediction.mask),
         f"{name}_coarse.png": Image.fromarray(prediction.coarse_mask),
-        f"{name}_cam.jpg": with_key(cam_overlay(picture, prediction), key),
-        f"{name}_overlay.jpg": Image.fromarray(overlay(picture, prediction)),
+        f"{name}_cam.jpg": with_key(cam_overlay(image, prediction), key),
+        f"{name}_overlay.jpg": Image.fromarray(overlay(image, prediction)),
     }
-    for file, image in images.items():
+    for file, content in files.items():
         with replacing(folder / file) as draft:
-            image.save(draft, format="PNG" if file.endswith(".png") else "JPEG", quality=92)
-    return [folder / file for file in images]
+            content.save(draft, format="PNG" if file.endswith(".png") else "JPEG", quality=92)
+    return [folder / file for file in files]
 
 
 def interpret(
@@ -208,9 +220,9 @@ def interpret(
     classes: tuple[str, ...],
     protocol: ProtocolName,
     calibration: Calibration | None,
-    unfamiliarity: float | None,
+    ood_score: float | None,
 ) -> Prediction:
-    """Turn what the networks give for one picture into a prediction."""
+    """Turn what the networks give for one image into a prediction."""
     views = softmax(outcome.view_logits, calibration.temperature if calibration else 1.0)
     probabilities = views.mean(axis=0)
     by_class = _by_class(classes, probabilities)
@@ -229,7 +241,7 @@ def interpret(
         protocol=protocol,
         decisions={point.name: by_class[point.class_name] >= point.threshold for point in points},
         operating_points=points,
-        unfamiliarity=unfamiliarity,
+        ood_score=ood_score,
         uncalibrated=None if calibration is None else _by_class(classes, softmax(outcome.view_logits).mean(axis=0)),
     )
 
@@ -261,11 +273,11 @@ NOTICE = "For research and education. Not a medical device."
 
 def as_html(prediction: Prediction) -> str:
     """Show outlines, activation map, probabilities, decisions and the notice; needs nothing from elsewhere."""
-    picture = shrink(_shown(prediction), SHOWN_SIDE)
+    image = shrink(_shown(prediction), SHOWN_SIDE)
     figures = {
-        "outlines: coarse amber, final blue": data_uri(Image.fromarray(overlay(picture, prediction))),
+        "outlines: coarse amber, final blue": data_uri(Image.fromarray(overlay(image, prediction))),
         f"activation map of {words(prediction.cam_class)}, with the final outline": data_uri(
-            Image.fromarray(cam_overlay(picture, prediction))
+            Image.fromarray(cam_overlay(image, prediction))
         ),
     }
     values = {
@@ -277,8 +289,8 @@ def as_html(prediction: Prediction) -> str:
 
 def _shown(prediction: Prediction) -> Image.Image:
     """Give the image to draw on; of a prediction that has none, the lesion's probability in shades of grey."""
-    if prediction.picture is not None:
-        return Image.fromarray(prediction.picture)
+    if prediction.image is not None:
+        return Image.fromarray(prediction.image)
     grey = Image.fromarray((prediction.mask_probability * 255).astype(np.uint8))
     return shrink(grey.convert("RGB"), DRAWN_SIDE)
 

@@ -12,7 +12,7 @@ from mbdcnn.errors import UserError
 from mbdcnn.inference.overlay import shrink
 from mbdcnn.inference.prediction import NOTICE, Prediction, data_uri, write_maps
 from mbdcnn.inference.tables import Entry, flat, unique_names, writing_tables
-from mbdcnn.system.files import faults_told, make_folder, replacing
+from mbdcnn.system.files import disk_errors_as_user_errors, make_folder, replacing
 
 SHEET = "contact_sheet.jpg"
 LINE = 16
@@ -75,7 +75,7 @@ class Predictions(list[Prediction]):
         """
         folder, sheet = Path(folder), self.contact_sheet()
         make_folder(folder)
-        with faults_told(folder):
+        with disk_errors_as_user_errors(folder):
             with writing_tables(folder, self._classes, self._points) as add:
                 for prediction, entry in zip(self, self._entries(), strict=True):
                     write_maps(prediction, folder, entry["name"])

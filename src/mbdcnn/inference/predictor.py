@@ -20,11 +20,11 @@ from mbdcnn.data.images.decoding import Decoded, decode_at_least, decode_opened
 from mbdcnn.errors import UserError
 from mbdcnn.inference.hub import find_model, push_model
 from mbdcnn.inference.names import ProtocolName, RuntimeChoice
-from mbdcnn.inference.ood import FILE, Familiarity, Looks
+from mbdcnn.inference.ood import FILE, ImageFeatures, OODScorer
 from mbdcnn.inference.overlay import shrink
 from mbdcnn.inference.prediction import DRAWN_SIDE, Prediction, interpret
 from mbdcnn.inference.predictions import Predictions
-from mbdcnn.inference.protocol import Core, Inputs, Outcome, inputs_of_picture, run_protocol
+from mbdcnn.inference.protocol import Core, Inputs, Outcome, inputs_of_image, run_protocol
 from mbdcnn.inference.runtimes import load_core
 from mbdcnn.system.prefetch import THREADS, in_order
 
@@ -47,7 +47,7 @@ class Predictor:
         self.bundle = bundle
         self.classes = bundle.config.classes
         file = bundle.path / FILE
-        self.familiarity = Familiarity.load(file) if file.name in bundle.provenance.files else None
+        self.ood = OODScorer.load(file) if file.name in bundle.provenance.files else None
 
     @classmethod
     def load(cls, model: str | Path | None = None, *, device: str = "auto", runtime: RuntimeChoice = "torch") -> Self:
@@ -154,7 +154,7 @@ class Predictor:
         settings = self.bundle.config.data
         decoded = _decode(image, least_side(settings))
         return replace(
-            inputs_of_picture(decoded, settings, protocol),
+            inputs_of_image(decoded, settings, protocol),
             shown=_copy(image, decoded, shown) if shown else None,
             profile_ignored=decoded.profile_ignored,
         )
@@ -205,16 +205,16 @@ class Predictor:
         return in_order(result, done, THREADS + 1)
 
     def _prediction(self, inputs: Inputs, outcome: Outcome, protocol: ProtocolName) -> Prediction:
-        unfamiliarity = self._unfamiliarity(inputs, outcome)
+        ood_score = self._ood_score(inputs, outcome)
         calibration = self.bundle.calibration(protocol)
-        return replace(interpret(outcome, self.classes, protocol, calibration, unfamiliarity), picture=inputs.shown)
+        return replace(interpret(outcome, self.classes, protocol, calibration, ood_score), image=inputs.shown)
 
-    def _unfamiliarity(self, inputs: Inputs, outcome: Outcome) -> float | None:
-        if self.familiarity is None:
+    def _ood_score(self, inputs: Inputs, outcome: Outcome) -> float | None:
+        if self.ood is None:
             return None
-        if outcome.embedding.shape != self.familiarity.features.mean.shape:
+        if outcome.embedding.shape != self.ood.features.mean.shape:
             raise UserError(f"{self.bundle.path / FILE}: of another network than the bundle's; make the bundle again")
-        return float(self.familiarity.scores(Looks.at(outcome.embedding[None], inputs.patches[:1]))[0])
+        return float(self.ood.scores(ImageFeatures.at(outcome.embedding[None], inputs.patches[:1]))[0])
 
 
 @dataclass

@@ -19,7 +19,7 @@ def averaged_softmax(view_logits: Floats, temperature: float) -> Floats:
 def softmax(logits: npt.NDArray[Any], temperature: float = 1.0) -> Floats:
     """Turn logits into probabilities along the last axis.
 
-    In float64 whatever the logits are: a threshold is one picture's probability to the last digit.
+    In float64 whatever the logits are: a threshold is one image's probability to the last digit.
     """
     scaled = logits.astype(np.float64) / temperature
     powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))

@@ -1,4 +1,4 @@
-"""How the three networks look at a picture: `fast`, one view each, and `paper`, the authors' evaluation in full.
+"""How the three networks are applied to an image: `fast`, one view each, and `paper`, the authors' evaluation in full.
 
 Works on arrays, whatever runs the networks.
 """
@@ -16,7 +16,7 @@ from PIL import Image
 from mbdcnn.artifacts import PreparedData
 from mbdcnn.artifacts.manifest import Row
 from mbdcnn.config import Data, Views
-from mbdcnn.data.crops import squash, unique_boxes, view_boxes, views_of_picture
+from mbdcnn.data.crops import squash, unique_boxes, view_boxes, views_of_image
 from mbdcnn.data.images.decoding import Decoded
 from mbdcnn.inference.names import ProtocolName
 from mbdcnn.inference.tta import SIX_VIEWS, all_views, enlarge, merge_views
@@ -28,8 +28,8 @@ BoolMasks = npt.NDArray[np.bool_]
 """n h w."""
 
 
-class Guidance(NamedTuple):
-    """What the classifier makes of pictures and their coarse masks."""
+class ClassifierOutput(NamedTuple):
+    """What the classifier makes of images and their coarse masks."""
 
     logits: Logits
     """n k."""
@@ -48,7 +48,7 @@ class Core(Protocol):
     def coarse(self, pixels: Pixels) -> Logits:
         """Give mask logits, n 2 h w."""
 
-    def classify(self, pixels: Pixels, masks: BoolMasks) -> Guidance:
+    def classify(self, pixels: Pixels, masks: BoolMasks) -> ClassifierOutput:
         """Give class logits and activation maps."""
 
     def enhance(self, pixels: Pixels, activation_maps: Logits) -> Logits:
@@ -57,16 +57,16 @@ class Core(Protocol):
 
 @dataclass(frozen=True)
 class Inputs:
-    """One picture, resampled to all that a protocol looks at."""
+    """One image, resampled to all that a protocol needs."""
 
     width: int
     height: int
     patches: npt.NDArray[np.uint8]
-    """Distinct views of the classifier, u s s 3; the first is the whole picture."""
+    """Distinct views of the classifier, u s s 3; the first is the whole image."""
     views: tuple[int, ...]
     """Which patch each of the views is."""
     scales: dict[int, npt.NDArray[np.uint8]]
-    """The whole picture by side, s s 3."""
+    """The whole image by side, s s 3."""
     shown: npt.NDArray[np.uint8] | None = None
     """A copy to draw on, h w 3, where one was asked for."""
     profile_ignored: bool = False
@@ -74,30 +74,30 @@ class Inputs:
 
 
 class Classified(NamedTuple):
-    """What coarse-SN and mask-CN make of one picture."""
+    """What coarse-SN and mask-CN make of one image."""
 
     view_logits: Logits
     """Class logits of each view, v k."""
     coarse_mask: BoolMasks
-    """Of the whole upright picture, at the networks' size, s s."""
+    """Of the whole upright image, at the networks' size, s s."""
     activation_map: Logits
-    """Of the whole upright picture, s/16 s/16."""
+    """Of the whole upright image, s/16 s/16."""
     embedding: Logits
-    """Pooled features of the whole upright picture, c."""
+    """Pooled features of the whole upright image, c."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the networks make of one picture."""
+    """What the networks make of one image."""
 
     view_logits: Logits
     """Class logits of each view, v k."""
     coarse_mask: BoolMasks
     """At the networks' size, s s."""
     activation_map: Logits
-    """Of the whole upright picture, s/16 s/16."""
+    """Of the whole upright image, s/16 s/16."""
     embedding: Logits
-    """Pooled features of the whole upright picture, c."""
+    """Pooled features of the whole upright image, c."""
     scale_logits: tuple[Logits, ...]
     """For each scale, mean over views of lesion minus background logit, s s."""
     width: int
@@ -105,38 +105,38 @@ class Outcome:
 
     @property
     def mapped_class(self) -> int:
-        """Which class the activation map is of: the most probable in the first view, the whole upright picture."""
+        """Which class the activation map is of: the most probable in the first view, the whole upright image."""
         return int(self.view_logits[0].argmax())
 
     def lesion_logits(self) -> Logits:
-        """Enlarge to the picture's own size and average over scales, h w. Large, so not kept."""
+        """Enlarge to the image's own size and average over scales, h w. Large, so not kept."""
         total = np.zeros((self.height, self.width), np.float32)
         for logits in self.scale_logits:
             total += enlarge(logits, self.height, self.width)
         return total / np.float32(len(self.scale_logits))
 
 
-def inputs_of_picture(picture: Decoded | Image.Image, settings: Data, protocol: ProtocolName) -> Inputs:
-    """Resample a picture as `prepare` does, to what a protocol looks at.
+def inputs_of_image(image: Decoded | Image.Image, settings: Data, protocol: ProtocolName) -> Inputs:
+    """Resample an image as `prepare` does, to what a protocol needs.
 
     Args:
-        picture: decoded to at least the `least_side` of these settings, or an RGB image with all its pixels.
+        image: decoded to at least the `least_side` of these settings, or an RGB image with all its pixels.
         settings: how `prepare` was told to.
-        protocol: what will look at it.
+        protocol: how it will be processed.
     """
-    if isinstance(picture, Image.Image):
-        picture = Decoded.whole(picture)
+    if isinstance(image, Image.Image):
+        image = Decoded.whole(image)
     if protocol == "fast":
         settings = settings.model_copy(update={"scales": (), "views": Views(fractions=())})
-    distinct, views = unique_boxes(view_boxes(picture.width, picture.height, settings.views.fractions))
-    patches = np.stack(views_of_picture(picture, distinct, settings.image_size))
+    distinct, views = unique_boxes(view_boxes(image.width, image.height, settings.views.fractions))
+    patches = np.stack(views_of_image(image, distinct, settings.image_size))
     whole = distinct[0]
-    scales = {side: squash(picture, whole, side) for side in settings.scales if side != settings.image_size}
-    return Inputs(picture.width, picture.height, patches, tuple(views), scales | {settings.image_size: patches[0]})
+    scales = {side: squash(image, whole, side) for side in settings.scales if side != settings.image_size}
+    return Inputs(image.width, image.height, patches, tuple(views), scales | {settings.image_size: patches[0]})
 
 
 def inputs_of_row(data: PreparedData, row: Row, settings: Data) -> Inputs:
-    """Read a picture that was prepared."""
+    """Read an image that was prepared."""
     distinct = sorted(set(row.views))
     patches = data.patches[distinct]
     views = tuple(distinct.index(view) for view in row.views)
@@ -149,17 +149,17 @@ def inputs_of_row(data: PreparedData, row: Row, settings: Data) -> Inputs:
 
 
 def run_protocol(core: Core, inputs: Sequence[Inputs], protocol: ProtocolName) -> Iterable[Outcome]:
-    """Look at pictures by one of the two protocols."""
+    """Apply the networks to images by one of the two protocols."""
     if protocol == "fast":
         return _fast(core, inputs) if inputs else ()
-    return (_paper(core, picture) for picture in inputs)
+    return (_paper(core, image) for image in inputs)
 
 
-def classify_pictures(core: Core, inputs: Sequence[Inputs], protocol: ProtocolName) -> Iterable[Classified]:
-    """Look at pictures by one of the two protocols as far as their class, without enhanced-SN."""
+def classify_images(core: Core, inputs: Sequence[Inputs], protocol: ProtocolName) -> Iterable[Classified]:
+    """Apply the networks to images by one of the two protocols as far as their class, without enhanced-SN."""
     if protocol == "fast":
         return _classify_whole(core, inputs)
-    return (_classify_views(core, picture) for picture in inputs)
+    return (_classify_views(core, image) for image in inputs)
 
 
 def six_view_masks(coarse: Callable[[Pixels], Logits], pixels: Pixels) -> BoolMasks:
@@ -188,30 +188,30 @@ def resize_mask(mask: BoolMasks, width: int, height: int) -> BoolMasks:
 def _fast(core: Core, inputs: Sequence[Inputs]) -> list[Outcome]:
     classified = _classify_whole(core, inputs)
     maps = np.stack([each.activation_map for each in classified])[:, None]
-    logits = lesion_minus_background(core.enhance(_whole_pictures(inputs), maps))
+    logits = lesion_minus_background(core.enhance(_whole_images(inputs), maps))
     return [
-        Outcome(**each._asdict(), scale_logits=(logits[index],), width=picture.width, height=picture.height)
-        for index, (each, picture) in enumerate(zip(classified, inputs, strict=True))
+        Outcome(**each._asdict(), scale_logits=(logits[index],), width=image.width, height=image.height)
+        for index, (each, image) in enumerate(zip(classified, inputs, strict=True))
     ]
 
 
-def _paper(core: Core, picture: Inputs) -> Outcome:
-    classified = _classify_views(core, picture)
-    original = resize_mask(classified.coarse_mask, picture.width, picture.height)
+def _paper(core: Core, image: Inputs) -> Outcome:
+    classified = _classify_views(core, image)
+    original = resize_mask(classified.coarse_mask, image.width, image.height)
     scale_logits = []
-    for side, pixels in picture.scales.items():
+    for side, pixels in image.scales.items():
         mask = resize_mask(original, side, side)
         logits = lesion_minus_background(enhanced_logits(core, pixels[None], mask[None]))
         scale_logits.append(logits[0] / len(SIX_VIEWS))
-    return Outcome(**classified._asdict(), scale_logits=tuple(scale_logits), width=picture.width, height=picture.height)
+    return Outcome(**classified._asdict(), scale_logits=tuple(scale_logits), width=image.width, height=image.height)
 
 
-def _whole_pictures(inputs: Sequence[Inputs]) -> Pixels:
-    return np.stack([picture.patches[0] for picture in inputs])
+def _whole_images(inputs: Sequence[Inputs]) -> Pixels:
+    return np.stack([image.patches[0] for image in inputs])
 
 
 def _classify_whole(core: Core, inputs: Sequence[Inputs]) -> list[Classified]:
-    pixels = _whole_pictures(inputs)
+    pixels = _whole_images(inputs)
     masks = lesion_minus_background(core.coarse(pixels)) > 0
     guidance = core.classify(pixels, masks)
     return [
@@ -225,11 +225,11 @@ def _classify_whole(core: Core, inputs: Sequence[Inputs]) -> list[Classified]:
     ]
 
 
-def _classify_views(core: Core, picture: Inputs) -> Classified:
-    masks = six_view_masks(core.coarse, picture.patches)
-    guidance = core.classify(picture.patches, masks)
+def _classify_views(core: Core, image: Inputs) -> Classified:
+    masks = six_view_masks(core.coarse, image.patches)
+    guidance = core.classify(image.patches, masks)
     return Classified(
-        view_logits=guidance.logits[list(picture.views)],
+        view_logits=guidance.logits[list(image.views)],
         coarse_mask=masks[0],
         activation_map=guidance.activation_maps[0, 0],
         embedding=guidance.embedding[0],

@@ -17,7 +17,7 @@ from mbdcnn.artifacts import Bundle
 from mbdcnn.errors import UserError, on_one_line
 from mbdcnn.inference.graphs import GRAPHS, cached_graphs
 from mbdcnn.inference.names import RuntimeChoice, RuntimeName
-from mbdcnn.inference.protocol import BoolMasks, Core, Guidance, Logits, Pixels
+from mbdcnn.inference.protocol import BoolMasks, ClassifierOutput, Core, Logits, Pixels
 from mbdcnn.inference.sessions import onnx_session
 from mbdcnn.system.device import choose_device
 from mbdcnn.system.extras import not_installed
@@ -38,7 +38,7 @@ PACKAGES: dict[RuntimeName, str] = {
 _DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 """Of NVIDIA's, AMD's and, under Windows' Linux, any GPU."""
 LARGEST_BATCH = 64
-"""Pictures in one pass of a network; more are cut up, so that memory stays bounded."""
+"""Images in one pass of a network; more are cut up, so that memory stays bounded."""
 
 
 def load_core(bundle: Bundle, runtime: RuntimeChoice, device: str) -> Core:
@@ -97,14 +97,14 @@ class ArrayNetwork(ABC):
     """A network that takes and gives arrays, in passes of bounded size."""
 
     def __call__(self, *arrays: Any) -> list[Logits]:
-        """Run on n pictures; arrays are n c h w of any kind, uint8 standing for [0, 1]."""
+        """Run on n images; arrays are n c h w of any kind, uint8 standing for [0, 1]."""
         starts = range(0, len(arrays[0]), LARGEST_BATCH)
         parts = [self.run(*(array[start : start + LARGEST_BATCH] for array in arrays)) for start in starts]
         return parts[0] if len(parts) == 1 else [np.concatenate(output) for output in zip(*parts, strict=True)]
 
     @abstractmethod
     def run(self, *arrays: Any) -> list[Logits]:
-        """Run on all pictures at once."""
+        """Run on all images at once."""
 
 
 class TorchNetwork(ArrayNetwork):
@@ -120,7 +120,7 @@ class TorchNetwork(ArrayNetwork):
         self.device = device
 
     def run(self, *arrays: Any) -> list[Logits]:
-        """Run on all pictures at once."""
+        """Run on all images at once."""
         import torch
 
         with torch.inference_mode():
@@ -147,7 +147,7 @@ class GraphNetwork(ArrayNetwork):
         self.infer = infer
 
     def run(self, *arrays: Any) -> list[Logits]:
-        """Run on all pictures at once."""
+        """Run on all images at once."""
         return list(self.infer([_float32(array) for array in arrays]))
 
 
@@ -163,9 +163,9 @@ class NetworksCore:
         """Give mask logits, n 2 h w."""
         return self._coarse(channels_first(pixels))[0]
 
-    def classify(self, pixels: Pixels, masks: BoolMasks) -> Guidance:
+    def classify(self, pixels: Pixels, masks: BoolMasks) -> ClassifierOutput:
         """Give class logits, activation maps and pooled features."""
-        return Guidance(*self._guide(channels_first(pixels), masks[:, None]))
+        return ClassifierOutput(*self._guide(channels_first(pixels), masks[:, None]))
 
     def enhance(self, pixels: Pixels, activation_maps: Logits) -> Logits:
         """Give mask logits, n 2 h w."""
@@ -183,7 +183,7 @@ class TorchCore(NetworksCore):
     runtime = "torch"
 
     def __init__(self, model: MBDCNN, device: torch.device) -> None:
-        model = ready(model, device)
+        model = optimise_for_inference(model, device)
         super().__init__(*(TorchNetwork(network, device) for network in (model.coarse, model.guide, model.enhanced)))
 
 
@@ -229,8 +229,8 @@ class OpenVinoCore(NetworksCore):
         super().__init__(*networks)
 
 
-def ready(network: Network, device: torch.device) -> Network:
-    """Change a network into its fastest form at test time, in place: it cannot be trained afterwards."""
+def optimise_for_inference(network: Network, device: torch.device) -> Network:
+    """Optimise a network for inference, in place: it cannot be trained afterwards."""
     import torch
 
     from mbdcnn.models.folding import fold_batch_norm

@@ -1,4 +1,4 @@
-"""`predictions.json` and `predictions.csv`, written line by line so that any number of pictures fits in memory."""
+"""`predictions.json` and `predictions.csv`, written line by line so that any number of images fits in memory."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def flat(entry: Entry, classes: Sequence[str], points: Sequence[str]) -> Entry:
         **{name: entry.get("probabilities", {}).get(name) for name in classes},
         "decision": entry.get("decision"),
         **{name: entry.get("decisions", {}).get(name) for name in points},
-        "unfamiliarity": entry.get("unfamiliarity"),
+        "ood_score": entry.get("ood_score"),
         "looks_like_dermoscopy": entry.get("looks_like_dermoscopy"),
         "area_fraction": entry.get("area_fraction"),
         **{edge: box.get(edge) for edge in ("left", "upper", "right", "lower")},

@@ -70,7 +70,7 @@ def noise(*shape: int) -> Tensor:
 
 
 def write_graphs(bundle: Bundle, folder: Path) -> None:
-    """Write each network as a graph of its own that takes any number of pictures of any size it can look at.
+    """Write each network as a graph of its own that takes any number of images of any size it can look at.
 
     Raises:
         UserError: a graph does not give what torch gives.
@@ -78,7 +78,7 @@ def write_graphs(bundle: Bundle, folder: Path) -> None:
     model = load_model(bundle)
     # Sides that differ, so that none is taken for the other.
     images, masks, maps = noise(2, 3, 64, 96), torch.zeros(2, 1, 64, 96), noise(2, 1, 4, 6)
-    # Other sides and another number of pictures than are traced.
+    # Other sides and another number of images than are traced.
     others = noise(3, 3, 96, 48), noise(3, 1, 96, 48).round(), noise(3, 1, 6, 3)
     networks: dict[str, tuple[nn.Module, Inputs, Inputs, Sequence[str], Sequence[str]]] = {
         "coarse": (model.coarse, (images,), others[:1], ["images"], ["logits"]),

@@ -1,4 +1,4 @@
-"""Views of a picture at test time, each with its inverse, and the way back to the picture's own size."""
+"""Views of an image at test time, each with its inverse, and the way back to the image's own size."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ SIX_VIEWS = (*map(_rotation, range(4)), _flip(1), _flip(0))
 """Identity, rotations by 90, 180 and 270 degrees, horizontal and vertical flip."""
 
 PIXELS = (1, 2)
-"""Height and width of pictures n h w c."""
+"""Height and width of images n h w c."""
 MAPS = (2, 3)
 """Height and width of logits and maps n c h w."""
 ROWS = 64
 """Resampled at a time, so that they stay in the cache."""
 
 
-def all_views(pictures: Array) -> Array:
-    """Stack the six views of each of n pictures, n h w c with h = w: 6n h w c, all pictures of a view together."""
-    return np.concatenate([view.apply(pictures, PIXELS) for view in SIX_VIEWS])
+def all_views(images: Array) -> Array:
+    """Stack the six views of each of n images, n h w c with h = w: 6n h w c, all images of a view together."""
+    return np.concatenate([view.apply(images, PIXELS) for view in SIX_VIEWS])
 
 
 def merge_views(logits: Array) -> Array:
@@ -60,7 +60,7 @@ def enlarge(maps: Array, height: int, width: int) -> Array:
     """Resize maps, ... h w, by bicubic interpolation with corners not aligned (a = -0.75, as PyTorch has it).
 
     Four rows are added up for each new one. The product with a matrix would be as fast, but BLAS spreads it over
-    threads that then wait in a loop, on the cores that the networks need: half as many pictures a second.
+    threads that then wait in a loop, on the cores that the networks need: half as many images a second.
     """
     return _resample(_resample(maps.swapaxes(-1, -2), width).swapaxes(-1, -2), height)
 

@@ -1,4 +1,4 @@
-"""Percentile bootstrap: how far a score would move had other images been drawn.
+"""Percentile bootstrap: the uncertainty of a score from the choice of images.
 
 A resample is a row of counts, how often each image was drawn, so every statistic of many resamples is a few
 matrix operations. A row of ones gives the statistic of the images as they are.
@@ -56,7 +56,7 @@ class Estimate(TypedDict):
 
 @dataclass(frozen=True)
 class Resamples:
-    """Images as they are, then redrawn with replacement many times."""
+    """Images as they are, then resampled with replacement many times."""
 
     images: int
     samples: int = 1000

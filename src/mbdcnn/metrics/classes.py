@@ -12,7 +12,7 @@ from mbdcnn.metrics.estimators import auc, average_precision
 
 
 class ClassMetrics(TypedDict):
-    """One class against all others. None where cases, or images of other classes, are wanting."""
+    """One class against all others. None where cases, or images of other classes, are missing."""
 
     cases: int
     accuracy: float

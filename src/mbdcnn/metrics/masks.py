@@ -23,7 +23,7 @@ class MaskMetrics(TypedDict):
     boundary_distance: float
     """Pixels."""
     boundary_distance_fraction: float
-    """Of the picture's diagonal."""
+    """Of the image's diagonal."""
     true_positives: int
     false_positives: int
     false_negatives: int
@@ -69,11 +69,11 @@ def boundary_distance(
 
     Each border pixel of one mask has a distance to the nearest border pixel of the other; the result is the larger of
     the two masks' percentiles. A mask's border has background beside it, or lies at the frame. NaN where both masks are
-    empty, the picture's diagonal where one is.
+    empty, the image's diagonal where one is.
     """
     from scipy.spatial import KDTree
 
-    # A search among border pixels costs little even where the picture has 30 million pixels, unlike a distance map.
+    # A search among border pixels costs little even where the image has 30 million pixels, unlike a distance map.
     borders = [_border_pixels(mask) for mask in (prediction, truth)]
     if not all(map(len, borders)):
         return math.hypot(*truth.shape) if any(map(len, borders)) else math.nan

@@ -19,8 +19,8 @@ from mbdcnn.models.keras import KERAS_XCEPTION
 from mbdcnn.models.keras import LAST_CONV as KERAS_LAST_CONV
 from mbdcnn.models.names import (
     AUTHORS_DEEPLAB,
-    COMMITTEE,
     EFFICIENTNET_LITE,
+    ENSEMBLE,
     MOBILENET,
     XCEPTION,
     Rule,
@@ -199,7 +199,7 @@ def _own(state: State) -> Source:
         "encoder.blocks.20.project.0.weight": ("efficientnet_lite1", "efficientnet_lite2"),
         "encoder.blocks.15.project.0.weight": ("efficientnet_lite0",),
     }
-    rules = COMMITTEE if any(name.startswith("encoder.members.0.") for name in state) else ()
+    rules = ENSEMBLE if any(name.startswith("encoder.members.0.") for name in state) else ()
     names = {our_name(name, rules) for name in state}
     backbones = next((backbones for name, backbones in marks.items() if name in names), ())
     segmenter = "enhanced" if "guidance.0.weight" in state else "coarse"
@@ -263,7 +263,7 @@ def _adapted(target: str, tensor: Tensor, source: Source, own: State, placement:
         if (given, wanted) == (4, 3):
             return tensor[:, :3]
     if target in LAYER and target in own:
-        return fitting_rows(tensor, own[target], placement, committee=source.rules is COMMITTEE)
+        return fitting_rows(tensor, own[target], placement, ensemble=source.rules is ENSEMBLE)
     pooled = source.rules is MOBILENET and target == "pyramid.projection.0.weight"
     if pooled and target in own and tensor.shape == own[target].shape:
         # These files concatenate image pooling first, our pyramid last.

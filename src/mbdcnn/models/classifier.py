@@ -21,8 +21,8 @@ class Classification(NamedTuple):
     features: Features
 
 
-class Committee(nn.Module):
-    """Encoders of one kind that look at the same pictures; their features, one encoder's after the other's.
+class Ensemble(nn.Module):
+    """Encoders of one kind that take the same images; their features, one encoder's after the other's.
 
     A linear layer over all features, with the mean of the members' weights for each, averages their logits and their
     activation maps.
@@ -52,7 +52,7 @@ class MaskGuidedClassifier(nn.Module):
         self.normalize = Normalize(network.pixel_mean, network.pixel_std)
         build = find_backbone(network.backbone, CLASSIFICATION)
         trunks = [build(network.width, network.depth) for _ in range(members)]
-        self.encoder = trunks[0] if members == 1 else Committee(trunks)
+        self.encoder = trunks[0] if members == 1 else Ensemble(trunks)
         self.dropout = nn.Dropout(network.dropout)
         self.head = nn.Linear(self.encoder.channels, classes)
 

@@ -103,17 +103,17 @@ def by_place(classes: Sequence[str], filled: bool) -> HeadReport:
     return HeadReport(rows, (), "their places, for nobody names the classes of this file")
 
 
-def fitting_rows(tensor: Tensor, own: Tensor, placement: Placement | None, *, committee: bool) -> Tensor:
+def fitting_rows(tensor: Tensor, own: Tensor, placement: Placement | None, *, ensemble: bool) -> Tensor:
     """Give the rows of a last layer that a network takes; what does not fit as it is.
 
     Args:
-        tensor: weight or bias, of a committee for all members beside one another, divided by their number.
+        tensor: weight or bias, of an ensemble for all members beside one another, divided by their number.
         own: that of the network, for a single classifier.
         placement: which rows go where; by place if not known.
-        committee: whether it is of one; the first member is taken.
+        ensemble: whether it is of one; the first member is taken.
     """
     members = 1
-    if committee and tensor.ndim == 2 and tensor.shape[1] % own.shape[1] == 0:
+    if ensemble and tensor.ndim == 2 and tensor.shape[1] % own.shape[1] == 0:
         members = tensor.shape[1] // own.shape[1]
     first = tensor[:, : own.shape[1]] if members > 1 else tensor
     if placement is not None and first.shape[1:] == own.shape[1:]:

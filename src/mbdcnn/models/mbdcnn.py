@@ -27,7 +27,7 @@ class Outputs(NamedTuple):
     """The classifier's pooled features."""
 
 
-class Guidance(NamedTuple):
+class ClassifierOutput(NamedTuple):
     """What the classifier passes on."""
 
     class_logits: ClassLogits
@@ -43,7 +43,7 @@ class MBDCNN(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.coarse = build_coarse(config)
-        self.classifier = build_classifier(config, config.committee)
+        self.classifier = build_classifier(config, config.ensemble)
         self.enhanced = build_enhanced(config)
         self.cam_mode = config.cam
 
@@ -54,18 +54,18 @@ class MBDCNN(nn.Module):
         mask_logits = self.enhanced(images, guidance.activation_maps)
         return Outputs(coarse_logits, guidance.class_logits, guidance.activation_maps, mask_logits, guidance.embedding)
 
-    def guide(self, images: Images, masks: Masks) -> Guidance:
-        """Classify pictures with their coarse masks, and say where the predicted class was seen."""
+    def guide(self, images: Images, masks: Masks) -> ClassifierOutput:
+        """Classify images with their coarse masks, and say where the predicted class was seen."""
         return guide(self.classifier, images, masks, self.cam_mode)
 
 
 def guide(
     classifier: MaskGuidedClassifier, images: Images, masks: Masks, cam_mode: Literal["reference", "relu"]
-) -> Guidance:
+) -> ClassifierOutput:
     """Run the classifier and turn its features into the activation map of the class it predicts."""
     logits, features = classifier(images, masks)
     maps = class_activation_map(features, classifier.head.weight, logits.argmax(1), cam_mode)
-    return Guidance(logits, maps, features.mean((2, 3)))
+    return ClassifierOutput(logits, maps, features.mean((2, 3)))
 
 
 def build_network(stage: str, config: Config) -> CoarseSegmenter | MaskGuidedClassifier | EnhancedSegmenter:

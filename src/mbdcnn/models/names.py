@@ -71,8 +71,8 @@ EFFICIENTNET_LITE: tuple[Rule, ...] = (
     (r"\._project_conv\.", ".project.0."),
     (r"\._bn2\.", ".project.1."),
 )
-COMMITTEE: tuple[Rule, ...] = ((r"^encoder\.members\.0\.", "encoder."),)
-"""Of a committee the first member is taken."""
+ENSEMBLE: tuple[Rule, ...] = ((r"^encoder\.members\.0\.", "encoder."),)
+"""Of an ensemble the first member is taken."""
 
 
 def our_name(name: str, rules: tuple[Rule, ...]) -> str:

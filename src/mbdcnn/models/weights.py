@@ -46,7 +46,7 @@ def copy_weights(source: Path, target: Path, *, half: bool = False) -> None:
     target.write_bytes(save(_halved(state, source) if half else state, metadata=metadata))
 
 
-def write_committee(sources: Sequence[Path], target: Path, *, half: bool = False) -> None:
+def write_ensemble(sources: Sequence[Path], target: Path, *, half: bool = False) -> None:
     """Write weight files of classifiers of one kind as the one whose logits and activation maps are their mean.
 
     Raises:
@@ -67,7 +67,7 @@ def write_committee(sources: Sequence[Path], target: Path, *, half: bool = False
 def load_weights(path: Path, network: nn.Module) -> dict[str, str]:
     """Fill every tensor of a network from a file that holds exactly those; return the file's metadata.
 
-    The network may have been built on the device `meta`, without memory: what a stranger's configuration asks for is
+    The network may have been built on the device `meta`, without memory: what an untrusted configuration asks for is
     so taken only once the file has it.
 
     Raises:
@@ -196,9 +196,9 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
         content = content if wrapper is None else content[wrapper]
     if not isinstance(content, dict) or not content:
         raise UserError(f"{path}: holds no named tensors; give a file with a state dict")
-    stranger = next((name for name, value in content.items() if not _is_named_tensor(name, value)), None)
-    if stranger is not None:
-        raise UserError(f"{path}: '{stranger}' is no plain tensor; give a file with a state dict and nothing else")
+    foreign = next((name for name, value in content.items() if not _is_named_tensor(name, value)), None)
+    if foreign is not None:
+        raise UserError(f"{path}: '{foreign}' is no plain tensor; give a file with a state dict and nothing else")
     return content
 
 

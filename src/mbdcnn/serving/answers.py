@@ -64,7 +64,7 @@ class Problem(BaseModel):
 
 
 class PngMask(BaseModel):
-    """A mask as a 1-bit PNG of the picture's size, white on the lesion."""
+    """A mask as a 1-bit PNG of the image's size, white on the lesion."""
 
     encoding: Literal["png"] = "png"
     data: str = Field(description="The PNG file in base64.")
@@ -84,7 +84,7 @@ Mask = Annotated[PngMask | RleMask, Field(discriminator="encoding")]
 
 
 class ActivationMap(BaseModel):
-    """Where mask-CN saw the class that `cam_class` names, on a coarse grid over the whole picture."""
+    """Where mask-CN saw the class that `cam_class` names, on a coarse grid over the whole image."""
 
     width: int
     height: int
@@ -109,7 +109,7 @@ class UncertaintyAnswer(BaseModel):
 
 
 class Answer(BaseModel):
-    """What the model makes of one picture. Research use only. Not a medical device."""
+    """What the model makes of one image. Research use only. Not a medical device."""
 
     notice: str = NOTICE
     model: str = Field(description="Fingerprint of the model, as in /v1/model.")
@@ -123,12 +123,13 @@ class Answer(BaseModel):
         {}, description="For each operating point, such as 'melanoma at 80% sensitivity', whether it is reached."
     )
     uncertainty: UncertaintyAnswer
-    unfamiliarity: float | None = Field(
-        None, description="How unlike the training pictures; 1 is the threshold. Null where the model cannot tell."
+    ood_score: float | None = Field(
+        None, description="How unlike the training images; 1 is the threshold. Null where the model cannot tell."
     )
-    looks_like_dermoscopy: bool | None = Field(None, description="Whether unfamiliarity is at most 1.")
+    unfamiliarity: float | None = Field(None, description="The former name of ood_score.", deprecated=True)
+    looks_like_dermoscopy: bool | None = Field(None, description="Whether ood_score is at most 1.")
     bounding_box: BoxAnswer | None = Field(description="Null where no lesion was found.")
-    area_fraction: float = Field(description="Share of the picture that is lesion.")
+    area_fraction: float = Field(description="Share of the image that is lesion.")
     mask: Mask | None = Field(None, description="The lesion; null if not asked for.")
     coarse_mask: Mask | None = Field(None, description="The first rough outline; null if not asked for.")
     cam_class: str = Field(description="The class that the activation map is of.")

@@ -26,7 +26,7 @@ from mbdcnn.serving.facts import ModelAnswer, describe_model
 from mbdcnn.serving.limits import Gate, Limits, RefusedError
 from mbdcnn.serving.metrics import CONTENT_TYPE, Metrics
 from mbdcnn.serving.shield import Shield, one_line_errors, problem
-from mbdcnn.serving.uploads import BARE, FIELD, open_picture, read_upload
+from mbdcnn.serving.uploads import BARE, FIELD, open_image, read_upload
 
 logger = logging.getLogger(__name__)
 
@@ -42,15 +42,15 @@ TYPES = {
 }
 PAGES = {PLACES.get(file.name, f"/{file.name}"): file for file in PAGE.iterdir() if file.is_file()}
 DECODERS = 2
-"""Pictures decoded at the same time; a large one takes hundreds of megabytes while it is."""
+"""Images decoded at the same time; a large one takes hundreds of megabytes while it is."""
 LAST_SECONDS = 5.0
 """Longest wait for what still runs when every request has been answered or given up: nobody waits for it any more."""
 _REASONS = {
-    400: "No picture, or a form that cannot be read.",
+    400: "No image, or a form that cannot be read.",
     408: "The upload took too long.",
     413: "Too many bytes or pixels.",
-    415: "Not a picture that can be read.",
-    422: "A damaged picture, or an unknown option.",
+    415: "Not an image that can be read.",
+    422: "A damaged image, or an unknown option.",
     503: "Busy; come back after the seconds in Retry-After.",
     504: "Took too long.",
 }
@@ -87,14 +87,14 @@ class Service:
             options = Options.parse(dict(request.query_params) | upload.fields)
             try:
                 async with asyncio.timeout(self.limits.timeout):
-                    return await _unless_gone(request, self._predict(upload.picture, options))
+                    return await _unless_gone(request, self._predict(upload.image, options))
             except TimeoutError:
                 reason = f"not done within {self.limits.timeout:g} seconds; try later, or with protocol=fast"
                 raise RefusedError(504, reason) from None
 
-    async def _predict(self, picture: bytes, options: Options) -> bytes:
+    async def _predict(self, image: bytes, options: Options) -> bytes:
         protocol = options.protocol or self.protocol
-        work = partial(open_picture, picture, self.limits, self.predictor, protocol)
+        work = partial(open_image, image, self.limits, self.predictor, protocol)
         inputs = await asyncio.get_running_loop().run_in_executor(self.decoders, work)
         finish = partial(answer, options=options, model=self.model.fingerprint)
         return await asyncio.wrap_future(self.batcher.submit(Job(inputs, protocol, finish)))
@@ -122,7 +122,7 @@ def create_app(predictor: Predictor, protocol: ProtocolName = "fast", limits: Li
     app = FastAPI(
         title="mbdcnn",
         version=__version__,
-        description=f"Outlines the lesion in a dermoscopy picture and classifies it. **{NOTICE}**",
+        description=f"Outlines the lesion in a dermoscopy image and classifies it. **{NOTICE}**",
         lifespan=service.running,
         # FastAPI's own pages fetch their code from the internet.
         docs_url=None,
@@ -139,7 +139,7 @@ def create_app(predictor: Predictor, protocol: ProtocolName = "fast", limits: Li
 def _add_api(app: FastAPI, service: Service) -> None:
     @app.post(
         "/v1/predictions",
-        summary="Outline and classify the lesion in one picture",
+        summary="Outline and classify the lesion in one image",
         response_class=Response,
         responses={
             200: {"description": "What the model makes of it.", "model": Answer},
@@ -152,7 +152,7 @@ def _add_api(app: FastAPI, service: Service) -> None:
             return Response(await service.predict(request), media_type="application/json")
         except (RefusedError, ClientDisconnect):
             raise
-        # What went wrong may tell of the picture, so it is in the log and the client gets none of it.
+        # What went wrong may tell of the image, so it is in the log and the client gets none of it.
         except Exception as error:
             if not isinstance(error, PredictionError):
                 logger.exception("a request failed")
@@ -168,7 +168,7 @@ def _add_state(app: FastAPI, service: Service) -> None:
     async def health() -> Response:
         return JSONResponse({"status": "alive"}) if service.batcher.running else problem(503, "stopped")
 
-    @app.get("/readyz", summary="Whether a picture would be taken now")
+    @app.get("/readyz", summary="Whether an image would be taken now")
     async def readiness() -> Response:
         if not service.batcher.running:
             return problem(503, "stopping", retry_after=1)
@@ -212,8 +212,8 @@ async def _unless_gone(request: Request, work: Awaitable[bytes]) -> bytes:
 def _request_schema() -> dict[str, Any]:
     """Describe options and upload, which are read by hand so that nothing touches the disk."""
     options = Options.model_json_schema()["properties"]
-    picture = {"type": "string", "format": "binary"}
-    form = {"type": "object", "required": [FIELD], "properties": {FIELD: picture, **options}}
+    image = {"type": "string", "format": "binary"}
+    form = {"type": "object", "required": [FIELD], "properties": {FIELD: image, **options}}
     return {
         "parameters": [
             {"name": name, "in": "query", "required": False, "description": schema.pop("description"), "schema": schema}
@@ -221,11 +221,11 @@ def _request_schema() -> dict[str, Any]:
         ],
         "requestBody": {
             "required": True,
-            "description": f"The picture: the file '{FIELD}' of a form, or the bare file.",
+            "description": f"The image: the file '{FIELD}' of a form, or the bare file.",
             "content": {
                 "multipart/form-data": {"schema": form},
-                "image/*": {"schema": picture},
-                **{kind: {"schema": picture} for kind in BARE},
+                "image/*": {"schema": image},
+                **{kind: {"schema": image} for kind in BARE},
             },
         },
     }

@@ -1,4 +1,4 @@
-"""One thread that owns the networks and takes pictures of many requests together."""
+"""One thread that owns the networks and takes images of many requests together."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class PredictionError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One picture to predict."""
+    """One image to predict."""
 
     inputs: Inputs
     protocol: ProtocolName
     finish: Callable[[Prediction], bytes]
-    """Makes the answer, at once, so that the maps of one picture at a time are in memory."""
+    """Makes the answer, at once, so that the maps of one image at a time are in memory."""
     future: Future[bytes] = field(default_factory=Future)
 
 
@@ -89,7 +89,7 @@ class Batcher:
         self._thread.join(timeout)
 
     def _leave(self, future: Future[bytes]) -> None:
-        """Let go of a cancelled job and its picture now, not when its turn comes."""
+        """Let go of a cancelled job and its image now, not when its turn comes."""
         if future.cancelled():
             with self._changed:
                 self._waiting = deque(job for job in self._waiting if job.future is not future)
@@ -108,7 +108,7 @@ class Batcher:
             if not self._waiting:
                 return None
             protocol = self._waiting[0].protocol
-            # The paper's protocol looks at one picture after the other in any case.
+            # The paper's protocol looks at one image after the other in any case.
             size = self._limits.batch if protocol == "fast" else 1
             self._changed.wait_for(lambda: len(self._waiting) >= size or self._closed, self._limits.batch_wait)
             batch = [job for job in self._waiting if job.protocol == protocol][:size]

@@ -39,7 +39,7 @@ class ModelAnswer(BaseModel):
     default_protocol: ProtocolName
     layers: tuple[str, ...]
     calibration: dict[str, Calibration | None] = Field(
-        description="By protocol: temperature, operating points with 95 % intervals, and the pictures they rest on; "
+        description="By protocol: temperature, operating points with 95 % intervals, and the images they rest on; "
         "null where the probabilities are the networks' own."
     )
     limits: LimitsAnswer
@@ -54,8 +54,8 @@ def describe_model(predictor: Predictor, default_protocol: ProtocolName, limits:
         stage: {"encoder": getattr(config, stage).network.backbone, **facts.get(stage, {})}
         for stage in ("coarse", "classifier", "enhanced")
     }
-    if "committee" in facts:
-        networks["classifier"] = {"encoder": config.classifier.network.backbone, "committee": facts["committee"]}
+    if members := facts.get("ensemble", facts.get("committee")):
+        networks["classifier"] = {"encoder": config.classifier.network.backbone, "ensemble": members}
     dicom = ("DICOM",) if find_spec("pydicom") else ()
     return ModelAnswer(
         fingerprint=bundle.provenance.fingerprint,

@@ -16,7 +16,7 @@ class Limits:
     upload_megabytes: float = 20
     """Size of one upload, in megabytes."""
     megapixels: float = 40
-    """Pixels of one picture, in millions."""
+    """Pixels of one image, in millions."""
     queue: int = 32
     """Requests worked on or waiting at once; more are told to come back later."""
     connections: int = 256
@@ -26,7 +26,7 @@ class Limits:
     upload_timeout: float = 30
     """Seconds an upload may take."""
     batch: int = 8
-    """Pictures that are run through the networks together."""
+    """Images that are run through the networks together."""
     batch_wait: float = 0.004
     """Seconds to wait for more of them."""
 
@@ -42,7 +42,7 @@ class Limits:
 
     @property
     def pixels(self) -> int:
-        """Pixels of one picture."""
+        """Pixels of one image."""
         return round(self.megapixels * 1e6)
 
 

@@ -1,4 +1,4 @@
-"""Counts and times for Prometheus. Nothing in them tells of a picture or of who sent it."""
+"""Counts and times for Prometheus. Nothing in them tells of an image or of who sent it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Metrics:
         self._seconds = Histogram(
             "mbdcnn_request_seconds", "Time to answer.", ["route"], registry=registry, buckets=_SECONDS
         )
-        self._batch_pictures = Histogram(
-            "mbdcnn_batch_pictures", "Pictures predicted together.", registry=registry, buckets=(1, 2, 4, 8, 16, 32, 64)
+        self._batch_images = Histogram(
+            "mbdcnn_batch_images", "Images predicted together.", registry=registry, buckets=(1, 2, 4, 8, 16, 32, 64)
         )
         self._batch_seconds = Histogram(
             "mbdcnn_batch_seconds", "Time to predict a batch.", registry=registry, buckets=_SECONDS
         )
-        self.waiting = Gauge("mbdcnn_waiting", "Pictures waiting to be predicted.", registry=registry)
+        self.waiting = Gauge("mbdcnn_waiting", "Images waiting to be predicted.", registry=registry)
         self._admitted = Gauge("mbdcnn_admitted", "Requests for a prediction being worked on.", registry=registry)
 
     def watch_admitted(self, count: Callable[[], int]) -> None:
@@ -41,9 +41,9 @@ class Metrics:
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def batch(self, pictures: int, seconds: float) -> None:
+    def batch(self, images: int, seconds: float) -> None:
         """Count a batch."""
-        self._batch_pictures.observe(pictures)
+        self._batch_images.observe(images)
         self._batch_seconds.observe(seconds)
 
     def text(self) -> bytes:

@@ -27,7 +27,7 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
-    # Pictures of people and what is made of them are not to lie in caches.
+    # Images of people and what is made of them are not to lie in caches.
     "cache-control": "no-store",
 }
 _RAW_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
@@ -62,7 +62,7 @@ class Shield:
         try:
             await self._app(scope, receive, guarded)
         finally:
-            # The pattern, not the path: a stranger's paths would make counters without end.
+            # The pattern, not the path: unknown paths would make counters without end.
             route = getattr(scope.get("route"), "path", "other")
             self._metrics.answered(route, status, time.perf_counter() - started)
 

@@ -1,4 +1,4 @@
-"""Pictures as clients send them, read into memory only: nothing of them is written to disk or logged."""
+"""Images as clients send them, read into memory only: nothing of them is written to disk or logged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from mbdcnn.data.images.decoding import FORMATS, TooManyPixelsError, picture_size
+from mbdcnn.data.images.decoding import FORMATS, TooManyPixelsError, image_size
 from mbdcnn.data.images.kinds import another_kind, is_dicom
 from mbdcnn.errors import UserError
 from mbdcnn.inference.names import ProtocolName
@@ -23,9 +23,9 @@ from mbdcnn.inference.protocol import Inputs
 from mbdcnn.serving.limits import Limits, RefusedError
 
 FIELD = "image"
-"""Name of the picture in a form."""
+"""Name of the image in a form."""
 BARE = ("application/octet-stream", "application/dicom")
-"""Types, beside image/..., of a picture that is the whole body."""
+"""Types, beside image/..., of an image that is the whole body."""
 MOST_FIELDS = 8
 """Fields of a form."""
 
@@ -36,13 +36,13 @@ logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 class Upload(NamedTuple):
     """What a request brought."""
 
-    picture: bytes
+    image: bytes
     fields: dict[str, str]
     """The form's other fields."""
 
 
 async def read_upload(request: Request, limits: Limits) -> Upload:
-    """Read a picture: a form with a file named `image`, or the bare file as the body.
+    """Read an image: a form with a file named `image`, or the bare file as the body.
 
     Raises:
         RefusedError: it is too large, too slow, of another type, or not there.
@@ -50,23 +50,23 @@ async def read_upload(request: Request, limits: Limits) -> Upload:
     kind = request.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
     form = kind == "multipart/form-data"
     if not form and not kind.startswith("image/") and kind not in BARE:
-        raise RefusedError(415, f"send the picture as a form's file '{FIELD}', or as the body with its type, image/...")
+        raise RefusedError(415, f"send the image as a form's file '{FIELD}', or as the body with its type, image/...")
     try:
         async with asyncio.timeout(limits.upload_timeout):
             body = b"".join([chunk async for chunk in _limited(request, limits)])
     except TimeoutError:
         raise RefusedError(408, f"the upload took more than {limits.upload_timeout:g} seconds") from None
     upload = await _from_form(body, request.headers) if form else Upload(body, {})
-    if not upload.picture:
-        raise RefusedError(400, f"no picture: send it as a form's file '{FIELD}', or as the body")
+    if not upload.image:
+        raise RefusedError(400, f"no image: send it as a form's file '{FIELD}', or as the body")
     return upload
 
 
-def open_picture(content: bytes, limits: Limits, predictor: Predictor, protocol: ProtocolName) -> Inputs:
-    """Read a picture for a protocol.
+def open_image(content: bytes, limits: Limits, predictor: Predictor, protocol: ProtocolName) -> Inputs:
+    """Read an image for a protocol.
 
     Raises:
-        RefusedError: it is no picture, a damaged one, or too large.
+        RefusedError: it is no image, a damaged one, or too large.
     """
     try:
         width, height = _size(content)
@@ -76,7 +76,7 @@ def open_picture(content: bytes, limits: Limits, predictor: Predictor, protocol:
     except UnidentifiedImageError:
         if (reason := another_kind(content, "FILE")) is not None:
             raise RefusedError(415, reason) from None
-        raise RefusedError(415, "not a picture that can be read (JPEG, PNG, BMP, TIFF, WebP, GIF or DICOM)") from None
+        raise RefusedError(415, "not an image that can be read (JPEG, PNG, BMP, TIFF, WebP, GIF or DICOM)") from None
     except (TooManyPixelsError, Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_many_pixels(limits) from None
     except UserError as error:
@@ -85,20 +85,20 @@ def open_picture(content: bytes, limits: Limits, predictor: Predictor, protocol:
         raise
     # Damaged files make the decoders fail in many ways.
     except Exception:
-        raise RefusedError(422, "the picture cannot be decoded; the file is damaged") from None
+        raise RefusedError(422, "the image cannot be decoded; the file is damaged") from None
 
 
 def _size(content: bytes) -> tuple[int, int]:
     """Read width and height from the header, of the formats that are taken alone."""
     if is_dicom(content):
-        return picture_size(content)
-    with Image.open(BytesIO(content), formats=FORMATS) as picture:
-        return picture.size
+        return image_size(content)
+    with Image.open(BytesIO(content), formats=FORMATS) as image:
+        return image.size
 
 
 async def _limited(request: Request, limits: Limits) -> AsyncGenerator[bytes, None]:
     """Pass the body on as it arrives, as long as it is not too large."""
-    too_large = RefusedError(413, f"the upload is larger than {limits.upload_megabytes:g} MB; send a smaller picture")
+    too_large = RefusedError(413, f"the upload is larger than {limits.upload_megabytes:g} MB; send a smaller image")
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limits.upload_bytes:
         raise too_large
@@ -142,9 +142,9 @@ async def _from_form(body: bytes, headers: Headers) -> Upload:
     except (MultiPartException, FormParserError) as error:
         raise _bad_form(next((ours for its, ours in reasons.items() if its in str(error)), "it is damaged")) from None
     try:
-        picture = form.get(FIELD)
+        image = form.get(FIELD)
         options = {name: str(value)[:100] for name, value in form.items() if name != FIELD}
-        return Upload(await picture.read() if isinstance(picture, UploadFile) else b"", options)
+        return Upload(await image.read() if isinstance(image, UploadFile) else b"", options)
     finally:
         await form.close()
 
@@ -154,4 +154,4 @@ def _bad_form(reason: str) -> RefusedError:
 
 
 def _too_many_pixels(limits: Limits) -> RefusedError:
-    return RefusedError(413, f"the picture has more than {limits.megapixels:g} million pixels; send a smaller one")
+    return RefusedError(413, f"the image has more than {limits.megapixels:g} million pixels; send a smaller one")

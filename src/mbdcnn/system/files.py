@@ -14,7 +14,7 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
-def faults_told(path: Path, *, kept: bool = False) -> Iterator[None]:
+def disk_errors_as_user_errors(path: Path, *, kept: bool = False) -> Iterator[None]:
     """Turn the errors of a disk that is full or only read into a UserError.
 
     Args:
@@ -25,7 +25,7 @@ def faults_told(path: Path, *, kept: bool = False) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in FULL:
-            remark = ", what came so far is kept" if kept else ""
+            remark = ", progress is kept" if kept else ""
             raise UserError(f"{path}: the disk is full; make room and run again{remark}") from None
         if error.errno == errno.EROFS:
             raise UserError(f"{path}: the disk can only be read; choose another place") from None
@@ -39,7 +39,7 @@ def make_folder(path: Path) -> None:
         UserError: it cannot be made.
     """
     try:
-        with faults_told(path):
+        with disk_errors_as_user_errors(path):
             path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{path}: no folder can be made there ({error.strerror}); choose another place") from None
@@ -57,7 +57,7 @@ def exclusive(path: Path) -> Iterator[None]:
 
     make_folder(path.parent)
     lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0, is_singleton=True)
-    with faults_told(path):
+    with disk_errors_as_user_errors(path):
         try:
             lock.acquire()
         except Timeout:
@@ -78,7 +78,7 @@ def exclusive(path: Path) -> Iterator[None]:
 def replacing(path: Path) -> Iterator[Path]:
     """Give a file beside `path` to write, which takes its place once the block ends without an error."""
     draft = path.with_name(f".{path.name}.part")
-    # What a killed process left, or a link that a stranger put there to have what it points to written over.
+    # What a killed process left, or a link that someone else put there to have what it points to written over.
     draft.unlink(missing_ok=True)
     try:
         yield draft

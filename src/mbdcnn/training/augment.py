@@ -1,6 +1,6 @@
 """Random geometry and colour on a whole batch, on its own device.
 
-Geometry is drawn once a sample, as maps from output to input positions, and every picture and mask of the sample
+Geometry is drawn once a sample, as maps from output to input positions, and every image and mask of the sample
 is read through those same maps: they cannot come apart.
 """
 
@@ -46,8 +46,8 @@ class Augmenter:
         """Change a batch. Draws from torch's global CPU generator.
 
         Args:
-            images: pictures squashed to a square of any side.
-            masks: masks of the same pictures, each squashed to a square of any side.
+            images: images squashed to a square of any side.
+            masks: masks of the same images, each squashed to a square of any side.
             frames: width and height in pixels that crop margins are measured in; None for no crops.
             aspects: width over height of what each image shows, for the setting `frame`.
 
@@ -159,17 +159,17 @@ class Augmenter:
 
 
 def sample(
-    pictures: Float[Tensor, "b c h w"], maps: Maps, side: int, mode: str = "bilinear", outside: str = "black"
+    images: Float[Tensor, "b c h w"], maps: Maps, side: int, mode: str = "bilinear", outside: str = "black"
 ) -> Float[Tensor, "b c s s"]:
-    """Read pictures at the positions that `maps` gives for each output pixel; outside they are black or mirrored.
+    """Read images at the positions that `maps` gives for each output pixel; outside they are black or mirrored.
 
     Where the source is at least twice as fine as the output, bilinear reading averages so many positions a pixel.
     """
-    finer = max(1, pictures.shape[-1] // side) if mode == "bilinear" else 1
-    shape = [len(pictures), 1, side * finer, side * finer]
-    grid = F.affine_grid(maps[:, :2].to(pictures), shape, align_corners=False)
+    finer = max(1, images.shape[-1] // side) if mode == "bilinear" else 1
+    shape = [len(images), 1, side * finer, side * finer]
+    grid = F.affine_grid(maps[:, :2].to(images), shape, align_corners=False)
     padding = "reflection" if outside == "mirrored" else "zeros"
-    read = F.grid_sample(pictures, grid, mode=mode, padding_mode=padding, align_corners=False)
+    read = F.grid_sample(images, grid, mode=mode, padding_mode=padding, align_corners=False)
     return F.avg_pool2d(read, finer) if finer > 1 else read
 
 
@@ -180,7 +180,7 @@ def _unsquash(aspects: Float[Tensor, " b"]) -> Maps:
 
 
 def change_tones(images: Images, saturation: Float[Tensor, " b"], turn: Float[Tensor, " b"]) -> Images:
-    """Multiply each picture's saturation and turn its hue by a fraction of the circle, both as in HSV."""
+    """Multiply each image's saturation and turn its hue by a fraction of the circle, both as in HSV."""
     red, green, blue = images.unbind(1)
     value = images.amax(1)
     range_ = value - images.amin(1)

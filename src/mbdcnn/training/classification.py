@@ -21,7 +21,7 @@ from mbdcnn.training.task import Course, Task
 
 
 class ClassificationTask(Task):
-    """Train the mask-guided classifier on patches; score it on whole validation pictures, views averaged."""
+    """Train the mask-guided classifier on patches; score it on whole validation images, views averaged."""
 
     score = "mean_auc"
     network: MaskGuidedClassifier

@@ -1,4 +1,4 @@
-"""The curves of a run as a picture."""
+"""The curves of a run as an image."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from mbdcnn.system.tables import read_written
 
 
-def draw_curves(table: Path, picture: Path) -> None:
+def draw_curves(table: Path, image: Path) -> None:
     """Plot every column of `metrics.csv` over the steps: losses above, scores below."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -24,4 +24,4 @@ def draw_curves(table: Path, picture: Path) -> None:
         axes.grid(alpha=0.3)
         axes.legend()
     axes.set_xlabel("step")
-    figure.savefig(picture, dpi=120)
+    figure.savefig(image, dpi=120)

@@ -34,7 +34,7 @@ from mbdcnn.training.group import Group
 from mbdcnn.training.task import REMEDY, NotFiniteError, Task
 
 NOT_FINITE = "not_finite.csv"
-"""File beside the checkpoints that names the pictures of a step whose loss was not finite."""
+"""File beside the checkpoints that names the images of a step whose loss was not finite."""
 LOSS_EVERY = 10
 """Steps from one loss that is shown to the next: a GPU is waited for to know it."""
 PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -55,7 +55,7 @@ def fit(
         loaders: of training and validation.
         draft: the run being written.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        progress: told the steps done.
+        progress: called with the number of steps done.
         group: the processes that train together; the first one writes.
 
     Raises:

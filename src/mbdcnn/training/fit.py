@@ -102,7 +102,7 @@ def train(
 
     Args:
         stage: which network.
-        data: prepared pictures.
+        data: prepared images.
         out: folder of the run.
         config: its section for the stage, seed, classes and CAM mode count.
         sources: masks and runs the stage needs.
@@ -110,7 +110,7 @@ def train(
         interrupted: what to do about an unfinished run at `out`. One that began with other settings or sources
             cannot be resumed.
         overwrite: replace a finished run of other settings or sources at `out`.
-        progress: told the steps done.
+        progress: called with the number of steps done.
 
     Raises:
         UserError: sources missing, of other data or of another fold, an unfinished run in the way or, without

@@ -27,12 +27,12 @@ class Group:
         return self.processes.first
 
     def wait(self) -> None:
-        """Go on when all processes have come here."""
+        """Continue when all processes have come here."""
         if self.processes.count > 1:
             torch.distributed.barrier()
 
     def after_first(self, work: Callable[[], None]) -> None:
-        """Let the first process do something before the others go on; where it refuses, all do.
+        """Let the first process do something before the others continue; where it refuses, all do.
 
         Raises:
             UserError: what it says is wrong.
@@ -53,7 +53,7 @@ class Group:
         if batch_size % self.processes.count:
             raise UserError(f"batch_size {batch_size}: not a multiple of the {self.processes.count} processes")
         if validation < self.processes.count:
-            raise UserError(f"{validation} validation pictures for {self.processes.count} processes; start fewer")
+            raise UserError(f"{validation} validation images for {self.processes.count} processes; start fewer")
 
 
 def join(device: str) -> Group:

@@ -14,7 +14,7 @@ from torch import Tensor
 from mbdcnn.types import Images, Masks
 
 HAIRS = 12
-"""The most on one picture."""
+"""The most on one image."""
 
 
 def blur(images: Images, chance: float) -> Images:

@@ -34,8 +34,8 @@ class Planned:
 def plan(data: PreparedData, config: Config) -> list[Planned]:
     """List the trainings of a run in their order."""
     count = config.coarse.folds or config.calibration.folds
-    # A committee is of the networks of folds: none is then trained on all images.
-    alone: list[Fold | None] = [None] if config.committee == 1 else []
+    # An ensemble is of the networks of folds: none is then trained on all images.
+    alone: list[Fold | None] = [None] if config.ensemble == 1 else []
     folds: dict[Stage, list[Fold | None]] = {
         "coarse": [None, *(Fold(number, count) for number in range(count))],
         "classifier": [*(Fold(number, count) for number in range(config.calibration.folds)), *alone],

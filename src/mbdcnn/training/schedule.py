@@ -70,5 +70,5 @@ def validation_steps(settings: Training, samples: int) -> list[int]:
 
 
 def side_at(settings: Training, step: int, steps: int, side: int) -> int:
-    """Side of the training pictures at a step, in pixels (progressive resizing)."""
+    """Side of the training images at a step, in pixels (progressive resizing)."""
     return settings.small_side if settings.small_side and step < settings.small_part * steps else side

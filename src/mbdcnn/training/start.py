@@ -66,13 +66,13 @@ def check_start(stage: str, data: PreparedData, config: Config, *, allow_overlap
         raise UserError(
             f"{stage}.initial_weights: {start.weights}: trained on {len(known)} of the validation and test images, "
             f"such as {known[0].id}, so scores would say little about new images; start from other weights, or run "
-            "with --allow-overlap to go on all the same"
+            "with --allow-overlap to continue all the same"
         )
     folds = config.calibration.folds if stage != "enhanced" else 0
     if folds and (start.unknown or start.training.among(data.split("train"))):
         raise UserError(
             f"{stage}.initial_weights: {start.weights}: trained on lesions, perhaps these, so no network would be "
-            "without the images of a fold; give --set calibration.folds=0 --set committee=1, or other weights"
+            "without the images of a fold; give --set calibration.folds=0 --set ensemble=1, or other weights"
         )
 
 
@@ -86,7 +86,7 @@ def initialise(
         config: classes, and how enhanced-SN starts.
         start: the starting weights that the configuration names.
         coarse: what enhanced-SN starts as where none are named.
-        images: some training pictures, to see what features there are.
+        images: some training images, to see what features there are.
 
     Returns:
         Facts for the run: every tensor dropped or left at initialisation, and whether images are not known.
@@ -161,7 +161,7 @@ def pass_features_on(network: EnhancedSegmenter, images: Images) -> None:
 
     Args:
         network: enhanced-SN with coarse-SN's weights.
-        images: some training pictures.
+        images: some training images.
     """
     network.eval()
     features = network.pyramid(network.encoder(network.normalize(images)).high_level)

@@ -19,7 +19,7 @@ from mbdcnn.training.schedule import side_at
 
 REMEDY = "lower the learning rate or use precision fp32 and start again; the last checkpoint before it is kept"
 NAMED = 8
-"""Pictures of a batch that a message names."""
+"""Images of a batch that a message names."""
 
 
 class NotFiniteError(Exception):
@@ -28,12 +28,12 @@ class NotFiniteError(Exception):
     Args:
         what: which number.
         step: the step it was met at.
-        ids: the pictures of that step, of this process.
+        ids: the images of that step, of this process.
     """
 
     def __init__(self, what: str, step: int, ids: Sequence[str]) -> None:
         names = ", ".join(ids[:NAMED]) + (f" and {len(ids) - NAMED} more" if len(ids) > NAMED else "")
-        super().__init__(f"{what} at step {step}" + (f", on the pictures {names}" if ids else ""))
+        super().__init__(f"{what} at step {step}" + (f", on the images {names}" if ids else ""))
         self.step = step
         self.ids = ids
 
@@ -101,7 +101,7 @@ class Task(lightning.LightningModule, ABC):
         return loss
 
     def side_now(self) -> int:
-        """Side of this step's pictures."""
+        """Side of this step's images."""
         return side_at(self.settings, self.global_step, self.steps, self.side)
 
     def on_train_epoch_start(self) -> None:

@@ -62,8 +62,8 @@ def test_it_outlines_drawn_lesions(predictor: Predictor) -> None:
     random = np.random.default_rng(0)
     scores = []
     for kind in ("nevus", "melanoma", "seborrheic_keratosis"):
-        picture, truth = draw(random, kind, (300, 220))
-        lesion, mask = np.asarray(truth) > 0, predictor.predict(picture).mask
+        image, truth = draw(random, kind, (300, 220))
+        lesion, mask = np.asarray(truth) > 0, predictor.predict(image).mask
         scores.append((mask & lesion).sum() / (mask | lesion).sum())
     assert min(scores) > 0.5
 

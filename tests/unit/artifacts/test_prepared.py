@@ -38,7 +38,7 @@ def test_a_missing_or_damaged_truth_is_named(data: PreparedData, tmp_path: Path)
     row = data.rows[0]
     copy = PreparedData(tmp_path, data.provenance)
     (tmp_path / "truth").mkdir()
-    for content in (None, b"no picture"):
+    for content in (None, b"no image"):
         if content:
             (tmp_path / "truth" / f"{row.id}.png").write_bytes(content)
         with pytest.raises(UserError, match=f"{row.id}.png: missing or damaged"):

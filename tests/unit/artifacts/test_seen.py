@@ -41,7 +41,7 @@ def test_images_without_pixels_are_not_taken_for_one_another() -> None:
     assert Seen.of([nameless]).among([replace(row("b"), pixels="")]) == []
 
 
-def test_the_equal_pictures_of_the_challenge_itself_are_no_reason_to_refuse_it() -> None:
+def test_the_equal_images_of_the_challenge_itself_are_no_reason_to_refuse_it() -> None:
     first, second = (row(name, "the same") for name in sorted(OFFICIAL_TWINS))
     assert Seen.of([first]).among([second]) == []
     assert Seen.of([first]).among([first]) == [first]

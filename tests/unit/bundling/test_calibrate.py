@@ -92,7 +92,7 @@ def test_intervals_are_those_of_binomial_counts_and_wider_by_patient() -> None:
     others = int((found.labels != 1).sum())
     error = math.sqrt(point.specificity.value * (1 - point.specificity.value) / others)
     assert point.specificity.high - point.specificity.low == pytest.approx(2 * 1.96 * error, rel=0.2)
-    # The same pictures six times over, said to be of one patient each: no more is known than before.
+    # The same images six times over, said to be of one patient each: no more is known than before.
     six = Evidence(*(np.repeat(part, 6, axis=0) for part in found[:2]), np.repeat(np.arange(300), 6).tolist())
     grouped = calibrate(six, CLASSES, Settings(), "drawn", seed=0).operating_points[0]
     assert grouped.specificity.low == pytest.approx(point.specificity.low, abs=0.01)

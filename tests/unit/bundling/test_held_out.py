@@ -1,4 +1,4 @@
-"""Calibration rests on networks that did not learn from the pictures."""
+"""Calibration rests on networks that did not learn from the images."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_folds_of_other_networks_are_refused(made_from: dict[str, Any], data, ti
 def test_calibration_is_of_training_images_by_networks_that_left_them_out(
     bundle: Bundle, made_from: dict[str, Any], data
 ) -> None:
-    """The logits are those of a plain loop over pictures, each by the networks of its fold alone."""
+    """The logits are those of a plain loop over images, each by the networks of its fold alone."""
     for protocol in ("fast", "paper"):
         logits, labels = [], []
         for number, (coarse, classifier) in enumerate(made_from["folds"]):

@@ -64,9 +64,9 @@ def test_it_knows_who_trained_and_chose_it_without_naming_them(bundle: Bundle, d
 
 def test_unrelated_runs_make_no_bundle(runs: dict[str, Run], tmp_path) -> None:
     for stage in ("coarse", "classifier"):
-        stranger = runs[stage].provenance.model_copy(update={"fingerprint": "0" * 64})
+        foreign = runs[stage].provenance.model_copy(update={"fingerprint": "0" * 64})
         with pytest.raises(UserError, match=f"not the {stage} run that .* was trained with"):
-            write_bundle(runs | {stage: replace(runs[stage], provenance=stranger)}, tmp_path / "bundle")
+            write_bundle(runs | {stage: replace(runs[stage], provenance=foreign)}, tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
 
 
@@ -84,13 +84,13 @@ def test_a_current_bundle_is_left_alone(copy: Bundle, made_from: dict[str, Any])
         {"folds": ()},
         {"data": None, "folds": ()},
         {"calibration": Calibration(sensitivities=(0.7,))},
-        {"committee": 2},
+        {"ensemble": 2},
     ],
-    ids=["half", "folds", "data", "calibration", "committee"],
+    ids=["half", "folds", "data", "calibration", "ensemble"],
 )
 def test_a_bundle_of_something_else_is_not_current(bundle: Bundle, made_from: dict[str, Any], changed) -> None:
-    def identity(half: bool = False, calibration: Calibration | None = None, committee: int = 1, **parts: Any) -> str:
-        changes = {"calibration": calibration or bundle.config.calibration, "committee": committee}
+    def identity(half: bool = False, calibration: Calibration | None = None, ensemble: int = 1, **parts: Any) -> str:
+        changes = {"calibration": calibration or bundle.config.calibration, "ensemble": ensemble}
         config = bundle.config.model_copy(update=changes)
         return Bundle.identity_of(*_made_from(parts["runs"], config, parts["data"], parts["folds"], half))
 
@@ -98,7 +98,7 @@ def test_a_bundle_of_something_else_is_not_current(bundle: Bundle, made_from: di
     assert identity(**(made_from | changed)) != bundle.provenance.identity
 
 
-def test_the_picture_that_sets_a_threshold_is_decided_by_it(bundle, data) -> None:
+def test_the_image_that_sets_a_threshold_is_decided_by_it(bundle, data) -> None:
     """To the last digit: evaluation, calibration and prediction divide and round alike."""
     predictor = Predictor.load(bundle.path, device="cpu")
     settings, rows = bundle.config.data, data.split("test")
@@ -115,7 +115,7 @@ def test_without_data_nothing_is_calibrated(made_from: dict[str, Any], tmp_path:
     assert bundle.calibration("fast") is None
     assert bundle.ids("calibration") == set()
     prediction = Predictor.load(bundle.path, device="cpu").predict(np.full((40, 40, 3), 90, np.uint8))
-    assert (prediction.decisions, prediction.unfamiliarity, prediction.looks_like_dermoscopy) == ({}, None, None)
+    assert (prediction.decisions, prediction.ood_score, prediction.looks_like_dermoscopy) == ({}, None, None)
     assert "not calibrated" in (bundle.path / "README.md").read_text()
 
 
@@ -128,16 +128,16 @@ def test_half_precision_halves_the_file_and_hardly_moves_the_result(made_from, b
         assert not any(tensor.dtype == torch.float16 for tensor in stored.values() if tensor.ndim <= 1)
         assert half.weights(stage).stat().st_size < 0.85 * full.weights(stage).stat().st_size
         assert {tensor.dtype for tensor in getattr(load_model(half), stage).parameters()} == {torch.float32}
-    picture = np.random.default_rng(0).integers(0, 256, (44, 60, 3), np.uint8)
-    first, second = (Predictor.load(each.path, device="cpu").predict(picture) for each in (half, full))
+    image = np.random.default_rng(0).integers(0, 256, (44, 60, 3), np.uint8)
+    first, second = (Predictor.load(each.path, device="cpu").predict(image) for each in (half, full))
     assert np.abs(first.mask_probability - second.mask_probability).max() < 0.02
     assert list(first.probabilities.values()) == pytest.approx(list(second.probabilities.values()), abs=0.01)
 
 
 @pytest.mark.parametrize("half", [False, True])
-def test_a_committee_is_the_mean_of_the_networks_of_folds(made_from, tmp_path: Path, half: bool) -> None:
+def test_a_ensemble_is_the_mean_of_the_networks_of_folds(made_from, tmp_path: Path, half: bool) -> None:
     members = [run for _, run in made_from["folds"]]
-    bundle = write_bundle(out=tmp_path / "bundle", **made_from, committee=2, half=half)
+    bundle = write_bundle(out=tmp_path / "bundle", **made_from, ensemble=2, half=half)
     images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     masks = (images[:, :1] > 0.5).float()
     logits, maps = [], []
@@ -148,12 +148,12 @@ def test_a_committee_is_the_mean_of_the_networks_of_folds(made_from, tmp_path: P
             outcome = network(images, masks)
         logits.append(outcome.logits)
         maps.append(torch.einsum("bchw,kc->bkhw", outcome.features, network.head.weight))
-    committee = load_model(Bundle.open(bundle.path, verify=True)).classifier
+    ensemble = load_model(Bundle.open(bundle.path, verify=True)).classifier
     with torch.inference_mode():
-        outcome = committee(images, masks)
+        outcome = ensemble(images, masks)
     tolerance = 3e-2 if half else 1e-5
     torch.testing.assert_close(outcome.logits, sum(logits) / 2, atol=tolerance, rtol=tolerance)
-    joined = torch.einsum("bchw,kc->bkhw", outcome.features, committee.head.weight)
+    joined = torch.einsum("bchw,kc->bkhw", outcome.features, ensemble.head.weight)
     torch.testing.assert_close(joined, sum(maps) / 2, atol=tolerance, rtol=tolerance)
     card = (bundle.path / "README.md").read_text()
     assert "| classifier, 1 of 2 averaged | mobilenet_v2, width 0.1 |" in card
@@ -161,8 +161,8 @@ def test_a_committee_is_the_mean_of_the_networks_of_folds(made_from, tmp_path: P
     assert Predictor.load(bundle.path, device="cpu").predict(np.full((40, 40, 3), 90, np.uint8)).probabilities
 
 
-def test_training_goes_on_from_the_first_of_a_committee(made_from, data, tmp_path: Path, tiny_config) -> None:
-    bundle = write_bundle(out=tmp_path / "bundle", **made_from, committee=2)
+def test_training_goes_on_from_the_first_of_a_ensemble(made_from, data, tmp_path: Path, tiny_config) -> None:
+    bundle = write_bundle(out=tmp_path / "bundle", **made_from, ensemble=2)
     first = made_from["folds"][0][1]
     network = build_classifier(tiny_config())
     report = import_weights(bundle.weights("classifier"), network)
@@ -175,21 +175,21 @@ def test_training_goes_on_from_the_first_of_a_committee(made_from, data, tmp_pat
 
 
 @pytest.mark.parametrize("size", [-1, 0, 3])
-def test_a_committee_of_more_or_fewer_than_there_are_is_refused(made_from, tmp_path: Path, size: int) -> None:
-    with pytest.raises(UserError, match=rf"a committee of {size}, but 2 fold\(s\) of mask-CN"):
-        write_bundle(out=tmp_path / "bundle", **made_from, committee=size)
-    with pytest.raises(UserError, match=r"committee: 4 of the networks of 2 calibration.folds; add folds"):
-        load_config(None, ["committee=4", "calibration.folds=2"])
+def test_a_ensemble_of_more_or_fewer_than_there_are_is_refused(made_from, tmp_path: Path, size: int) -> None:
+    with pytest.raises(UserError, match=rf"an ensemble of {size}, but 2 fold\(s\) of mask-CN"):
+        write_bundle(out=tmp_path / "bundle", **made_from, ensemble=size)
+    with pytest.raises(UserError, match=r"ensemble: 4 of the networks of 2 calibration.folds; add folds"):
+        load_config(None, ["ensemble=4", "calibration.folds=2"])
 
 
-def test_a_configured_committee_is_one_network_where_no_others_are_given(made_from, tmp_path: Path) -> None:
+def test_a_configured_ensemble_is_one_network_where_no_others_are_given(made_from, tmp_path: Path) -> None:
     for run in made_from["runs"].values():
-        run.__dict__["config"] = run.config.model_copy(update={"committee": 2})
-    assert write_bundle(out=tmp_path / "alone", **(made_from | {"folds": ()})).config.committee == 1
-    assert write_bundle(out=tmp_path / "folds", **made_from).config.committee == 2
+        run.__dict__["config"] = run.config.model_copy(update={"ensemble": 2})
+    assert write_bundle(out=tmp_path / "alone", **(made_from | {"folds": ()})).config.ensemble == 1
+    assert write_bundle(out=tmp_path / "folds", **made_from).config.ensemble == 2
 
 
-def test_the_pictures_of_all_members_are_known(made_from, tmp_path: Path, monkeypatch) -> None:
+def test_the_images_of_all_members_are_known(made_from, tmp_path: Path, monkeypatch) -> None:
     member = made_from["folds"][1][1]
     own = type(member).seen
 
@@ -198,7 +198,7 @@ def test_the_pictures_of_all_members_are_known(made_from, tmp_path: Path, monkey
 
     monkeypatch.setattr(type(member), "seen", seen)
     for size, known in ((2, True), (1, False)):
-        bundle = write_bundle(out=tmp_path / str(size), **made_from, committee=size)
+        bundle = write_bundle(out=tmp_path / str(size), **made_from, ensemble=size)
         assert ("elsewhere" in json.loads((bundle.path / "ids.json").read_text())["training"]) is known
 
 

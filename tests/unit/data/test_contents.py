@@ -1,4 +1,4 @@
-"""The same pictures, wherever they lie and whenever their files were changed."""
+"""The same images, wherever they lie and whenever their files were changed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _move(raw: Path) -> Path:
 
 @pytest.mark.parametrize("change", [_touch, _copy, _move])
 @pytest.mark.parametrize("layout", ["folder", "table"])
-def test_pictures_of_equal_content_are_the_same_data_wherever_and_whenever(
+def test_images_of_equal_content_are_the_same_data_wherever_and_whenever(
     raw: Path, tmp_path: Path, change, layout: str
 ) -> None:
     """What comes after is trained again only if the fingerprint is another."""
@@ -73,12 +73,12 @@ def test_files_that_were_found_to_be_the_same_are_not_read_the_next_time(
     prepare(raw, tmp_path / "out", CONFIG)
 
 
-def test_another_picture_of_the_same_name_is_other_data(raw: Path, tmp_path: Path) -> None:
+def test_another_image_of_the_same_name_is_other_data(raw: Path, tmp_path: Path) -> None:
     first = prepare(raw, tmp_path / "out", CONFIG)
     pixels = first.rows[0].pixels
-    pictures = sorted((raw / "ISIC-2017_Training_Data").glob("SYN_???????.jpg"))
-    with Image.open(pictures[0]) as picture:
-        picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(pictures[0])
+    images = sorted((raw / "ISIC-2017_Training_Data").glob("SYN_???????.jpg"))
+    with Image.open(images[0]) as image:
+        image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(images[0])
     second = prepare(raw, tmp_path / "out", CONFIG)
     assert second.provenance.fingerprint != first.provenance.fingerprint
     assert second.rows[0].pixels != pixels
@@ -87,8 +87,8 @@ def test_another_picture_of_the_same_name_is_other_data(raw: Path, tmp_path: Pat
 def test_sources_are_named_within_the_raw_folders(raw: Path, tmp_path: Path) -> None:
     (tmp_path / "far").mkdir()
     for folder in (tmp_path / "far", raw):
-        with Image.open(next(raw.glob("*/SYN_0000000.jpg"))) as picture:
-            picture.rotate(90 * len(folder.name)).save(folder / f"{folder.name}.png")
+        with Image.open(next(raw.glob("*/SYN_0000000.jpg"))) as image:
+            image.rotate(90 * len(folder.name)).save(folder / f"{folder.name}.png")
     (raw / "t.csv").write_text(f"image,label,split\nraw.png,nevus,train\n{tmp_path}/far/far.png,nevus,train\n")
     data = prepare(raw, tmp_path / "out", CONFIG, extra=[raw / "t.csv"])
     sources = {row.id: row.source for row in data.rows}

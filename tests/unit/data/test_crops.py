@@ -24,19 +24,19 @@ from mbdcnn.data.images.decoding import Decoded, decode, decode_at_least
 RNG = np.random.default_rng(0)
 
 
-def _smooth_picture(width: int, height: int, cell: int = 24) -> Image.Image:
+def _smooth_image(width: int, height: int, cell: int = 24) -> Image.Image:
     coarse = Image.fromarray(RNG.integers(0, 256, (height // cell, width // cell, 3), np.uint8))
     return coarse.resize((width, height), Image.Resampling.BICUBIC)
 
 
 @given(st.integers(1, 300), st.integers(1, 300), st.lists(st.floats(0.1, 5), max_size=4))
-def test_boxes_lie_in_the_picture_and_are_never_empty(width: int, height: int, fractions: list[float]) -> None:
+def test_boxes_lie_in_the_image_and_are_never_empty(width: int, height: int, fractions: list[float]) -> None:
     for box in view_boxes(width, height, fractions):
         assert 0 <= box.left < box.right <= width
         assert 0 <= box.upper < box.lower <= height
 
 
-def test_a_square_picture_has_half_the_crops() -> None:
+def test_a_square_image_has_half_the_crops() -> None:
     boxes = view_boxes(600, 600, (4, 3, 2, 1))
     unique, order = unique_boxes(boxes)
     assert len(unique) == 5
@@ -61,18 +61,18 @@ def test_number_of_views(label: str | None, split: str, views: int) -> None:
 
 
 def test_small_crops_are_resized_like_the_plain_loop() -> None:
-    picture = _smooth_picture(240, 180)
+    image = _smooth_image(240, 180)
     box = Box(30, 20, 210, 161)
-    plain = picture.crop(box).resize((96, 96), Image.Resampling.BICUBIC)
-    np.testing.assert_array_equal(squash(Decoded.whole(picture), box, 96), np.asarray(plain))
+    plain = image.crop(box).resize((96, 96), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(squash(Decoded.whole(image), box, 96), np.asarray(plain))
 
 
 @pytest.mark.parametrize("box", [Box(0, 0, 1201, 899), Box(101, 77, 1102, 820), Box(300, 200, 901, 801)])
 def test_large_crops_stay_within_a_grey_level_of_the_plain_loop(box: Box) -> None:
-    picture = _smooth_picture(1201, 899)
-    plain = np.asarray(picture.crop(box).resize((96, 96), Image.Resampling.BICUBIC)).astype(int)
+    image = _smooth_image(1201, 899)
+    plain = np.asarray(image.crop(box).resize((96, 96), Image.Resampling.BICUBIC)).astype(int)
     assert reduction(box, 96) > 1
-    difference = np.abs(squash(Decoded.whole(picture), box, 96).astype(int) - plain)
+    difference = np.abs(squash(Decoded.whole(image), box, 96).astype(int) - plain)
     assert difference.mean() < 0.5
     # A shift of the sampling grid would show at the far edge first.
     assert difference[-4:, -4:].mean() < 1.5
@@ -95,13 +95,13 @@ def test_reduction_keeps_enough_pixels(box: Box, side: int, factor: int) -> None
 
 
 def test_large_crops_are_averaged_in_blocks_first() -> None:
-    picture, box = _smooth_picture(480, 360), Box(40, 20, 440, 340)
-    averaged = picture.reduce(2, box).resize((96, 96), Image.Resampling.BICUBIC)
-    np.testing.assert_array_equal(squash(Decoded.whole(picture), box, 96), np.asarray(averaged))
+    image, box = _smooth_image(480, 360), Box(40, 20, 440, 340)
+    averaged = image.reduce(2, box).resize((96, 96), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(squash(Decoded.whole(image), box, 96), np.asarray(averaged))
 
 
 def test_a_jpeg_that_was_shrunk_too_far_is_enlarged() -> None:
-    shrunk = _smooth_picture(120, 90)
+    shrunk = _smooth_image(120, 90)
     view = squash(Decoded(shrunk, width=960, height=720, shrunk=8), Box(0, 0, 960, 720), 300)
     np.testing.assert_array_equal(view, np.asarray(shrunk.resize((300, 300), Image.Resampling.BICUBIC)))
 
@@ -111,12 +111,12 @@ def test_a_jpeg_that_was_shrunk_too_far_is_enlarged() -> None:
 @pytest.mark.parametrize("box", [Box(0, 0, 1203, 901), Box(101, 77, 1102, 820), Box(303, 201, 907, 805)])
 def test_crops_of_a_shrunk_jpeg_stay_within_a_grey_level_of_the_plain_loop(box: Box, shrunk: int, further: int) -> None:
     stream = BytesIO()
-    _smooth_picture(1203, 901, cell=12 * shrunk * further).save(stream, "JPEG", quality=95)
-    picture = decode_at_least(stream.getvalue(), 901 // shrunk)
-    assert picture.shrunk == shrunk
+    _smooth_image(1203, 901, cell=12 * shrunk * further).save(stream, "JPEG", quality=95)
+    image = decode_at_least(stream.getvalue(), 901 // shrunk)
+    assert image.shrunk == shrunk
     side = int(min(box.width, box.height) / shrunk / further / OVERSAMPLING)
     plain = decode(stream.getvalue()).crop(box).resize((side, side), Image.Resampling.BICUBIC)
-    difference = np.abs(squash(picture, box, side) - np.asarray(plain).astype(int))
+    difference = np.abs(squash(image, box, side) - np.asarray(plain).astype(int))
     assert difference.mean() < 1
     # A shift of the sampling grid would show at the edges first.
     for edge in (difference[:4], difference[-4:], difference[:, :4], difference[:, -4:]):

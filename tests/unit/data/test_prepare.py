@@ -15,11 +15,11 @@ from mbdcnn.artifacts import PreparedData, unpack
 from mbdcnn.config import Config, load_config
 from mbdcnn.data import read_raw
 from mbdcnn.data.crops import least_side, view_boxes
-from mbdcnn.data.images.decoding import decode_at_least, decode_mask, picture_size
+from mbdcnn.data.images.decoding import decode_at_least, decode_mask, image_size
 from mbdcnn.data.prepare import prepare, summary_lines
 from mbdcnn.data.synthetic import generate
 from mbdcnn.errors import UserError
-from mbdcnn.inference.protocol import inputs_of_picture, inputs_of_row
+from mbdcnn.inference.protocol import inputs_of_image, inputs_of_row
 
 SETTINGS = ["data.image_size=32", "data.segmentation_size=48", "data.scales=[32, 48]", "runtime.workers=2"]
 CONFIG: Config = load_config(None, SETTINGS)
@@ -45,8 +45,8 @@ def raw(shared_raw: Path, tmp_path: Path) -> Path:
 
 
 def _plain(image: Path, box: tuple[int, int, int, int], side: int) -> npt.NDArray[np.uint8]:
-    with Image.open(image) as picture:
-        return np.asarray(picture.convert("RGB").crop(box).resize((side, side), BICUBIC))
+    with Image.open(image) as opened:
+        return np.asarray(opened.convert("RGB").crop(box).resize((side, side), BICUBIC))
 
 
 def test_every_array_is_what_the_plain_loop_gives(shared_raw: Path, data: PreparedData) -> None:
@@ -96,7 +96,7 @@ def test_training_and_evaluation_arrays(shared_raw: Path, data: PreparedData) ->
         np.testing.assert_array_equal(data.scale(48)[row.evaluation_row], _plain(records[row.id].image, whole, 48))
 
 
-def test_square_pictures_store_equal_views_once(data: PreparedData) -> None:
+def test_square_images_store_equal_views_once(data: PreparedData) -> None:
     square = [row for row in data.rows if row.width == row.height]
     assert square
     for row in square:
@@ -108,7 +108,7 @@ def test_facts_and_summary(data: PreparedData) -> None:
     assert facts["classes"]["train"] == {"nevus": 4, "melanoma": 2, "seborrheic_keratosis": 2}
     assert facts["with_mask"] == {"train": 7, "validation": 4, "test": 4}
     lines = summary_lines(data)
-    assert lines[0] == f"16 pictures from ISIC-2017, {len(data.patches)} views for the classifier"
+    assert lines[0] == f"16 images from ISIC-2017, {len(data.patches)} views for the classifier"
     assert lines[1] == "train: 8 (nevus 4, melanoma 2, seborrheic_keratosis 2); 7 with a mask"
     assert lines[4].startswith(
         "ISIC-2017_Training_Part1_GroundTruth: masks of 7 of 8 images, none of SYN_0000001; they"
@@ -124,9 +124,7 @@ def test_the_result_does_not_depend_on_the_number_of_workers(raw: Path, data: Pr
     assert [row.pixels for row in alone.rows] == [row.pixels for row in data.rows]
 
 
-def test_of_large_pictures_one_is_worked_on_at_a_time(
-    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_large_images_one_is_worked_on_at_a_time(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or a table of bombs would take a gigabyte for every core."""
     now = most = 0
 
@@ -135,12 +133,12 @@ def test_of_large_pictures_one_is_worked_on_at_a_time(
         now += 1
         most = max(most, now)
         time.sleep(0.01)
-        picture = write_picture(self, *arguments)
+        image = write_image(self, *arguments)
         now -= 1
-        return picture
+        return image
 
-    write_picture = prepare_module.Writer._write_picture
-    monkeypatch.setattr(prepare_module.Writer, "_write_picture", counted)
+    write_image = prepare_module.Writer._write_image
+    monkeypatch.setattr(prepare_module.Writer, "_write_image", counted)
     for large, expected in ((10**9, {2, 3, 4}), (0, {1})):
         monkeypatch.setattr(prepare_module, "LARGE", large)
         most = 0
@@ -205,7 +203,7 @@ def test_arrays_may_be_empty(raw: Path, tmp_path: Path, kept: str) -> None:
     assert len(summary_lines(data)) == (3 if kept == "train" else 2)
 
 
-def test_pictures_without_a_label(tmp_path: Path) -> None:
+def test_images_without_a_label(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name in ("a", "b"):
         Image.fromarray(rng.integers(0, 256, (40, 50, 3), np.uint8)).save(tmp_path / f"{name}.png")
@@ -217,12 +215,12 @@ def test_pictures_without_a_label(tmp_path: Path) -> None:
     assert "train: 1 (unlabelled 1); 1 with a mask" in summary_lines(data)
 
 
-def test_identical_pictures_are_told(raw: Path, tmp_path: Path) -> None:
+def test_identical_images_are_told(raw: Path, tmp_path: Path) -> None:
     source = raw / "ISIC-2017_Training_Data" / "SYN_0000000.jpg"
     target = raw / "ISIC-2017_Test_v2_Data" / "SYN_2000000.jpg"
     shutil.copy(source, target)
     for split, name in (("Training", "SYN_0000000"), ("Test_v2", "SYN_2000000")):
-        Image.new("L", picture_size(source), 255).save(
+        Image.new("L", image_size(source), 255).save(
             raw / f"ISIC-2017_{split}_Part1_GroundTruth" / f"{name}_segmentation.png"
         )
     data = prepare(raw, tmp_path / "out", CONFIG)
@@ -262,7 +260,7 @@ def test_large_jpegs_are_prepared_within_a_grey_level_of_the_plain_loop(large: P
 
 def test_large_jpegs_are_predicted_as_they_are_prepared(large: PreparedData, tmp_path: Path) -> None:
     row = large.split("test")[0]
-    fresh = inputs_of_picture(decode_at_least(tmp_path / "b.jpg", least_side(CONFIG.data)), CONFIG.data, "paper")
+    fresh = inputs_of_image(decode_at_least(tmp_path / "b.jpg", least_side(CONFIG.data)), CONFIG.data, "paper")
     stored = inputs_of_row(large, row, CONFIG.data)
     assert (fresh.width, fresh.height, fresh.views) == (521, 483, stored.views)
     np.testing.assert_array_equal(fresh.patches, stored.patches)
@@ -274,7 +272,7 @@ def _mask_of_another_size(raw: Path) -> None:
     Image.new("L", (10, 12)).save(raw / "ISIC-2017_Training_Part1_GroundTruth" / "SYN_0000003_segmentation.png")
 
 
-def _truncated_picture(raw: Path) -> None:
+def _truncated_image(raw: Path) -> None:
     file = raw / "ISIC-2017_Validation_Data" / "SYN_1000002.jpg"
     file.write_bytes(file.read_bytes()[:-600])
 
@@ -287,8 +285,8 @@ def _text_as_mask(raw: Path) -> None:
     ("damage", "message"),
     [
         (_mask_of_another_size, r"SYN_0000003_segmentation.png: a mask of 10x12 pixels for an image of \d+x\d+"),
-        (_truncated_picture, r"SYN_1000002.jpg: cannot be decoded"),
-        (_text_as_mask, r"SYN_2000001_segmentation.png: not a picture"),
+        (_truncated_image, r"SYN_1000002.jpg: cannot be decoded"),
+        (_text_as_mask, r"SYN_2000001_segmentation.png: not an image"),
     ],
 )
 def test_nothing_is_left_after_a_mistake(raw: Path, tmp_path: Path, damage, message: str) -> None:
@@ -300,7 +298,7 @@ def test_nothing_is_left_after_a_mistake(raw: Path, tmp_path: Path, damage, mess
 
 def test_what_lies_at_the_place_survives_a_mistake(raw: Path, tmp_path: Path) -> None:
     before = prepare(raw, tmp_path / "out", CONFIG)
-    _truncated_picture(raw)
+    _truncated_image(raw)
     with pytest.raises(UserError, match="SYN_1000002"):
         prepare(raw, tmp_path / "out", CONFIG)
     assert PreparedData.open(tmp_path / "out", verify=True).provenance == before.provenance

@@ -32,8 +32,8 @@ def test_the_same_seed_gives_the_same_bytes(generated: Path, tmp_path: Path) -> 
     first, again, other = (_digests(folder) for folder in (generated, tmp_path / "again", tmp_path / "other"))
     assert first == again
     assert first.keys() == other.keys()
-    pictures = [name for name in first if name.endswith(".jpg")]
-    assert len({first[name] for name in pictures} | {other[name] for name in pictures}) == 2 * len(pictures)
+    images = [name for name in first if name.endswith(".jpg")]
+    assert len({first[name] for name in images} | {other[name] for name in images}) == 2 * len(images)
 
 
 def test_it_has_the_official_layout_with_its_traps(generated: Path) -> None:
@@ -54,11 +54,11 @@ def test_it_has_the_official_layout_with_its_traps(generated: Path) -> None:
 def test_masks_cover_the_lesion_and_lesions_are_darker(kind: str) -> None:
     darker = 0
     for seed in range(12):
-        picture, mask = draw(np.random.default_rng(seed), kind, (128, 96))
+        image, mask = draw(np.random.default_rng(seed), kind, (128, 96))
         inside = np.asarray(mask) > 0
         assert set(np.unique(np.asarray(mask))) == {0, 255}
         assert 0.03 < inside.mean() < 0.7
-        grey = np.asarray(picture.convert("L")).astype(float)
+        grey = np.asarray(image.convert("L")).astype(float)
         near = np.asarray(Image.fromarray(inside).resize((8, 6)).resize((128, 96))) & ~inside
         darker += grey[inside].mean() < grey[near].mean() if near.any() else 1
     assert darker >= 11
@@ -76,8 +76,8 @@ def test_classes_differ_in_shape_and_colour() -> None:
     variety: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for seed in range(20):
         for kind in KINDS:
-            picture, mask = draw(np.random.default_rng([9, seed]), kind, (128, 96))
-            pixels = np.asarray(picture).astype(float)[np.asarray(mask) > 0]
+            image, mask = draw(np.random.default_rng([9, seed]), kind, (128, 96))
+            pixels = np.asarray(image).astype(float)[np.asarray(mask) > 0]
             shape[kind].append(_compactness(mask))
             variety[kind].append(float(pixels.std(axis=0).mean()))
     assert np.mean(shape["melanoma"]) > 1.1 * np.mean(shape["nevus"])

@@ -25,9 +25,9 @@ def skin() -> tuple[np.ndarray, np.ndarray]:
     return mottled.astype(np.uint8), np.asarray(mask)
 
 
-def change(name: str, level: int, picture_id: str = "a") -> float:
-    picture, truth = skin()
-    return float(np.abs(corrupt(picture, truth, name, level, picture_id)[0].astype(int) - picture).mean())
+def change(name: str, level: int, image_id: str = "a") -> float:
+    image, truth = skin()
+    return float(np.abs(corrupt(image, truth, name, level, image_id)[0].astype(int) - image).mean())
 
 
 def test_help_says_how_many_there_are() -> None:
@@ -42,15 +42,15 @@ def test_these_move_the_lesion() -> None:
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_a_picture_is_spoilt_the_same_each_time_and_otherwise_than_another(name: str) -> None:
-    picture, truth = skin()
-    before = picture.copy(), truth.copy()
-    first, again, other = (corrupt(picture, truth, name, 2, picture_id) for picture_id in ("a", "a", "b"))
+def test_a_image_is_spoilt_the_same_each_time_and_otherwise_than_another(name: str) -> None:
+    image, truth = skin()
+    before = image.copy(), truth.copy()
+    first, again, other = (corrupt(image, truth, name, 2, image_id) for image_id in ("a", "a", "b"))
     assert (first[0] == again[0]).all()
     assert (first[1] == again[1]).all()
-    assert (picture == before[0]).all()
+    assert (image == before[0]).all()
     assert (truth == before[1]).all()
-    assert first[0].shape == picture.shape
+    assert first[0].shape == image.shape
     assert first[0].dtype == np.uint8
     # Blur, compression and magnification leave nothing to chance.
     if name not in {"blur", "JPEG", "scale", "rotation", "brightness"}:
@@ -64,32 +64,32 @@ def test_each_strength_spoils_more(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_the_truth_moves_with_the_picture_alone(name: str) -> None:
-    picture, truth = skin()
+def test_the_truth_moves_with_the_image_alone(name: str) -> None:
+    image, truth = skin()
     for level in (1, 2, 3):
-        spoilt, moved = corrupt(picture, truth, name, level, "a")
+        corrupted, moved = corrupt(image, truth, name, level, "a")
         if name not in MOVING:
             assert moved is truth
             continue
         assert (moved != truth).any()
         # The lesion is what is dark, before and after.
-        dark = np.asarray(Image.fromarray(spoilt).convert("L")) < 130
+        dark = np.asarray(Image.fromarray(corrupted).convert("L")) < 130
         assert (dark & moved).sum() / (dark | moved).sum() > 0.95
-        assert corrupt(picture, None, name, level, "a")[1] is None
+        assert corrupt(image, None, name, level, "a")[1] is None
 
 
 def test_a_full_turn_is_exact_and_a_magnified_lesion_larger() -> None:
-    picture, truth = skin()
-    square, mask = picture[:, :120], truth[:, :120]
+    image, truth = skin()
+    square, mask = image[:, :120], truth[:, :120]
     turned, moved = corrupt(square, mask, "rotation", 3, "a")
     quarters = [np.rot90(square, k) for k in (1, 3)]
     assert min(np.abs(turned.astype(int) - quarter).max() for quarter in quarters) <= 1
     assert any((moved == np.rot90(mask, k)).all() for k in (1, 3))
-    assert corrupt(picture, truth, "scale", 1, "a")[1].sum() == pytest.approx(1.44 * truth.sum(), rel=0.03)
+    assert corrupt(image, truth, "scale", 1, "a")[1].sum() == pytest.approx(1.44 * truth.sum(), rel=0.03)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (16, 90)])
-def test_tiny_pictures_can_be_spoilt(size: tuple[int, int]) -> None:
-    picture = np.full((*size, 3), 150, np.uint8)
+def test_tiny_images_can_be_spoilt(size: tuple[int, int]) -> None:
+    image = np.full((*size, 3), 150, np.uint8)
     for name in CORRUPTIONS:
-        assert corrupt(picture, np.ones(size, bool), name, 3, "a")[0].shape == picture.shape
+        assert corrupt(image, np.ones(size, bool), name, 3, "a")[0].shape == image.shape

@@ -29,52 +29,52 @@ def lesion_on(skin: tuple[int, int, int], box: tuple[int, int, int, int], size=(
 @pytest.mark.parametrize("image_id", ["a", "b", "c", "ISIC_0000001", "\udcff"])
 @pytest.mark.parametrize("box", [(40, 30, 80, 60), (0, 0, 100, 60), (-20, -20, 119, 70)])
 def test_a_sticker_lies_beside_the_lesion_and_in_its_own_place(image_id: str, box) -> None:
-    picture, lesion = lesion_on(PALE, box)
-    kept = picture.copy()
-    stuck = add_sticker(picture, lesion, image_id)
-    changed = (stuck != picture).any(axis=2)
-    assert (picture == kept).all()
+    image, lesion = lesion_on(PALE, box)
+    kept = image.copy()
+    stuck = add_sticker(image, lesion, image_id)
+    changed = (stuck != image).any(axis=2)
+    assert (image == kept).all()
     assert 0.002 < changed.mean() < 0.2
     assert not (changed & lesion).any()
-    assert (stuck == add_sticker(picture, lesion, image_id)).all()
-    colours = stuck[changed & ~np.isin(stuck, picture).all(axis=2)]
+    assert (stuck == add_sticker(image, lesion, image_id)).all()
+    colours = stuck[changed & ~np.isin(stuck, image).all(axis=2)]
     # One plain colour but for the disc's edge, and none of skin.
     assert np.ptp(np.median(colours, axis=0)) > 60
 
 
 def test_stickers_of_two_images_differ() -> None:
-    picture, lesion = lesion_on(PALE, (40, 30, 80, 60))
-    assert (add_sticker(picture, lesion, "a") != add_sticker(picture, lesion, "b")).any()
+    image, lesion = lesion_on(PALE, (40, 30, 80, 60))
+    assert (add_sticker(image, lesion, "a") != add_sticker(image, lesion, "b")).any()
 
 
 def test_there_is_no_sticker_where_there_is_no_room() -> None:
-    picture, _ = lesion_on(PALE, (40, 30, 80, 60))
-    whole = np.ones(picture.shape[:2], bool)
+    image, _ = lesion_on(PALE, (40, 30, 80, 60))
+    whole = np.ones(image.shape[:2], bool)
     whole[:3, :3] = False
-    assert add_sticker(picture, whole, "a") is None
+    assert add_sticker(image, whole, "a") is None
 
 
 def test_a_lesion_painted_over_is_gone_and_the_rest_as_it_was() -> None:
-    picture, lesion = lesion_on(PALE, (40, 30, 80, 60))
-    picture = picture.copy()
-    picture[:, 90:] = DARK
-    painted = paint_over(picture, lesion)
+    image, lesion = lesion_on(PALE, (40, 30, 80, 60))
+    image = image.copy()
+    image[:, 90:] = DARK
+    painted = paint_over(image, lesion)
     assert np.abs(painted[lesion].astype(int) - PALE).max() < 30
     far = np.ones(lesion.shape, bool)
     far[22:69, 32:89] = False
-    assert (painted[far] == picture[far]).all()
+    assert (painted[far] == image[far]).all()
     nothing = np.zeros(lesion.shape, bool)
-    assert (paint_over(picture, nothing) == picture).all()
-    assert (paint_over(picture, ~nothing) == picture).all()
+    assert (paint_over(image, nothing) == image).all()
+    assert (paint_over(image, ~nothing) == image).all()
 
 
 def test_a_lesion_keeps_its_pixels_on_anothers_skin() -> None:
-    picture, lesion = lesion_on(PALE, (30, 30, 60, 60))
+    image, lesion = lesion_on(PALE, (30, 30, 60, 60))
     # Of another size, with its lesion elsewhere.
     other, other_lesion = lesion_on(DARK, (100, 20, 190, 150), size=(240, 200))
-    moved = exchange_background(picture, lesion, other, other_lesion)
-    assert moved.shape == picture.shape
-    assert (moved[lesion] == picture[lesion]).all()
+    moved = exchange_background(image, lesion, other, other_lesion)
+    assert moved.shape == image.shape
+    assert (moved[lesion] == image[lesion]).all()
     rim = round(FEATHER * 90) + 1
     outside = np.ones(lesion.shape, bool)
     outside[30 - rim : 61 + rim, 30 - rim : 61 + rim] = False

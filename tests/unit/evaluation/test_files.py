@@ -104,12 +104,12 @@ def test_masks_of_sixteen_bits_are_read_too(data, tmp_path: Path, lesion: int) -
     ("text", "wrong"),
     [
         ("name,melanoma\n", "no column seborrheic_keratosis"),
-        ("picture,melanoma,seborrheic_keratosis\n", "no column id"),
+        ("image,melanoma,seborrheic_keratosis\n", "no column id"),
         ("id,nevus,melanoma,seborrheic_keratosis\na,0.1,0.2,many\n", "row 2: not a number"),
         ("id,nevus,melanoma,seborrheic_keratosis\na,0.1,0.2,\n", "row 2: not a number"),
         ("id,nevus,melanoma,seborrheic_keratosis\na,0,0,nan\n", "row 2: a probability is not between"),
         ("id,nevus,melanoma,seborrheic_keratosis\na,0,0,1\nb,5,3,2\n", "row 3: a probability is not between"),
-        ("id,nevus,melanoma,seborrheic_keratosis\na,0,0,1\na,0,0,1\n", "row 3: the id a stands twice"),
+        ("id,nevus,melanoma,seborrheic_keratosis\na,0,0,1\na,0,0,1\n", "row 3: the id a is a duplicate"),
         ("", "no column"),
         (
             'id,nevus,melanoma,seborrheic_keratosis\na,0,0,"1\n' + "b" * 140_000,
@@ -156,7 +156,7 @@ def test_a_folder_with_nothing_or_with_two_of_a_kind_is_told(data, tmp_path: Pat
         score(folder, data, tmp_path / "report")
 
 
-def test_an_empty_mask_of_an_empty_picture_counts_by_both_rules(data, tmp_path: Path, monkeypatch) -> None:
+def test_an_empty_mask_of_an_empty_image_counts_by_both_rules(data, tmp_path: Path, monkeypatch) -> None:
     row = data.split("test")[0]
     truth = PreparedData.truth
     monkeypatch.setattr(PreparedData, "truth", lambda self, of: truth(self, of) & (of.id != row.id))

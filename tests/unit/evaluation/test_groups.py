@@ -1,4 +1,4 @@
-"""How pictures are put into groups."""
+"""How images are put into groups."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def test_folders_keep_as_many_parts_as_tell_them_apart() -> None:
         ("a", "a/b/a.png", "a/b"),
     ],
 )
-def test_folders_named_after_the_picture_do_not_count(image_id: str, source: str, folder: str) -> None:
+def test_folders_named_after_the_image_do_not_count(image_id: str, source: str, folder: str) -> None:
     row = Row(image_id, "test", 0, source, 9, 9, None, True, "", (0,), None, 0)
     assert source_folder(row) == folder
     assert source_folder(replace(row, source=source.replace("/", "\\"))) == folder
 
 
-def test_a_group_of_one_picture_has_no_interval() -> None:
+def test_a_group_of_one_image_has_no_interval() -> None:
     scores = [
         ImageScore(str(number), 9, 9, label=int(number == 0), probabilities=(0.4, 0.6), source="a")
         for number in range(5)

@@ -31,30 +31,30 @@ def angle_of(colour: tuple[int, int, int]) -> float:
     return math.degrees(math.atan2(light - 50, yellow))
 
 
-def picture(skin: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+def image(skin: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Skin with a lesion in it, hairs over it, dark corners and a pen's mark."""
-    image = Image.new("RGB", (120, 90))
-    draw = ImageDraw.Draw(image)
+    drawn = Image.new("RGB", (120, 90))
+    draw = ImageDraw.Draw(drawn)
     draw.ellipse((-12, -22, 132, 112), fill=skin)
     draw.ellipse((45, 30, 75, 60), fill=(70, 45, 40))
     for x in range(0, 120, 30):
         draw.line((x, 0, x + 25, 90), fill=(25, 20, 18), width=2)
     lesion = Image.new("1", (120, 90))
     ImageDraw.Draw(lesion).ellipse((45, 30, 75, 60), fill=1)
-    return np.asarray(image), np.asarray(lesion)
+    return np.asarray(drawn), np.asarray(lesion)
 
 
 @pytest.mark.parametrize("skin", [LIGHT, DARK, (180, 140, 110)])
 def test_the_angle_is_that_of_the_skin_alone(skin: tuple[int, int, int]) -> None:
-    assert typology_angle(*picture(skin)) == pytest.approx(angle_of(skin), abs=0.5)
+    assert typology_angle(*image(skin)) == pytest.approx(angle_of(skin), abs=0.5)
 
 
 def test_light_skin_has_the_larger_angle() -> None:
-    assert typology_angle(*picture(LIGHT)) > 41 > -20 > typology_angle(*picture(DARK))
+    assert typology_angle(*image(LIGHT)) > 41 > -20 > typology_angle(*image(DARK))
 
 
-def test_a_picture_full_of_lesion_has_no_skin_tone() -> None:
-    pixels, _ = picture(LIGHT)
+def test_a_image_full_of_lesion_has_no_skin_tone() -> None:
+    pixels, _ = image(LIGHT)
     assert typology_angle(pixels, np.ones(pixels.shape[:2], bool)) is None
     assert typology_angle(np.zeros_like(pixels), np.zeros(pixels.shape[:2], bool)) is None
     assert tone_class(None) is None

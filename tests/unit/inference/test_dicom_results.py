@@ -145,7 +145,7 @@ def test_the_patient_is_named_in_dicom_files_alone(results: Path) -> None:
         assert not any(secret in content or secret.decode() in file.name for secret in secrets)
 
 
-def test_a_picture_without_lesion_has_an_empty_segment(results: Path, predictor: Predictor, tmp_path: Path) -> None:
+def test_a_image_without_lesion_has_an_empty_segment(results: Path, predictor: Predictor, tmp_path: Path) -> None:
     file = results / "in" / "secondary.dcm"
     prediction = predictor.predict(file)
     prediction.mask[:] = False
@@ -154,14 +154,14 @@ def test_a_picture_without_lesion_has_an_empty_segment(results: Path, predictor:
     assert (tmp_path / "none_report.dcm").is_file()
 
 
-def test_decisions_and_unfamiliarity_are_reported(results: Path, predictor: Predictor, tmp_path: Path) -> None:
+def test_decisions_and_ood_score_are_reported(results: Path, predictor: Predictor, tmp_path: Path) -> None:
     file = results / "in" / "dermoscopy.dcm"
     decisions = {"melanoma at 80% sensitivity": True, "seborrheic_keratosis at 95% sensitivity": False}
-    prediction = replace(predictor.predict(file), decisions=decisions, unfamiliarity=1.25)
+    prediction = replace(predictor.predict(file), decisions=decisions, ood_score=1.25)
     write_results(prediction, origin_of(file, predictor.bundle), tmp_path, "a")
     (group,) = hd.sr.srread(tmp_path / "a_report.dcm").content.get_planar_roi_measurement_groups()
     measured = {item.name.meaning: float(item.value) for item in group.get_measurements()}
-    assert measured["Unfamiliarity of image"] == 1.25
+    assert measured["Out-of-distribution score of image"] == 1.25
     said = {item.name.meaning: item.value for item in group.get_qualitative_evaluations()}
     assert said["Melanoma at 80% sensitivity"] == codes.SCT.Yes
     assert said["Seborrheic keratosis at 95% sensitivity"] == codes.SCT.No

@@ -23,7 +23,7 @@ from mbdcnn.errors import UserError
 from mbdcnn.inference import export, graphs, runtimes, tracing
 from mbdcnn.inference.export import export_bundle
 from mbdcnn.inference.predictor import Predictor
-from mbdcnn.inference.protocol import inputs_of_picture, run_protocol
+from mbdcnn.inference.protocol import inputs_of_image, run_protocol
 from mbdcnn.inference.runtimes import OpenVinoCore, load_core
 from mbdcnn.models import MBDCNN
 from mbdcnn.models.weights import save_weights
@@ -119,7 +119,7 @@ def lesion(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows, columns = np.mgrid[:90, :120]
     spot = np.exp(-((rows - 40) ** 2 + (columns - 70) ** 2) / 500)[..., None]
     pixels = 210 - spot * (90, 140, 150) + np.random.default_rng(0).normal(0, 6, (90, 120, 3))
-    file = tmp_path_factory.mktemp("pictures") / "lesion.png"
+    file = tmp_path_factory.mktemp("images") / "lesion.png"
     Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file)
     return file
 
@@ -127,8 +127,8 @@ def lesion(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("protocol", ["fast", "paper"])
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
 def test_every_runtime_gives_what_torch_gives(tiny_bundle: Bundle, lesion: Path, runtime, protocol) -> None:
-    with Image.open(lesion) as picture:
-        inputs = [inputs_of_picture(picture, tiny_bundle.config.data, protocol)]
+    with Image.open(lesion) as image:
+        inputs = [inputs_of_image(image, tiny_bundle.config.data, protocol)]
     (torch_outcome,) = run_protocol(load_core(tiny_bundle, "torch", "cpu"), inputs, protocol)
     (outcome,) = run_protocol(load_core(tiny_bundle, runtime, "auto"), inputs, protocol)
     # Values that hardly vary would agree whatever was computed.
@@ -319,9 +319,9 @@ def _read_by_the_example(file: Path) -> Image.Image:
 def test_the_example_reads_as_the_package_does_or_refuses(kind: str, tmp_path: Path) -> None:
     file = tmp_path / "x"
     file.write_bytes(whole_images()[kind])
-    with Image.open(file) as picture:
+    with Image.open(file) as opened:
         left_out = (
-            picture.mode not in {"L", "P", "RGB"} or picture.has_transparency_data or "profile that is none" in kind
+            opened.mode not in {"L", "P", "RGB"} or opened.has_transparency_data or "profile that is none" in kind
         )
     if left_out:
         with pytest.raises(SystemExit, match="mbdcnn predict"):
@@ -353,7 +353,7 @@ def test_a_program_of_torch_runs_without_this_package(compact: Bundle, tmp_path:
             assert np.allclose(output, wanted, rtol=0, atol=1e-4)
 
 
-def test_the_whole_graph_takes_any_number_of_pictures(tiny_bundle: Bundle, tmp_path: Path) -> None:
+def test_the_whole_graph_takes_any_number_of_images(tiny_bundle: Bundle, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     from mbdcnn.inference.networks import load_model
 

@@ -20,7 +20,7 @@ from mbdcnn.errors import UserError
 from mbdcnn.inference.hub import WANTED, find_model
 from mbdcnn.inference.predictor import Predictor
 
-PICTURE = np.random.default_rng(0).integers(0, 256, (44, 60, 3), np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (44, 60, 3), np.uint8)
 
 
 class Hub:
@@ -86,8 +86,8 @@ def test_pushed_and_read_back_it_predicts_the_same(predictor: Predictor, hub: Hu
     assert pushed == {*predictor.bundle.provenance.files, "config.json", "README.md"}
     read = Predictor.from_pretrained("me/lesions", device="cpu")
     assert read.bundle.provenance == predictor.bundle.provenance
-    assert read.predict(PICTURE).to_dict() == predictor.predict(PICTURE).to_dict()
-    assert read.familiarity is not None
+    assert read.predict(IMAGE).to_dict() == predictor.predict(IMAGE).to_dict()
+    assert read.ood is not None
 
 
 def test_all_that_a_bundle_holds_is_fetched(bundle: Bundle) -> None:

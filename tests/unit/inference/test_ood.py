@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mbdcnn.inference.ood import SHADES, Familiarity, Gaussian, Looks, _blocks, _colours
+from mbdcnn.inference.ood import COLOUR_BINS, FILE, Gaussian, ImageFeatures, OODScorer, _blocks, _colours
 
 random = np.random.default_rng(0)
 SIDE = 32
@@ -20,36 +20,36 @@ def spots(count: int, random: np.random.Generator) -> np.ndarray:
     return (colour + random.normal(0, 4, (count, SIDE, SIDE, 3))).clip(0, 255).astype(np.uint8)
 
 
-def looks(pixels: np.ndarray, shift: float = 0.0, seed: int = 0) -> Looks:
+def features_of(pixels: np.ndarray, shift: float = 0.0, seed: int = 0) -> ImageFeatures:
     """Features that vary in a few of their directions."""
     random = np.random.default_rng(seed)
     embedding = random.normal(size=(len(pixels), 5)) @ np.eye(5, 40) * 3 + random.normal(0, 0.1, (len(pixels), 40))
-    return Looks.at((embedding + shift).astype(np.float32), pixels)
+    return ImageFeatures.at((embedding + shift).astype(np.float32), pixels)
 
 
 @pytest.fixture(scope="module")
-def familiarity() -> Familiarity:
-    training, held_out = (looks(spots(count, random), seed=count) for count in (300, 100))
-    return Familiarity.fit(training, held_out)
+def scorer() -> OODScorer:
+    training, held_out = (features_of(spots(count, random), seed=count) for count in (300, 100))
+    return OODScorer.fit(training, held_out)
 
 
-def test_one_in_a_hundred_usual_pictures_is_strange() -> None:
-    training, held_out = (looks(spots(count, np.random.default_rng(count)), seed=count) for count in (300, 200))
-    scores = Familiarity.fit(training, held_out).scores(Looks.join([training, held_out]))
+def test_one_in_a_hundred_usual_images_is_strange() -> None:
+    training, held_out = (features_of(spots(count, np.random.default_rng(count)), seed=count) for count in (300, 200))
+    scores = OODScorer.fit(training, held_out).scores(ImageFeatures.join([training, held_out]))
     assert np.mean(scores > 1) == pytest.approx(0.01, abs=0.003)
     assert np.quantile(scores, 0.99) == pytest.approx(1)
 
 
-def test_features_that_held_out_pictures_reach_set_the_limit() -> None:
-    """Those of the pictures the networks learnt from are closer than any new picture's."""
-    training, held_out = looks(spots(300, random)), looks(spots(100, random), seed=1)
+def test_features_that_held_out_images_reach_set_the_limit() -> None:
+    """Those of the images the networks learnt from are closer than any new image's."""
+    training, held_out = features_of(spots(300, random)), features_of(spots(100, random), seed=1)
     further = held_out._replace(embedding=held_out.embedding * 3)
-    first, second = (Familiarity.fit(training, each).limits for each in (held_out, further))
+    first, second = (OODScorer.fit(training, each).limits for each in (held_out, further))
     assert second[0] > 2 * first[0]
 
 
 @pytest.mark.parametrize(
-    "picture",
+    "image",
     [
         random.integers(0, 256, (SIDE, SIDE, 3)),
         np.full((SIDE, SIDE, 3), 255),
@@ -60,13 +60,13 @@ def test_features_that_held_out_pictures_reach_set_the_limit() -> None:
     ],
     ids=["noise", "white", "black", "negative", "grey", "stripes"],
 )
-def test_strange_pictures_with_usual_features_are_noticed(familiarity: Familiarity, picture: np.ndarray) -> None:
-    assert familiarity.scores(looks(picture[None].astype(np.uint8)))[0] > 1
+def test_strange_images_with_usual_features_are_noticed(scorer: OODScorer, image: np.ndarray) -> None:
+    assert scorer.scores(features_of(image[None].astype(np.uint8)))[0] > 1
 
 
-def test_strange_features_of_usual_pictures_are_noticed(familiarity: Familiarity) -> None:
-    assert familiarity.scores(looks(spots(1, random)))[0] < 1
-    assert familiarity.scores(looks(spots(1, random), shift=2))[0] > 1
+def test_strange_features_of_usual_images_are_noticed(scorer: OODScorer) -> None:
+    assert scorer.scores(features_of(spots(1, random)))[0] < 1
+    assert scorer.scores(features_of(spots(1, random), shift=2))[0] > 1
 
 
 def test_distances_are_those_of_the_covariance() -> None:
@@ -91,18 +91,18 @@ def test_directions_without_variation_are_left_out() -> None:
 
 def test_statistics_and_colours_equal_a_plain_loop() -> None:
     pixels = spots(3, random)
-    for picture, statistics, share in zip(pixels, *looks(pixels)[1:], strict=True):
-        colours = picture.reshape(-1, 3) / 255
+    for image, statistics, share in zip(pixels, *features_of(pixels)[1:], strict=True):
+        colours = image.reshape(-1, 3) / 255
         contrast = colours[:, :2] - colours[:, 1:]
         assert statistics[:3] == pytest.approx(colours.mean(axis=0), abs=1e-5)
         assert statistics[3:5] == pytest.approx(contrast.mean(axis=0), abs=1e-5)
         deviations = [*colours.std(axis=0), *contrast.std(axis=0)]
         assert np.exp(statistics[5:10]) - 0.5 / 255 == pytest.approx(deviations, rel=1e-3)
-        expected = np.zeros(SHADES**3)
+        expected = np.zeros(COLOUR_BINS**3)
         for row in range(0, SIDE, 8):
             for column in range(0, SIDE, 8):
-                red, green, blue = picture[row : row + 8, column : column + 8].mean(axis=(0, 1)) / 255 * SHADES
-                expected[(int(red) * SHADES + int(green)) * SHADES + int(blue)] += 1 / 16
+                red, green, blue = image[row : row + 8, column : column + 8].mean(axis=(0, 1)) / 255 * COLOUR_BINS
+                expected[(int(red) * COLOUR_BINS + int(green)) * COLOUR_BINS + int(blue)] += 1 / 16
         assert share == pytest.approx(expected, abs=1e-6)
 
 
@@ -110,17 +110,17 @@ def test_white_is_a_colour() -> None:
     assert _colours(_blocks(np.full((1, 16, 16, 3), 255, np.uint8)))[0, -1] == 1
 
 
-def test_a_file_gives_the_same_scores_and_is_small(familiarity: Familiarity, tmp_path: Path) -> None:
-    file = tmp_path / "familiarity.safetensors"
-    familiarity.save(file)
-    pictures = looks(spots(20, random), seed=3)
-    assert Familiarity.load(file).scores(pictures) == pytest.approx(familiarity.scores(pictures), rel=1e-2)
+def test_a_file_gives_the_same_scores_and_is_small(scorer: OODScorer, tmp_path: Path) -> None:
+    file = tmp_path / FILE
+    scorer.save(file)
+    images = features_of(spots(20, random), seed=3)
+    assert OODScorer.load(file).scores(images) == pytest.approx(scorer.scores(images), rel=1e-2)
     assert file.stat().st_size < 20_000
 
 
-def test_pictures_are_measured_alike_alone_and_together(familiarity: Familiarity) -> None:
+def test_images_are_measured_alike_alone_and_together(scorer: OODScorer) -> None:
     pixels = spots(4, random)
-    together = looks(pixels)
-    alone = [Looks.at(together.embedding[index : index + 1], pixels[index : index + 1]) for index in range(4)]
-    assert familiarity.scores(Looks.join(alone)) == pytest.approx(familiarity.scores(together))
-    assert np.concatenate([familiarity.scores(each) for each in alone]) == pytest.approx(familiarity.scores(together))
+    together = features_of(pixels)
+    alone = [ImageFeatures.at(together.embedding[index : index + 1], pixels[index : index + 1]) for index in range(4)]
+    assert scorer.scores(ImageFeatures.join(alone)) == pytest.approx(scorer.scores(together))
+    assert np.concatenate([scorer.scores(each) for each in alone]) == pytest.approx(scorer.scores(together))

@@ -17,15 +17,15 @@ def square() -> np.ndarray:
 
 
 def test_outline_lies_on_the_border_and_nowhere_else() -> None:
-    picture = grey()
-    drawn = outline(picture, square(), FINAL, width=1)
+    image = grey()
+    drawn = outline(image, square(), FINAL, width=1)
     coloured = (drawn == FINAL).all(axis=2)
     expected = square()
     expected[11:29, 21:44] = False
     assert (coloured == expected).all()
     assert (drawn[13:27, 23:42] == 128).all()
     assert (drawn[:6] == 128).all()
-    assert (picture == 128).all()
+    assert (image == 128).all()
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 6])
@@ -43,7 +43,7 @@ def test_a_full_mask_is_outlined_along_the_frame_and_an_empty_one_not_at_all() -
     assert (outline(grey(), np.zeros((40, 60), bool)) == 128).all()
 
 
-def test_default_width_grows_with_the_picture() -> None:
+def test_default_width_grows_with_the_image() -> None:
     counts = []
     for side in (100, 2000):
         mask = np.zeros((side, side), bool)
@@ -59,7 +59,7 @@ def test_mask_of_another_size_is_refused() -> None:
         outline(grey(), np.ones((40, 61), bool))
 
 
-def test_no_activation_leaves_the_picture_and_full_activation_is_the_hottest_colour() -> None:
+def test_no_activation_leaves_the_image_and_full_activation_is_the_hottest_colour() -> None:
     for nothing in (np.zeros((4, 4)), np.full((4, 4), -0.7, np.float32)):
         assert (heat(grey(), nothing) == 128).all()
     hottest = HEAT_OPACITY * HEAT_TABLE[255] + (1 - HEAT_OPACITY) * 128
@@ -83,10 +83,10 @@ def test_heat_colours_grow_lighter_throughout() -> None:
 
 
 @pytest.mark.parametrize("width", [60, 1600])
-def test_the_key_lies_below_the_picture_with_the_whole_scale(width: int) -> None:
-    picture = grey(40, width)
-    keyed = np.asarray(with_key(picture, "Activation map of nevus"))
-    assert np.array_equal(keyed[:40, :width], picture)
+def test_the_key_lies_below_the_image_with_the_whole_scale(width: int) -> None:
+    image = grey(40, width)
+    keyed = np.asarray(with_key(image, "Activation map of nevus"))
+    assert np.array_equal(keyed[:40, :width], image)
     strip = keyed[40:]
     assert keyed.shape[1] >= width
     row = strip[len(strip) // 2]

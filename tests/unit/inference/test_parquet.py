@@ -20,7 +20,7 @@ from mbdcnn.cli import main
 from mbdcnn.errors import UserError
 from mbdcnn.inference import parquet
 from mbdcnn.inference.parquet import Job, Tables, predicted
-from mbdcnn.inference.predict import PictureList, predict_files
+from mbdcnn.inference.predict import ImageList, predict_files
 from mbdcnn.inference.predictor import Predictor
 
 random = np.random.default_rng(0)
@@ -43,7 +43,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     for number in range(7):
         pixels = random.integers(0, 256, (20 + number, 30, 3), np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.png")
-    (folder / "2.png").write_bytes(b"no picture")
+    (folder / "2.png").write_bytes(b"no image")
     return [str(folder / f"{number}.png") for number in range(7)]
 
 
@@ -72,7 +72,7 @@ def test_rows_are_those_of_the_small_run_with_masks(
     found.add(predicted(predictor, names, job))
     found.flush()
     assert tables(tmp_path / "p") == ["part-000000.parquet"]
-    assert (found.written, found.images, found.problems, found.unfamiliar) == (1, 7, 1, 6)
+    assert (found.written, found.images, found.problems, found.out_of_distribution) == (1, 7, 1, 6)
     predict_files(predictor, [Path(name) for name in names], tmp_path / "small")
     with (tmp_path / "small" / "predictions.csv").open(newline="") as stream:
         expected = list(csv.DictReader(stream))
@@ -87,7 +87,7 @@ def test_rows_are_those_of_the_small_run_with_masks(
             with Image.open(io.BytesIO(row["mask"])) as mask:
                 assert mask.mode == "1"
                 assert np.array_equal(np.asarray(mask), predictor.predict(name).mask)
-    assert "2.png: not a picture" in written[2]["problem"]
+    assert "2.png: not an image" in written[2]["problem"]
     assert written[2]["mask"] is written[2]["melanoma"] is written[2]["looks_like_dermoscopy"] is None
 
 
@@ -186,13 +186,13 @@ def test_a_name_that_is_no_text_is_written_as_text(
     shutil.copyfile(names[0], file)
     listing = tmp_path / "list.txt"
     listing.write_bytes(b"\xef\xbb\xbf" + file + b"\r\n\n" + file + b".absent\n")
-    assert [os.fsencode(name) for name in PictureList(listing)] == [file, file + b".absent"]
-    write(predictor, [*PictureList(listing)], tmp_path / "p", job)
+    assert [os.fsencode(name) for name in ImageList(listing)] == [file, file + b".absent"]
+    write(predictor, [*ImageList(listing)], tmp_path / "p", job)
     good, bad = rows(tmp_path / "p")
     assert good["file"] == f"{tmp_path}/l\\xe4sion.png"
     assert good["problem"] is None
     assert bad["problem"].endswith("sion.png.absent: no such file")
-    assert Tables.open(tmp_path / "p", job).missing(PictureList(listing)) == []
+    assert Tables.open(tmp_path / "p", job).missing(ImageList(listing)) == []
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
@@ -201,7 +201,7 @@ def test_lists_of_other_programs(tmp_path: Path, encoding: str) -> None:
 
     def read(text: str) -> list[str]:
         listing.write_bytes(text.encode(encoding))
-        return list(PictureList(listing))
+        return list(ImageList(listing))
 
     assert read("a.jpg\r\n \r\np,q/M\u00fcller.jpg\r\n") == ["a.jpg", "p,q/M\u00fcller.jpg"]
     here = str(tmp_path)
@@ -222,14 +222,14 @@ def test_a_list_serves_the_small_run_too(bundle, names: list[str], tmp_path: Pat
     common = ("--model", bundle.path, "--device", "cpu", "--out", tmp_path / "p", "--list", "-")
     code, told, _ = run(capsys, *common, "--tables-only")
     assert code == 0
-    assert told.count("of the picture") == 2
+    assert told.count("of the image") == 2
     assert tables(tmp_path / "p") == ["predictions.csv", "predictions.json"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "saying"),
     [
-        ((), "name at least one picture"),
+        ((), "name at least one image"),
         (("a.jpg", "--list", "b.txt"), "not both"),
         (("--list", "absent.txt"), "absent.txt: No such file"),
         (("--list", "-", "--workers", "2"), "--workers goes with --cluster"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mbdcnn.data.images.decoding import picture_size
+from mbdcnn.data.images.decoding import image_size
 from mbdcnn.data.readers.folders import find_images
 from mbdcnn.data.synthetic import draw
 from mbdcnn.errors import UserError
@@ -21,7 +21,7 @@ from mbdcnn.inference.tables import Entries, unique_names, writing_tables
 random = np.random.default_rng(0)
 
 
-def picture(file: Path, width: int = 60, height: int = 44) -> Path:
+def image(file: Path, width: int = 60, height: int = 44) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(random.integers(0, 256, (height, width, 3), np.uint8)).save(file)
     return file
@@ -32,8 +32,8 @@ def predictor(bundle) -> Predictor:
     return Predictor.load(bundle.path, device="cpu")
 
 
-def test_results_of_each_picture_and_tables_of_all(predictor: Predictor, tmp_path: Path) -> None:
-    files = [picture(tmp_path / "in" / "a.png"), picture(tmp_path / "in" / "b.png", 30, 70)]
+def test_results_of_each_image_and_tables_of_all(predictor: Predictor, tmp_path: Path) -> None:
+    files = [image(tmp_path / "in" / "a.png"), image(tmp_path / "in" / "b.png", 30, 70)]
     done: list[tuple[int, int]] = []
     entries = predict_files(predictor, files, tmp_path / "out", progress=lambda *counts, **_: done.append(counts))
     assert {file.name for file in (tmp_path / "out").iterdir()} == {
@@ -57,22 +57,22 @@ def test_results_of_each_picture_and_tables_of_all(predictor: Predictor, tmp_pat
         for kind in ("cam", "overlay"):
             with Image.open(tmp_path / "out" / f"{entry['name']}_{kind}.jpg") as drawn:
                 height, width = expected.mask.shape
-                # Below the map its key, which is wider than so small a picture.
+                # Below the map its key, which is wider than so small an image.
                 assert (drawn.width == width) == (kind == "overlay")
                 assert drawn.height == height + (22 if kind == "cam" else 0)
         for name, reached in expected.decisions.items():
             assert row[name] == str(int(reached))
-        assert float(row["unfamiliarity"]) == pytest.approx(expected.unfamiliarity, rel=1e-3)
+        assert float(row["ood_score"]) == pytest.approx(expected.ood_score, rel=1e-3)
         assert row["looks_like_dermoscopy"] == "0"
         assert row["decision"] == entry["decision"] == expected.decision
         assert float(row["melanoma"]) == pytest.approx(expected.probabilities["melanoma"], abs=1e-6)
         assert float(row["uncertainty_entropy"]) == pytest.approx(expected.uncertainty.entropy, abs=1e-5)
 
 
-def test_an_unreadable_picture_is_told_and_the_others_go_on(predictor: Predictor, tmp_path: Path) -> None:
+def test_an_unreadable_image_is_told_and_the_others_go_on(predictor: Predictor, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "bad.jpg").write_bytes(b"no picture")
-    files = [tmp_path / "in" / "bad.jpg", picture(tmp_path / "in" / "good.png")]
+    (tmp_path / "in" / "bad.jpg").write_bytes(b"no image")
+    files = [tmp_path / "in" / "bad.jpg", image(tmp_path / "in" / "good.png")]
     bad, good = predict_files(predictor, files, tmp_path / "out")
     assert "bad.jpg" in bad["problem"]
     assert "problem" not in good
@@ -82,7 +82,7 @@ def test_an_unreadable_picture_is_told_and_the_others_go_on(predictor: Predictor
 
 
 def test_two_inputs_of_one_name_have_two_results(predictor: Predictor, tmp_path: Path) -> None:
-    files = [picture(tmp_path / folder / "lesion.png", width) for folder, width in (("x", 60), ("y", 40))]
+    files = [image(tmp_path / folder / "lesion.png", width) for folder, width in (("x", 60), ("y", 40))]
     entries = predict_files(predictor, files, tmp_path / "out")
     sizes = []
     for entry in entries:
@@ -101,7 +101,7 @@ def test_names_are_unique_whatever_they_are() -> None:
 def test_a_stopped_prediction_leaves_the_tables_of_the_one_before(
     predictor: Predictor, tmp_path: Path, monkeypatch
 ) -> None:
-    files = [picture(tmp_path / "in" / f"{number}.png") for number in range(10)]
+    files = [image(tmp_path / "in" / f"{number}.png") for number in range(10)]
     predict_files(predictor, files[:1], tmp_path / "out")
     before = (tmp_path / "out" / "predictions.csv").read_bytes()
 
@@ -114,7 +114,7 @@ def test_a_stopped_prediction_leaves_the_tables_of_the_one_before(
     assert not [file for file in (tmp_path / "out").iterdir() if file.name.startswith(".")]
 
 
-def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
     def peak(count: int) -> int:
         tracemalloc.start()
         with writing_tables(tmp_path, ["nevus"], []) as add:
@@ -142,9 +142,9 @@ def test_a_million_files_of_one_name_are_named_in_no_time() -> None:
     assert len(set(names)) == 20_000
 
 
-def test_results_do_not_go_among_the_pictures(predictor: Predictor, tmp_path: Path) -> None:
-    file = picture(tmp_path / "a.png")
-    mine = picture(tmp_path / "a_mask.png").read_bytes()
+def test_results_do_not_go_among_the_images(predictor: Predictor, tmp_path: Path) -> None:
+    file = image(tmp_path / "a.png")
+    mine = image(tmp_path / "a_mask.png").read_bytes()
     with pytest.raises(UserError, match="choose another folder for the results"):
         predict_files(predictor, [file], tmp_path)
     assert (tmp_path / "a_mask.png").read_bytes() == mine
@@ -155,12 +155,12 @@ def find(*sources: Path, apart_from: Path | None = None) -> list[Path]:
 
 
 def test_files_folders_and_patterns_are_found_once_and_masks_passed_over(tmp_path: Path) -> None:
-    files = [picture(tmp_path / "b.png"), picture(tmp_path / "deep" / "a.JPG")]
-    picture(tmp_path / "b_segmentation.png")
-    picture(tmp_path / "b_superpixels.png")
+    files = [image(tmp_path / "b.png"), image(tmp_path / "deep" / "a.JPG")]
+    image(tmp_path / "b_segmentation.png")
+    image(tmp_path / "b_superpixels.png")
     (tmp_path / "notes.txt").write_text("x")
-    picture(tmp_path / "out" / "b_mask.png")
-    odd = tmp_path / "picture.dat"
+    image(tmp_path / "out" / "b_mask.png")
+    odd = tmp_path / "image.dat"
     odd.write_bytes(b"")
     assert find(tmp_path, apart_from=tmp_path / "out") == files
     assert find(tmp_path) == files
@@ -173,9 +173,9 @@ def test_files_folders_and_patterns_are_found_once_and_masks_passed_over(tmp_pat
 
 
 def test_a_large_jpeg_is_predicted_whole_with_an_overlay_worth_looking_at(predictor: Predictor, tmp_path: Path) -> None:
-    picture, _ = draw(np.random.default_rng(0), "nevus", (640, 480))
-    picture.resize((3200, 2400)).save(tmp_path / "large.jpg")
+    image, _ = draw(np.random.default_rng(0), "nevus", (640, 480))
+    image.resize((3200, 2400)).save(tmp_path / "large.jpg")
     (entry,) = predict_files(predictor, [tmp_path / "large.jpg"], tmp_path / "out")
     assert (entry["width"], entry["height"]) == (3200, 2400)
-    assert picture_size(tmp_path / "out" / "large_mask.png") == (3200, 2400)
-    assert picture_size(tmp_path / "out" / "large_overlay.jpg") == (DRAWN_SIDE, DRAWN_SIDE * 3 // 4)
+    assert image_size(tmp_path / "out" / "large_mask.png") == (3200, 2400)
+    assert image_size(tmp_path / "out" / "large_overlay.jpg") == (DRAWN_SIDE, DRAWN_SIDE * 3 // 4)

@@ -28,13 +28,13 @@ def prediction(bundle) -> Prediction:
 
 
 class Page(HTMLParser):
-    """Collects pictures and text, and holds that every tag is closed."""
+    """Collects images and text, and holds that every tag is closed."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.open: list[str] = []
         self.text: list[str] = []
-        self.pictures: list[Image.Image] = []
+        self.images: list[Image.Image] = []
         self.feed(text)
         self.close()
         assert self.open == []
@@ -46,7 +46,7 @@ class Page(HTMLParser):
         if tag == "img":
             kind, data = given["src"].split(",")
             assert kind == "data:image/jpeg;base64"
-            self.pictures.append(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
+            self.images.append(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
             assert given["alt"]
         elif tag != "br":
             self.open.append(tag)
@@ -59,7 +59,7 @@ class Page(HTMLParser):
             self.text.append(data)
 
 
-def test_pictures_probabilities_and_notice(prediction: Prediction) -> None:
+def test_images_probabilities_and_notice(prediction: Prediction) -> None:
     page = Page(prediction._repr_html_())
     for name, value in prediction.probabilities.items():
         assert page.text[page.text.index(name.replace("_", " "), 3) + 1] == f"{value:.1%}"
@@ -69,7 +69,7 @@ def test_pictures_probabilities_and_notice(prediction: Prediction) -> None:
     assert any("Does not look like the dermoscopy images" in text for text in page.text)
     small = shrink(Image.fromarray(ARRAY), 480)
     drawn = (overlay(small, prediction), cam_overlay(small, prediction))
-    for shown, expected in zip(page.pictures, drawn, strict=True):
+    for shown, expected in zip(page.images, drawn, strict=True):
         assert shown.size == (480, 350)
         assert np.abs(np.asarray(shown).astype(int) - expected).mean() < 12
 
@@ -100,7 +100,7 @@ def test_the_activation_map_is_named_and_carries_scale_and_outline(prediction: P
     assert np.array_equal(outlined[150:200, 180:270], np.asarray(small)[150:200, 180:270])
 
 
-def test_the_map_is_of_the_class_of_the_whole_picture() -> None:
+def test_the_map_is_of_the_class_of_the_whole_image() -> None:
     outcome = Outcome(
         view_logits=np.array([[0, 2, 0], [9, 0, 0], [9, 0, 0]], np.float32),
         coarse_mask=np.zeros((4, 4), bool),
@@ -131,7 +131,7 @@ def test_names_are_no_markup(prediction: Prediction) -> None:
         decisions={f"{name} at 80%": True},
         operating_points=(point,),
         cam_class=name,
-        unfamiliarity=0.5,
+        ood_score=0.5,
     )
     text = of_name._repr_html_()
     assert "<script" not in text
@@ -141,21 +141,21 @@ def test_names_are_no_markup(prediction: Prediction) -> None:
     assert not any("Does not look" in text for text in page.text)
 
 
-def test_without_its_picture_it_shows_how_probable_the_lesion_is(prediction: Prediction) -> None:
-    page = Page(replace(prediction, picture=None, decisions={}, unfamiliarity=None)._repr_html_())
-    assert [picture.size for picture in page.pictures] == [(480, 350)] * 2
+def test_without_its_image_it_shows_how_probable_the_lesion_is(prediction: Prediction) -> None:
+    page = Page(replace(prediction, image=None, decisions={}, ood_score=None)._repr_html_())
+    assert [image.size for image in page.images] == [(480, 350)] * 2
 
 
-def test_the_users_picture_is_not_changed_and_a_thin_one_shown(bundle) -> None:
+def test_the_users_image_is_not_changed_and_a_thin_one_shown(bundle) -> None:
     predictor = Predictor.load(bundle.path, device="cpu")
     mine = Image.fromarray(ARRAY)
     predictor.predict(mine)
     assert np.array_equal(np.asarray(mine), ARRAY)
     thin = predictor.predict(np.zeros((1, 3000, 3), np.uint8))
-    assert thin.picture is not None
-    assert thin.picture.shape == (1, 1600, 3)
+    assert thin.image is not None
+    assert thin.image.shape == (1, 1600, 3)
     Page(thin._repr_html_())
 
 
 def test_the_plain_text_is_short(prediction: Prediction) -> None:
-    assert "picture=" not in repr(prediction)
+    assert "image=" not in repr(prediction)

@@ -25,7 +25,7 @@ def predictor(bundle) -> Predictor:
 
 
 @pytest.mark.parametrize("protocol", ["fast", "paper"])
-def test_a_prediction_is_of_the_pictures_size_and_adds_up(predictor: Predictor, protocol) -> None:
+def test_a_prediction_is_of_the_images_size_and_adds_up(predictor: Predictor, protocol) -> None:
     prediction = predictor.predict(ARRAY, protocol)
     assert prediction.mask.shape == prediction.coarse_mask.shape == prediction.mask_probability.shape == (44, 60)
     assert np.array_equal(prediction.mask, prediction.mask_probability > 0.5)
@@ -67,27 +67,27 @@ def test_noise_is_stranger_than_what_the_model_learnt_from(predictor: Predictor,
     usual = [predictor.predict(np.asarray(data.patches[row.views[0]])) for row in data.split("validation")]
     assert np.mean([bool(each.looks_like_dermoscopy) for each in usual]) >= 0.75
     noise = predictor.predict(ARRAY)
-    assert noise.unfamiliarity > max(each.unfamiliarity for each in usual)
+    assert noise.ood_score > max(each.ood_score for each in usual)
     assert noise.looks_like_dermoscopy is False
     assert noise.to_dict()["looks_like_dermoscopy"] is False
 
 
-def test_every_way_to_give_a_picture_gives_the_same(predictor: Predictor, tmp_path) -> None:
+def test_every_way_to_give_a_image_gives_the_same(predictor: Predictor, tmp_path) -> None:
     file = tmp_path / "lesion.png"
     Image.fromarray(ARRAY).save(file)
     expected = predictor.predict(ARRAY)
     transparent = Image.fromarray(ARRAY).convert("RGBA")
     opaque = np.asarray(transparent)
-    for picture in (file, str(file), file.read_bytes(), Image.fromarray(ARRAY), transparent, opaque):
-        assert np.array_equal(predictor.predict(picture).mask_probability, expected.mask_probability)
+    for image in (file, str(file), file.read_bytes(), Image.fromarray(ARRAY), transparent, opaque):
+        assert np.array_equal(predictor.predict(image).mask_probability, expected.mask_probability)
 
 
 def test_an_image_is_taken_as_a_file_of_it_would_be(predictor: Predictor, tmp_path) -> None:
     """Transparency, 16 bit, palettes and EXIF must not depend on who opened the file."""
     deep = Image.fromarray((random.random((44, 60)) * 65535).astype(np.uint16))
     layer = Image.fromarray(np.dstack([ARRAY, np.full((44, 60), 100, np.uint8)]))
-    for number, picture in enumerate((deep, layer)):
-        picture.save(tmp_path / f"{number}.png")
+    for number, image in enumerate((deep, layer)):
+        image.save(tmp_path / f"{number}.png")
         with Image.open(tmp_path / f"{number}.png") as opened:
             given = predictor.predict(opened)
         read = predictor.predict(tmp_path / f"{number}.png")
@@ -101,9 +101,9 @@ def test_an_image_is_taken_as_a_file_of_it_would_be(predictor: Predictor, tmp_pa
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 2), (17, 16)])
 def test_any_size_works(predictor: Predictor, size: tuple[int, int]) -> None:
-    picture = Image.new("RGB", size, (200, 120, 90))
+    image = Image.new("RGB", size, (200, 120, 90))
     for protocol in ("fast", "paper"):
-        prediction = predictor.predict(picture, protocol)  # type: ignore[arg-type]
+        prediction = predictor.predict(image, protocol)  # type: ignore[arg-type]
         assert prediction.mask.shape == size[::-1]
         assert np.isfinite(prediction.mask_probability).all()
 
@@ -127,10 +127,10 @@ def test_grey_and_transparent_arrays_are_taken_as_images_of_them(predictor: Pred
     assert not np.array_equal(darker.mask_probability, predictor.predict(ARRAY).mask_probability)
 
 
-def test_what_is_no_picture_is_refused(predictor: Predictor, tmp_path) -> None:
-    for picture in (b"nothing", tmp_path / "absent.jpg"):
+def test_what_is_no_image_is_refused(predictor: Predictor, tmp_path) -> None:
+    for image in (b"nothing", tmp_path / "absent.jpg"):
         with pytest.raises(UserError):
-            predictor.predict(picture)
+            predictor.predict(image)
     with pytest.raises(UserError, match=r"^int: not an image; give a file, its bytes"):
         predictor.predict(7)
     with pytest.raises(UserError, match=r"^Tensor: not an image"):
@@ -148,7 +148,7 @@ def test_several_are_predicted_as_each_is_alone(predictor: Predictor, tmp_path, 
         alone = predictor(image, protocol)
         assert np.allclose(prediction.mask_probability, alone.mask_probability, atol=1e-5)
         assert prediction.probabilities == pytest.approx(alone.probabilities, abs=1e-6)
-        assert np.array_equal(prediction.picture, alone.picture)
+        assert np.array_equal(prediction.image, alone.image)
         assert prediction.file == alone.file == (str(file) if isinstance(image, str | Path) else None)
     stacked = predictor(np.stack([ARRAY, ARRAY[::-1]]))
     assert [each.mask.shape for each in stacked] == [ARRAY.shape[:2]] * 2
@@ -176,8 +176,8 @@ def test_a_user_s_own_image_is_not_changed(predictor: Predictor) -> None:
     image = Image.fromarray(ARRAY).resize((2400, 100))
     before = image.tobytes()
     prediction = predictor.predict(image)
-    assert prediction.picture is not None
-    assert prediction.picture.shape[1] == DRAWN_SIDE
+    assert prediction.image is not None
+    assert prediction.image.shape[1] == DRAWN_SIDE
     assert (image.size, image.tobytes()) == ((2400, 100), before)
 
 

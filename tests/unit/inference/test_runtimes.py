@@ -9,7 +9,7 @@ from mbdcnn.data.crops import view_boxes
 from mbdcnn.errors import UserError
 from mbdcnn.inference import runtimes
 from mbdcnn.inference.networks import load_model
-from mbdcnn.inference.protocol import Guidance, inputs_of_picture, inputs_of_row, run_protocol
+from mbdcnn.inference.protocol import ClassifierOutput, inputs_of_image, inputs_of_row, run_protocol
 from mbdcnn.inference.runtimes import TorchCore, TorchNetwork, channels_first
 from mbdcnn.models import guide
 from mbdcnn.system.device import choose_device
@@ -68,7 +68,7 @@ class CountingCore:
         self.asked.append(("classify", len(pixels)))
         shares = pixels.astype(np.float32).mean(axis=(1, 2)) / 64 + masks.mean(axis=(1, 2), dtype=np.float32)[:, None]
         maps = pixels[:, ::16, ::16, :1].transpose(0, 3, 1, 2).astype(np.float32)
-        return Guidance(shares, maps, shares)
+        return ClassifierOutput(shares, maps, shares)
 
     def enhance(self, pixels, activation_maps):
         self.asked.append(("enhance", len(pixels)))
@@ -80,15 +80,15 @@ class CountingCore:
 SETTINGS = Data(image_size=32, scales=(32, 48, 64), views=Views(fractions=(4, 3)))
 
 
-def picture(width: int, height: int):
+def image(width: int, height: int):
     from PIL import Image
 
     return Image.fromarray(random.integers(0, 256, (height, width, 3), np.uint8))
 
 
 def test_views_that_coincide_are_computed_once_and_count_as_often_as_they_stand() -> None:
-    square = picture(60, 60)
-    inputs = inputs_of_picture(square, SETTINGS, "paper")
+    square = image(60, 60)
+    inputs = inputs_of_image(square, SETTINGS, "paper")
     core = CountingCore()
     (outcome,) = run_protocol(core, [inputs], "paper")
     assert core.asked[:2] == [("coarse", 6 * 3), ("classify", 3)]
@@ -96,20 +96,20 @@ def test_views_that_coincide_are_computed_once_and_count_as_often_as_they_stand(
     boxes = view_boxes(60, 60, (4, 3))
     from dataclasses import replace
 
-    from mbdcnn.data.crops import views_of_picture
+    from mbdcnn.data.crops import views_of_image
     from mbdcnn.data.images.decoding import Decoded
 
-    every = replace(inputs, patches=np.stack(views_of_picture(Decoded.whole(square), boxes, 32)), views=tuple(range(5)))
+    every = replace(inputs, patches=np.stack(views_of_image(Decoded.whole(square), boxes, 32)), views=tuple(range(5)))
     (slow,) = run_protocol(CountingCore(), [every], "paper")
     assert np.allclose(outcome.view_logits, slow.view_logits)
     assert np.allclose(outcome.lesion_logits(), slow.lesion_logits())
 
 
 def test_fast_is_one_view_of_each_network_and_paper_all() -> None:
-    pictures = [picture(60, 44), picture(20, 90)]
+    images = [image(60, 44), image(20, 90)]
     for looked_at in ("fast", "paper"):  # more than it takes is no obstacle
         core = CountingCore()
-        inputs = [inputs_of_picture(each, SETTINGS, looked_at) for each in pictures]
+        inputs = [inputs_of_image(each, SETTINGS, looked_at) for each in images]
         outcomes = list(run_protocol(core, inputs, "fast"))
         assert core.asked == [("coarse", 2), ("classify", 2), ("enhance", 2)]
         assert [outcome.lesion_logits().shape for outcome in outcomes] == [(44, 60), (90, 20)]
@@ -119,10 +119,10 @@ def test_fast_is_one_view_of_each_network_and_paper_all() -> None:
     assert core.asked == [("coarse", 30), ("classify", 5), *[("classify", 6), ("enhance", 6)] * 3]
 
 
-def test_a_batch_gives_what_each_picture_alone_gives() -> None:
-    pictures = [picture(60, 44), picture(33, 33)]
+def test_a_batch_gives_what_each_image_alone_gives() -> None:
+    images = [image(60, 44), image(33, 33)]
     for protocol in ("fast", "paper"):
-        inputs = [inputs_of_picture(each, SETTINGS, protocol) for each in pictures]
+        inputs = [inputs_of_image(each, SETTINGS, protocol) for each in images]
         together = run_protocol(CountingCore(), inputs, protocol)
         alone = [next(iter(run_protocol(CountingCore(), [each], protocol))) for each in inputs]
         for one, other in zip(together, alone, strict=True):
@@ -130,12 +130,12 @@ def test_a_batch_gives_what_each_picture_alone_gives() -> None:
             assert np.allclose(one.view_logits, other.view_logits)
 
 
-def test_prepared_pictures_look_as_the_pictures_they_were_prepared_from(data, raw) -> None:
+def test_prepared_images_look_as_the_images_they_were_prepared_from(data, raw) -> None:
     from mbdcnn.data.images.decoding import decode
 
     settings = Data.model_validate(data.provenance.settings["data"])
     for row in [row for row in data.rows if row.split == "test"]:
-        fresh = inputs_of_picture(decode(raw / row.source), settings, "paper")
+        fresh = inputs_of_image(decode(raw / row.source), settings, "paper")
         stored = inputs_of_row(data, row, settings)
         assert np.array_equal(stored.patches, fresh.patches)
         assert stored.views == fresh.views

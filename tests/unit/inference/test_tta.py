@@ -14,24 +14,24 @@ random = np.random.default_rng(0)
 
 @pytest.mark.parametrize("view", SIX_VIEWS)
 def test_each_view_is_undone(view) -> None:
-    pictures = random.random((2, 5, 5, 3))
-    assert np.array_equal(view.invert(view.apply(pictures, PIXELS), PIXELS), pictures)
-    turned = view.apply(pictures, PIXELS).transpose(0, 3, 1, 2)
-    assert np.array_equal(view.invert(turned, MAPS), pictures.transpose(0, 3, 1, 2))
+    images = random.random((2, 5, 5, 3))
+    assert np.array_equal(view.invert(view.apply(images, PIXELS), PIXELS), images)
+    turned = view.apply(images, PIXELS).transpose(0, 3, 1, 2)
+    assert np.array_equal(view.invert(turned, MAPS), images.transpose(0, 3, 1, 2))
 
 
 def test_views_are_the_six_of_the_paper() -> None:
-    picture = random.random((1, 4, 4, 3))
-    plain = picture[0]
+    image = random.random((1, 4, 4, 3))
+    plain = image[0]
     expected = [plain, np.rot90(plain), np.rot90(plain, 2), np.rot90(plain, 3), plain[:, ::-1], plain[::-1]]
-    assert np.array_equal(all_views(picture), np.stack(expected))
-    assert len({view.tobytes() for view in map(np.ascontiguousarray, all_views(picture))}) == 6
+    assert np.array_equal(all_views(image), np.stack(expected))
+    assert len({view.tobytes() for view in map(np.ascontiguousarray, all_views(image))}) == 6
 
 
-def test_merging_undoes_the_views_of_each_picture() -> None:
-    pictures = random.random((3, 6, 6, 2))
-    merged = merge_views(all_views(pictures).transpose(0, 3, 1, 2))
-    assert np.allclose(merged, 6 * pictures.transpose(0, 3, 1, 2))
+def test_merging_undoes_the_views_of_each_image() -> None:
+    images = random.random((3, 6, 6, 2))
+    merged = merge_views(all_views(images).transpose(0, 3, 1, 2))
+    assert np.allclose(merged, 6 * images.transpose(0, 3, 1, 2))
 
 
 @given(*[st.integers(1, 40)] * 4)

@@ -114,7 +114,7 @@ def test_boundary_distance_of_moved_and_empty_masks() -> None:
     assert math.isnan(boundary_distance(nothing, nothing))
 
 
-def test_boundary_distance_of_a_large_picture() -> None:
+def test_boundary_distance_of_a_large_image() -> None:
     y, x = np.ogrid[:3000, :4000]
     one, other = ((y - 1500) ** 2 + (x - 2000) ** 2 < radius**2 for radius in (1000, 1100))
     assert boundary_distance(one, other) == pytest.approx(100, abs=1)
@@ -138,7 +138,7 @@ def test_of_a_long_border_some_pixels_stand_for_all(limit: int, monkeypatch: pyt
     assert limit / 2 <= min(asked) <= max(asked) <= limit
 
 
-def test_counts_do_not_overflow_on_a_large_picture() -> None:
+def test_counts_do_not_overflow_on_a_large_image() -> None:
     everything = np.ones((5000, 5000), bool)
     assert mask_metrics(everything, everything)["true_positives"] == 25_000_000
 

@@ -16,7 +16,7 @@ from mbdcnn.errors import UserError
 from mbdcnn.models import MaskGuidedClassifier
 from mbdcnn.models.checkpoints import METHOD_CLASSES, import_state_dict
 from mbdcnn.models.head import class_metadata, named_classes
-from mbdcnn.models.weights import copy_weights, import_weights, read_state_dict, save_weights, write_committee
+from mbdcnn.models.weights import copy_weights, import_weights, read_state_dict, save_weights, write_ensemble
 
 NETWORK = ClassificationNetwork(backbone="mobilenet_v2", width=0.1, depth=1)
 GIVEN = ("nevus", "melanoma", "seborrheic_keratosis")
@@ -47,9 +47,9 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "given.safetensors"
 
 
-def committee_of(file: Path) -> Path:
-    write_committee([file, file], file.with_name("committee.safetensors"))
-    return file.with_name("committee.safetensors")
+def ensemble_of(file: Path) -> Path:
+    write_ensemble([file, file], file.with_name("ensemble.safetensors"))
+    return file.with_name("ensemble.safetensors")
 
 
 def halves_of(file: Path) -> Path:
@@ -57,7 +57,7 @@ def halves_of(file: Path) -> Path:
     return file.with_name("half.safetensors")
 
 
-@pytest.mark.parametrize("kind", [lambda file: file, committee_of, halves_of], ids=["one", "committee", "half"])
+@pytest.mark.parametrize("kind", [lambda file: file, ensemble_of, halves_of], ids=["one", "ensemble", "half"])
 @pytest.mark.parametrize("classes", ORDERS, ids=lambda classes: "-".join(name[:3] for name in classes))
 def test_every_row_goes_to_the_class_of_its_name(file: Path, kind, classes: tuple[str, ...]) -> None:
     filled, fresh = network(len(classes)), network(len(classes))
@@ -167,7 +167,7 @@ def test_more_names_than_rows_are_refused(tmp_path: Path) -> None:
 
 
 def test_names_stay_with_the_weights(file: Path) -> None:
-    for made in (committee_of(file), halves_of(file)):
+    for made in (ensemble_of(file), halves_of(file)):
         named = named_classes(made)
         assert named is not None
         assert named.classes == GIVEN

@@ -28,7 +28,7 @@ from mbdcnn.inference.predictor import Predictor
 from mbdcnn.serving.answers import NOTICE, Answer, encode_mask
 from mbdcnn.serving.app import PAGES, create_app
 from mbdcnn.serving.limits import Limits
-from serving_clients import form, mask_of, picture
+from serving_clients import form, image, mask_of
 
 PAGE = Path(mbdcnn.__file__).parent / "serving" / "page"
 PNG = {"Content-Type": "image/png"}
@@ -48,7 +48,7 @@ def client(predictor: Predictor) -> Iterator[TestClient]:
 
 @pytest.fixture(scope="module")
 def expected(predictor: Predictor) -> Prediction:
-    return predictor.predict(picture())
+    return predictor.predict(image())
 
 
 def ask(client: TestClient, content: bytes, query: str = "", **headers: str) -> Any:
@@ -59,7 +59,7 @@ def ask(client: TestClient, content: bytes, query: str = "", **headers: str) -> 
 
 @pytest.mark.parametrize("encoding", ["png", "rle"])
 def test_the_answer_is_the_prediction(client: TestClient, expected: Prediction, encoding: str) -> None:
-    answer = ask(client, picture(), f"?encoding={encoding}")
+    answer = ask(client, image(), f"?encoding={encoding}")
     known = expected.to_dict()
     assert {name: answer[name] for name in known} == known
     assert mask_of(answer["mask"]).tolist() == expected.mask.tolist()
@@ -72,26 +72,26 @@ def test_the_answer_is_the_prediction(client: TestClient, expected: Prediction, 
 
 
 def test_a_form_a_body_and_a_body_without_type_are_the_same(client: TestClient) -> None:
-    body, headers = form(picture())
+    body, headers = form(image())
     answers = [
         client.post("/v1/predictions", content=body, headers=headers),
-        client.post("/v1/predictions", content=picture(), headers=PNG),
-        client.post("/v1/predictions", content=picture()),
-        client.post("/v1/predictions", files={"image": picture()}),
+        client.post("/v1/predictions", content=image(), headers=PNG),
+        client.post("/v1/predictions", content=image()),
+        client.post("/v1/predictions", files={"image": image()}),
     ]
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.text for answer in answers}) == 1
 
 
 def test_options_of_query_and_form(client: TestClient, predictor: Predictor) -> None:
-    small = ask(client, picture(), "?layers=")
+    small = ask(client, image(), "?layers=")
     assert (small["mask"], small["coarse_mask"], small["cam"]) == (None, None, None)
     fields = {"layers": "cam,mask", "encoding": "rle", "protocol": "paper"}
-    answer = client.post("/v1/predictions?protocol=fast", files={"image": picture()}, data=fields).json()
+    answer = client.post("/v1/predictions?protocol=fast", files={"image": image()}, data=fields).json()
     assert answer["coarse_mask"] is None
     assert answer["mask"]["encoding"] == "rle"
     assert answer["protocol"] == "paper"
-    assert answer["probabilities"] == pytest.approx(predictor.predict(picture(), "paper").to_dict()["probabilities"])
+    assert answer["probabilities"] == pytest.approx(predictor.predict(image(), "paper").to_dict()["probabilities"])
 
 
 def test_the_schema_holds_all_that_a_prediction_tells(expected: Prediction) -> None:
@@ -99,7 +99,7 @@ def test_the_schema_holds_all_that_a_prediction_tells(expected: Prediction) -> N
 
 
 def damaged() -> bytes:
-    content = picture(90, 90)
+    content = image(90, 90)
     return content[:60] + b"\xff" * 40 + content[100:]
 
 
@@ -110,10 +110,10 @@ def truncated_jpeg() -> bytes:
 
 
 MULTIPART_TYPE = "multipart/form-data"
-NO_END, MULTIPART = form(picture())[0][:-12], form(b"")[1]
+NO_END, MULTIPART = form(image())[0][:-12], form(b"")[1]
 REFUSED = {
-    "nothing": (b"", PNG, "", 400, "no picture"),
-    "another field": (*form(picture(), "photo"), "", 400, "form's file 'image'"),
+    "nothing": (b"", PNG, "", 400, "no image"),
+    "another field": (*form(image(), "photo"), "", 400, "form's file 'image'"),
     "a form cut off": (NO_END, MULTIPART, "", 400, "cut off"),
     "a form without boundary": (b"x", {"Content-Type": MULTIPART_TYPE}, "", 400, "boundary"),
     "a form with a long boundary": (
@@ -125,20 +125,20 @@ REFUSED = {
     ),
     "a form of noise": (b"x" * 99, MULTIPART, "", 400, "cannot be read"),
     "too many fields": (form(b"")[0][:-9] * 9, MULTIPART, "", 400, "more than 8 fields"),
-    "two pictures": (form(picture())[0][:-9] + form(picture())[0], MULTIPART, "", 400, "two of its fields"),
+    "two images": (form(image())[0][:-9] + form(image())[0], MULTIPART, "", 400, "two of its fields"),
     "JSON": (b"{}", {"Content-Type": "application/json"}, "", 415, "image/..."),
-    "no picture": (b"hello", PNG, "", 415, "not a picture"),
+    "no image": (b"hello", PNG, "", 415, "not an image"),
     "HEIC": (b"\0\0\0\x18ftypheic" + bytes(99), PNG, "", 415, "a HEIC image, which is not read; convert it: pip"),
-    "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", PNG, "", 415, "not a picture"),
+    "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", PNG, "", 415, "not an image"),
     "damaged": (damaged(), PNG, "", 422, "cannot be decoded"),
     "truncated": (truncated_jpeg(), {"Content-Type": "image/jpeg"}, "", 422, "cannot be decoded"),
     "many bytes": (b"x" * 100_001, PNG, "", 413, "larger than 0.1 MB"),
-    "many pixels": (picture(101, 100), PNG, "", 413, "more than 0.01 million pixels"),
+    "many pixels": (image(101, 100), PNG, "", 413, "more than 0.01 million pixels"),
     "many pixels in DICOM": (photograph(lesion(101, 100)), PNG, "", 413, "more than 0.01 million pixels"),
     "a bomb in DICOM": (photograph(lesion(), Rows=20_000, Columns=10_001), PNG, "", 413, "more than 0.01 million"),
-    "unknown option": (picture(), PNG, "?format=png", 422, "format: unknown; known are protocol, layers, encoding"),
-    "unknown layer": (picture(), PNG, "?layers=mask,heat", 422, "unknown layer 'heat'"),
-    "unknown protocol": (picture(), PNG, "?protocol=quick", 422, "protocol: "),
+    "unknown option": (image(), PNG, "?format=png", 422, "format: unknown; known are protocol, layers, encoding"),
+    "unknown layer": (image(), PNG, "?layers=mask,heat", 422, "unknown layer 'heat'"),
+    "unknown protocol": (image(), PNG, "?protocol=quick", 422, "protocol: "),
 }
 
 
@@ -170,8 +170,8 @@ def test_a_body_that_does_not_say_how_long_it_is(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 9000), (9000, 1), (100, 100)])
-def test_pictures_of_every_shape(client: TestClient, width: int, height: int) -> None:
-    answer = ask(client, picture(width, height))
+def test_images_of_every_shape(client: TestClient, width: int, height: int) -> None:
+    answer = ask(client, image(width, height))
     assert (answer["width"], answer["height"]) == (width, height)
     assert mask_of(answer["mask"]).shape == (height, width)
 
@@ -264,12 +264,12 @@ def test_state_and_counts(client: TestClient) -> None:
     assert client.get("/healthz").json() == {"status": "alive"}
     assert client.get("/readyz").json() == {"status": "ready"}
     before = counts(client)
-    ask(client, picture())
+    ask(client, image())
     client.get("/a/path/nobody/has/?patient=Miller")
-    batches = before["mbdcnn_batch_pictures_sum"] + 1
+    batches = before["mbdcnn_batch_images_sum"] + 1
     deadline = time.monotonic() + 10
     # A batch is counted after its last answer is given.
-    while (after := counts(client))["mbdcnn_batch_pictures_sum"] != batches:
+    while (after := counts(client))["mbdcnn_batch_images_sum"] != batches:
         assert time.monotonic() < deadline
     predicted = 'mbdcnn_requests_total{route="/v1/predictions",status="200"}'
     assert after[predicted] == before.get(predicted, 0) + 1
@@ -306,7 +306,7 @@ def test_pages(client: TestClient, path: str) -> None:
 
 
 def test_every_answer_keeps_browsers_safe(client: TestClient) -> None:
-    answers = [client.get("/"), client.get("/nothing"), client.post("/v1/predictions", content=picture())]
+    answers = [client.get("/"), client.get("/nothing"), client.post("/v1/predictions", content=image())]
     for answer in answers:
         policy = dict(rule.split(" ", 1) for rule in answer.headers["content-security-policy"].split("; "))
         assert policy["default-src"] == "'none'"
@@ -358,7 +358,7 @@ def test_nothing_of_an_upload_is_written_or_logged(predictor: Predictor, caplog:
 
 def test_a_damaged_form_is_not_quoted_in_the_log(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    body = form(picture())[0].replace(b"Content-Type", b"Content\0Type")
+    body = form(image())[0].replace(b"Content-Type", b"Content\0Type")
     assert client.post("/v1/predictions", content=body, headers=MULTIPART).status_code == 400
     # The test's own client logs what it asks.
     assert not [record for record in caplog.records if not record.name.startswith(("httpx", "asyncio"))]

@@ -19,7 +19,7 @@ from mbdcnn.inference.predictor import Predictor
 from mbdcnn.serving.app import create_app
 from mbdcnn.serving.limits import Limits
 from mbdcnn.serving.server import listen
-from serving_clients import SECONDS, HeldPredictor, picture, post, serving
+from serving_clients import SECONDS, HeldPredictor, image, post, serving
 
 loopback = pytest.mark.allow_hosts(["127.0.0.1"])
 
@@ -33,12 +33,12 @@ def held(bundle) -> HeldPredictor:
 def test_stopping_finishes_what_was_begun(held: HeldPredictor) -> None:
     limits = Limits()
     with ThreadPoolExecutor(1) as threads, serving(create_app(held, limits=limits), limits) as (server, port):
-        answer = threads.submit(post, port, picture())
+        answer = threads.submit(post, port, image())
         assert held.begun.wait(SECONDS)
         server.should_exit = True
         time.sleep(0.3)
         with pytest.raises(ConnectionError):
-            post(port, picture())
+            post(port, image())
         held.free.set()
         assert answer.result(SECONDS)[0] == 200
 
@@ -67,7 +67,7 @@ def test_the_command(bundle, number: signal.Signals) -> None:
         said = program.stdout.readline()
         assert "not a medical device" in said
         port = int(said.partition("127.0.0.1:")[2].split()[0])
-        assert post(port, picture())[0] == 200
+        assert post(port, image())[0] == 200
         program.send_signal(number)
         output, errors = program.communicate(timeout=SECONDS)
     finally:

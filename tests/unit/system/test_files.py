@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mbdcnn.errors import UserError
-from mbdcnn.system.files import exclusive, faults_told, make_folder, replace_folder, replacing
+from mbdcnn.system.files import disk_errors_as_user_errors, exclusive, make_folder, replace_folder, replacing
 
 KILLED = """
 import os, shutil, signal, sys
@@ -72,13 +72,13 @@ def test_an_artefact_replaced_under_kills_is_whole_at_every_moment(tmp_path: Pat
     ],
 )
 def test_what_a_disk_refuses_is_told(number: int, expected: str) -> None:
-    with pytest.raises(UserError) as caught, faults_told(Path("out")):
+    with pytest.raises(UserError) as caught, disk_errors_as_user_errors(Path("out")):
         raise OSError(number, os.strerror(number))
     assert str(caught.value) == expected
 
 
 def test_other_errors_stay_what_they_are() -> None:
-    with pytest.raises(PermissionError), faults_told(Path("out")):
+    with pytest.raises(PermissionError), disk_errors_as_user_errors(Path("out")):
         raise PermissionError(errno.EACCES, "no")
 
 

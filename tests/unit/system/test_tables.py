@@ -1,4 +1,4 @@
-"""What a stranger's table holds, however it was saved."""
+"""What an untrusted table holds, however it was saved."""
 
 from __future__ import annotations
 

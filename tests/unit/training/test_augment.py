@@ -42,18 +42,18 @@ def blobs(count: int, side: int = SIDE, seed: int = 0) -> torch.Tensor:
     return coarse.float().repeat_interleave(4, 2).repeat_interleave(4, 3)
 
 
-def as_pictures(*masks: torch.Tensor) -> torch.Tensor:
-    """Pictures whose channels are masks."""
+def as_images(*masks: torch.Tensor) -> torch.Tensor:
+    """Images whose channels are masks."""
     return torch.cat([*masks, *[masks[-1]] * (3 - len(masks))], dim=1)
 
 
 @pytest.mark.parametrize("seed", range(25))
 @pytest.mark.parametrize("settings", [Augmentation(crop_probability=0).model_dump(), STILL | WILD])
-def test_picture_mask_and_coarse_mask_stay_together_pixel_by_pixel(seed: int, settings: dict) -> None:
+def test_image_mask_and_coarse_mask_stay_together_pixel_by_pixel(seed: int, settings: dict) -> None:
     truth, coarse = blobs(6, seed=seed), blobs(6, seed=seed + 1000)
     torch.manual_seed(seed)
     augment = Augmenter(Augmentation.model_validate(settings | {"interpolation": "nearest"}), SIDE)
-    images, (moved_truth, moved_coarse) = augment(as_pictures(truth, coarse), [truth, coarse])
+    images, (moved_truth, moved_coarse) = augment(as_images(truth, coarse), [truth, coarse])
     assert torch.equal(images[:, :1].round(), moved_truth)
     assert torch.equal(images[:, 1:2].round(), moved_coarse)
     assert not torch.equal(moved_truth, truth)
@@ -65,10 +65,10 @@ def test_autocast_of_the_networks_does_not_coarsen_the_geometry(interpolation: s
     truth = blobs(6)
     augment = Augmenter(Augmentation.model_validate(STILL | WILD | {"interpolation": interpolation}), SIDE)
     torch.manual_seed(0)
-    images, (moved,) = augment(as_pictures(truth), [truth])
+    images, (moved,) = augment(as_images(truth), [truth])
     torch.manual_seed(0)
     with torch.autocast("cpu", torch.bfloat16):
-        images_again, (moved_again,) = augment(as_pictures(truth), [truth])
+        images_again, (moved_again,) = augment(as_images(truth), [truth])
     assert torch.equal(images, images_again)
     assert torch.equal(moved, moved_again)
 
@@ -81,7 +81,7 @@ def test_with_crops_and_other_sizes_they_stay_together_up_to_the_borders(seed: i
     torch.manual_seed(seed)
     settings = {"crop_probability": 1, "crop_margin_step": 10, "interpolation": interpolation, **WILD}
     images, (moved, moved_coarse) = augmenter(**settings)(
-        as_pictures(truth), [truth, coarse], torch.tensor([[300.0, 240.0]] * 8)
+        as_images(truth), [truth, coarse], torch.tensor([[300.0, 240.0]] * 8)
     )
     seen = (images[:, :1] > 0.5).float()
     for mask in (moved, moved_coarse):
@@ -93,17 +93,17 @@ def test_with_crops_and_other_sizes_they_stay_together_up_to_the_borders(seed: i
 
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
-def test_outside_is_black_or_the_picture_and_its_mask_mirrored(
+def test_outside_is_black_or_the_image_and_its_mask_mirrored(
     interpolation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn(monkeypatch, 1)
     mask = torch.zeros(2, 1, SIDE, SIDE)
     mask[:, :, :, : SIDE // 4] = 1
     half = {"translate_x": 0.5, "interpolation": interpolation}
-    images, (moved,) = augmenter(**half)(as_pictures(mask), [mask])
+    images, (moved,) = augmenter(**half)(as_images(mask), [mask])
     assert not images[..., : SIDE // 2].any()
     assert not moved[..., : SIDE // 2].any()
-    images, (moved,) = augmenter(**half, outside="mirrored")(as_pictures(mask), [mask])
+    images, (moved,) = augmenter(**half, outside="mirrored")(as_images(mask), [mask])
     right = moved[..., SIDE // 2 :]
     assert torch.equal(right, mask[..., : SIDE // 2])
     assert torch.equal(moved[..., : SIDE // 2], right.flip(3))
@@ -128,7 +128,7 @@ def test_no_changes_change_nothing(interpolation: str) -> None:
 )
 def test_flips_turn_the_right_way(settings: dict, expected) -> None:
     mask = blobs(4)
-    _, (moved,) = augmenter(**settings)(as_pictures(mask), [mask])
+    _, (moved,) = augmenter(**settings)(as_images(mask), [mask])
     assert torch.equal(moved, expected(mask))
 
 
@@ -143,14 +143,14 @@ def drawn(monkeypatch: pytest.MonkeyPatch, fraction: float) -> None:
 def test_a_quarter_turn_is_a_quarter_turn(monkeypatch: pytest.MonkeyPatch, fraction: float, turns: int) -> None:
     drawn(monkeypatch, fraction)
     mask = blobs(2)
-    _, (moved,) = augmenter(rotation=90)(as_pictures(mask), [mask])
+    _, (moved,) = augmenter(rotation=90)(as_images(mask), [mask])
     assert torch.equal(moved, mask.rot90(turns, (2, 3)))
 
 
 def test_shifts_are_whole_pixels_down_and_black_comes_in(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn(monkeypatch, 1.0)
     mask = 1 - blobs(2) * 0.5
-    _, (moved,) = augmenter(translate_y=0.11)(as_pictures(mask), [mask])
+    _, (moved,) = augmenter(translate_y=0.11)(as_images(mask), [mask])
     pixels = round(0.11 * SIDE)
     assert torch.equal(moved[:, :, pixels:], mask[:, :, :-pixels])
     assert not moved[:, :, :pixels].any()
@@ -160,10 +160,10 @@ def test_scale_enlarges_about_the_centre_and_aspect_widens(monkeypatch: pytest.M
     drawn(monkeypatch, 1.0)
     mask = torch.zeros(1, 1, SIDE, SIDE)
     mask[:, :, 16:32, 16:32] = 1
-    _, (larger,) = augmenter(scale=(1, 2))(as_pictures(mask), [mask])
+    _, (larger,) = augmenter(scale=(1, 2))(as_images(mask), [mask])
     assert larger.nonzero()[:, 2:].aminmax(dim=0).min.tolist() == [8, 8]
     assert larger.nonzero()[:, 2:].aminmax(dim=0).max.tolist() == [39, 39]
-    _, (wider,) = augmenter(aspect=4)(as_pictures(mask), [mask])
+    _, (wider,) = augmenter(aspect=4)(as_images(mask), [mask])
     assert wider.any(dim=2).sum() == 32
     assert wider.any(dim=3).sum() == 8
 
@@ -172,7 +172,7 @@ def test_shear_moves_rows_sideways_only(monkeypatch: pytest.MonkeyPatch) -> None
     drawn(monkeypatch, 1.0)
     mask = torch.zeros(1, 1, SIDE, SIDE)
     mask[..., 22:26] = 1
-    _, (moved,) = augmenter(shear=30)(as_pictures(mask), [mask])
+    _, (moved,) = augmenter(shear=30)(as_images(mask), [mask])
     centres = (moved[0, 0] * torch.arange(SIDE)).sum(1) / moved[0, 0].sum(1)
     slope = (centres[40] - centres[8]) / 32
     assert abs(slope) == pytest.approx(math.tan(math.radians(30)), abs=0.03)
@@ -270,7 +270,7 @@ def test_ranges_are_kept_and_reached() -> None:
 
 
 @pytest.mark.parametrize("name", ["brightness", "contrast", "saturation", "hue"])
-def test_colours_change_in_pictures_only_and_stay_in_range(name: str) -> None:
+def test_colours_change_in_images_only_and_stay_in_range(name: str) -> None:
     images, masks = torch.rand(4, 3, SIDE, SIDE), blobs(4)
     torch.manual_seed(0)
     moved, (moved_masks,) = augmenter(**{name: 0.4})(images, [masks])
@@ -287,12 +287,12 @@ def test_tones_change_as_in_hsv() -> None:
     images[0, :, 6:] = 0
     saturation, turn = torch.tensor([1.5, 0.0, 0.7]), torch.tensor([0.2, 0.5, -0.4])
     changed = change_tones(images, saturation, turn)
-    for picture in range(3):
+    for image in range(3):
         for row, column in product(range(8), range(8)):
-            hue, vividness, value = colorsys.rgb_to_hsv(*images[picture, :, row, column].tolist())
-            hue, vividness = (hue + float(turn[picture])) % 1, min(1.0, vividness * float(saturation[picture]))
+            hue, vividness, value = colorsys.rgb_to_hsv(*images[image, :, row, column].tolist())
+            hue, vividness = (hue + float(turn[image])) % 1, min(1.0, vividness * float(saturation[image]))
             wanted = torch.tensor(colorsys.hsv_to_rgb(hue, vividness, value))
-            assert torch.allclose(changed[picture, :, row, column], wanted, atol=1e-5)
+            assert torch.allclose(changed[image, :, row, column], wanted, atol=1e-5)
 
 
 def test_a_finer_source_is_averaged_not_skipped() -> None:

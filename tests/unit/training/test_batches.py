@@ -53,7 +53,7 @@ def test_segmentation_batches_hold_what_belongs_together(data, experiment) -> No
     assert "coarse" not in SegmentationTraining(data, rows)[[0]]
 
 
-def test_validation_masks_are_those_of_the_picture(data) -> None:
+def test_validation_masks_are_those_of_the_image(data) -> None:
     rows = of_split(data, "validation")[::-1]
     batch = SegmentationValidation(data, rows)[[1, 2]]
     for place, row in enumerate(rows[1:3]):
@@ -66,7 +66,7 @@ def test_validation_masks_are_those_of_the_picture(data) -> None:
         assert np.array_equal(unpack(batch["truth"][place].numpy()), truth[np.ix_(lines, columns)])
 
 
-def test_patches_know_their_picture_and_label(data, experiment) -> None:
+def test_patches_know_their_image_and_label(data, experiment) -> None:
     rows, masks = of_split(data, "train"), experiment.results.masks
     patches = ClassificationPatches(data, rows, masks, truth=True)
     expected = [(owner, view) for owner, row in enumerate(rows) for view in row.views]

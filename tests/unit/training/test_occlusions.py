@@ -17,7 +17,7 @@ def images() -> torch.Tensor:
 
 
 @pytest.mark.parametrize("change", ALL)
-def test_chance_is_the_share_of_pictures_changed_and_the_rest_stay_bit_for_bit(change, images) -> None:
+def test_chance_is_the_share_of_images_changed_and_the_rest_stay_bit_for_bit(change, images) -> None:
     torch.manual_seed(0)
     before = images.clone()
     counts = [(change(images, 0.3) != images).flatten(1).any(1).sum().item() for _ in range(20)]
@@ -58,7 +58,7 @@ def test_hairs_are_dark_and_thin_whatever_the_size() -> None:
         assert (covered.flatten(1).amax(1) > 0.25).all()
 
 
-def test_blur_evens_out_and_keeps_an_even_picture(images) -> None:
+def test_blur_evens_out_and_keeps_an_even_image(images) -> None:
     torch.manual_seed(0)
     assert (blur(images, 1).var((2, 3)) <= images.var((2, 3))).all()
     even = torch.full((4, 3, SIDE, SIDE), 0.3)
@@ -66,7 +66,7 @@ def test_blur_evens_out_and_keeps_an_even_picture(images) -> None:
 
 
 @pytest.mark.parametrize("name", ["colour_cast", "blur", "dark_corners", "hairs"])
-def test_each_setting_changes_the_picture_and_not_the_mask(name: str, images) -> None:
+def test_each_setting_changes_the_image_and_not_the_mask(name: str, images) -> None:
     still = Augmentation(
         crop_probability=0, rotation=0, translate_y=0, scale=(1, 1), shear=0, vertical_flip=0, horizontal_flip=0
     )

@@ -23,7 +23,7 @@ def test_the_plan_is_what_a_run_trains(experiment, data) -> None:
 
 
 def test_an_ensemble_has_no_network_of_all_images(tiny_config, data) -> None:
-    trainings = plan(data, tiny_config("committee=2"))
+    trainings = plan(data, tiny_config("ensemble=2"))
     assert [each.fold for each in trainings if each.stage == "classifier"] == [Fold(0, 2), Fold(1, 2)]
 
 

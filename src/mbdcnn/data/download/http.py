@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from mbdcnn._version import __version__
 from mbdcnn.errors import UserError
-from mbdcnn.system.files import faults_told
+from mbdcnn.system.files import disk_errors_as_user_errors
 from mbdcnn.system.progress import Progress, silent
 
 CHUNK = 1 << 20
@@ -81,7 +81,9 @@ def persistently(attempt: Callable[[], T], url: str, brought: Callable[[], int] 
         except _FaultError as fault:
             failures = 0 if brought() > before else failures + 1
             if failures > len(WAITS):
-                raise UserError(f"{plain(url)}: {fault}, {failures} times; run again to go on from here") from None
+                raise UserError(
+                    f"{plain(url)}: {fault}, {failures} times; run the same command again to resume"
+                ) from None
             time.sleep(WAITS[max(failures - 1, 0)])
 
 
@@ -170,7 +172,7 @@ def _receive(response: http.client.HTTPResponse, part: Path, have: int, progress
         raise _FaultError("the server sent another part than asked for")
     told = response.headers.get("Content-Length")
     total = None if told is None else have + int(told)
-    with faults_told(part, kept=True):
+    with disk_errors_as_user_errors(part, kept=True):
         check_space(part.parent, (total or 0) - have)
         with part.open("ab" if have else "wb") as stream:
             while chunk := response.read(CHUNK):

@@ -11,7 +11,7 @@ from mbdcnn.artifacts import draft_path
 from mbdcnn.data.download.http import check_space, content_length, fetch, length, md5_of
 from mbdcnn.data.readers.isic2017 import SPLIT_NAMES
 from mbdcnn.errors import UserError
-from mbdcnn.system.files import faults_told, make_folder
+from mbdcnn.system.files import disk_errors_as_user_errors, make_folder
 from mbdcnn.system.progress import Progress, silent
 
 BASE_URL = "https://isic-challenge-data.s3.amazonaws.com/2017/"
@@ -26,7 +26,7 @@ CHECKSUMS = {
     "ISIC-2017_Test_v2_Part1_GroundTruth.zip": "b1742de6bd257faca3b2b21a4aa3b781",
     "ISIC-2017_Test_v2_Data.zip": "5f6a0b5e1f2972bd1f5ea02680489f09",
 }
-"""MD5 of each file. Pictures come last in a split: a folder that `prepare` takes for a split has all that belongs to
+"""MD5 of each file. Images come last in a split: a folder that `prepare` takes for a split has all that belongs to
 it."""
 
 
@@ -110,7 +110,7 @@ def _unpack(archive: Path, progress: Progress) -> None:
     """Unpack a zip file of known MD5 into a folder of its name, which appears once everything is in it."""
     folder = _unpacked(archive)
     draft = draft_path(folder)
-    with zipfile.ZipFile(archive) as content, faults_told(folder, kept=True):
+    with zipfile.ZipFile(archive) as content, disk_errors_as_user_errors(folder, kept=True):
         entries = [each for each in content.infolist() if not (each.is_dir() or each.filename.startswith("__MACOSX/"))]
         check_space(folder.parent, sum(entry.file_size for entry in entries))
         shutil.rmtree(draft, ignore_errors=True)
@@ -122,7 +122,7 @@ def _unpack(archive: Path, progress: Progress) -> None:
 
 
 def _check_room(folder: Path, sizes: dict[str, int | None]) -> None:
-    """Pictures hardly shrink in a zip file, so what is unpacked takes its size once more."""
+    """Images hardly shrink in a zip file, so what is unpacked takes its size once more."""
     known = {name: size for name, size in sizes.items() if size is not None}
     needed = sum(size * (2 if name.endswith(".zip") else 1) for name, size in known.items())
     check_space(folder, needed - sum(length(folder / f"{name}.part") for name in known))

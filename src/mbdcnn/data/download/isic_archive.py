@@ -1,4 +1,4 @@
-"""Pictures of the ISIC Archive by id, such as the 1320 that the paper adds to the classifier's training."""
+"""Images of the ISIC Archive by id, such as the 1320 that the paper adds to the classifier's training."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pydantic import BaseModel
 
 from mbdcnn.config import parse
 from mbdcnn.data.download.http import RefusedError, fetch, length, plain, read_json
-from mbdcnn.data.images.decoding import PICTURE_SUFFIXES
+from mbdcnn.data.images.decoding import IMAGE_SUFFIXES
 from mbdcnn.data.readers.ids import ID_COLUMNS, bare
 from mbdcnn.errors import UserError
-from mbdcnn.system.files import faults_told, make_folder, replacing
+from mbdcnn.system.files import disk_errors_as_user_errors, make_folder, replacing
 from mbdcnn.system.progress import Progress, silent
 from mbdcnn.system.tables import as_table, identified, read_lines, write_table
 
@@ -45,7 +45,7 @@ class _Metadata(BaseModel):
     clinical: dict[str, Any] = {}
 
 
-class _Picture(BaseModel):
+class _Listed(BaseModel):
     """One result of a search."""
 
     isic_id: str
@@ -54,7 +54,7 @@ class _Picture(BaseModel):
 
 
 class _Page(BaseModel):
-    results: list[_Picture]
+    results: list[_Listed]
     next: str | None = None
 
 
@@ -65,20 +65,20 @@ class Extra:
     table: Path
     """`images.csv`, in the format of our own tables."""
     classes: Mapping[str, int]
-    """Pictures of each class."""
+    """Images of each class."""
     left_out: Mapping[str, str]
     """Ids that are not in the table, with the reason."""
 
 
 def download_extra(ids: Path, folder: Path, *, api: str = API_URL, progress: Progress = silent) -> Extra:
-    """Get pictures of the ISIC Archive and list them for training, those that are here already included.
+    """Get images of the ISIC Archive and list them for training, those that are here already included.
 
     Args:
         ids: a text file with an id a line, or a CSV file with a column `isic_id` and, if wanted, `diagnosis_1` to
             `diagnosis_5`, which are used where the archive has none.
         folder: where `images`, `images.csv` and `left_out.csv` go.
         api: address of the archive's API.
-        progress: told the pictures done.
+        progress: called with the number of images done.
 
     Raises:
         UserError: the file is not a list of ids, the archive does not answer, the disk is full, nothing is left.
@@ -87,7 +87,7 @@ def download_extra(ids: Path, folder: Path, *, api: str = API_URL, progress: Pro
     make_folder(folder / "images")
     labels: dict[Path, str] = {}
     left_out: dict[str, str] = {}
-    for image_id, (file, outcome) in zip(given, _pictures(given, folder / "images", api), strict=True):
+    for image_id, (file, outcome) in zip(given, _images(given, folder / "images", api), strict=True):
         if file is None:
             left_out[image_id] = outcome
         else:
@@ -96,7 +96,7 @@ def download_extra(ids: Path, folder: Path, *, api: str = API_URL, progress: Pro
     _write(folder / "left_out.csv", ("isic_id", "reason"), left_out.items())
     if not labels:
         first, reason = next(iter(left_out.items()))
-        raise UserError(f"{ids}: none of its {len(given)} pictures can be used ({first}: {reason})")
+        raise UserError(f"{ids}: none of its {len(given)} images can be used ({first}: {reason})")
     rows = [(file.stem, f"images/{file.name}", "", label, "train") for file, label in labels.items()]
     _write(folder / "images.csv", ("id", "image", "mask", "label", "split"), rows)
     return Extra(folder / "images.csv", Counter(labels.values()), left_out)
@@ -157,50 +157,50 @@ def _diagnosis(clinical: Clinical) -> str:
     return " / ".join(filter(None, [*_levels(clinical), str(clinical.get("diagnosis") or "")]))
 
 
-def _pictures(given: Mapping[str, Clinical], folder: Path, api: str) -> Iterator[tuple[Path | None, str]]:
-    """Yield each picture with its class, or None with the reason."""
+def _images(given: Mapping[str, Clinical], folder: Path, api: str) -> Iterator[tuple[Path | None, str]]:
+    """Yield each image with its class, or None with the reason."""
     ids = list(given)
     with ThreadPoolExecutor(THREADS) as pool:
         try:
             for start in range(0, len(ids), BATCH):
                 batch = ids[start : start + BATCH]
                 found = _search(batch, api)
-                yield from pool.map(lambda i: _picture(found.get(i), given[i], folder), batch)  # noqa: B023
+                yield from pool.map(lambda i: _image(found.get(i), given[i], folder), batch)  # noqa: B023
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
 
 
-def _search(ids: Sequence[str], api: str) -> dict[str, _Picture]:
+def _search(ids: Sequence[str], api: str) -> dict[str, _Listed]:
     query = " OR ".join(f"isic_id:{image_id}" for image_id in ids)
     url: str | None = f"{api.rstrip('/')}/images/search/?{urlencode({'query': query, 'limit': 100})}"
-    found: dict[str, _Picture] = {}
+    found: dict[str, _Listed] = {}
     while url is not None:
         page = parse(_Page, read_json(url), plain(url))
-        found |= {picture.isic_id: picture for picture in page.results}
+        found |= {image.isic_id: image for image in page.results}
         url = page.next
     return found
 
 
-def _picture(picture: _Picture | None, said: Clinical, folder: Path) -> tuple[Path | None, str]:
-    if picture is None:
+def _image(image: _Listed | None, said: Clinical, folder: Path) -> tuple[Path | None, str]:
+    if image is None:
         return None, "not in the archive"
-    clinical = picture.metadata.clinical if _diagnosis(picture.metadata.clinical) else said
+    clinical = image.metadata.clinical if _diagnosis(image.metadata.clinical) else said
     label = class_of(clinical)
     if label is None:
         diagnosis = _diagnosis(clinical)
         return None, f"diagnosis: {diagnosis}" if diagnosis else "no diagnosis"
-    full = picture.files.full
+    full = image.files.full
     suffix = PurePosixPath(urlsplit(full.url).path).suffix.lower()
-    file = folder / f"{picture.isic_id}{suffix if suffix in PICTURE_SUFFIXES else '.jpg'}"
+    file = folder / f"{image.isic_id}{suffix if suffix in IMAGE_SUFFIXES else '.jpg'}"
     try:
         if length(file) != full.size:
             fetch(full.url, file, size=full.size)
     except RefusedError as error:
-        return None, f"the picture is not given out: {error}"
+        return None, f"the image is not given out: {error}"
     return file, label
 
 
 def _write(file: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    with faults_told(file, kept=True), replacing(file) as part:
+    with disk_errors_as_user_errors(file, kept=True), replacing(file) as part:
         write_table(part, header, rows)

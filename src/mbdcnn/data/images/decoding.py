@@ -1,4 +1,4 @@
-"""One safe decoder for every picture and mask, whatever its format, mode or state."""
+"""One safe decoder for every image and mask, whatever its format, mode or state."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from mbdcnn.data.images.masks import Lesion, MaskError, lesion_in
 from mbdcnn.errors import UserError
 from mbdcnn.system.extras import not_installed
 
-PICTURE_SUFFIXES = frozenset(
+IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif"}
     | {".jp2", ".j2k", ".jpf", ".jpx", ".jpc", ".j2c"}
 )
 
 FORMATS = ("JPEG", "JPEG2000", "PNG", "BMP", "TIFF", "WEBP", "GIF")
-"""What Pillow is let try. Others it knows are no pictures of skin, EPS would run another program, and PPM is decoded
+"""What Pillow is let try. Others it knows are no images of skin, EPS would run another program, and PPM is decoded
 pixel by pixel in Python, which takes minutes for a few megabytes."""
 
 _ORIENTATION = 0x0112
@@ -48,18 +48,18 @@ _PNG_TEXTS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 
 
 class TooManyPixelsError(UserError):
-    """A picture has more than `PIXEL_LIMIT` pixels, or a side of more than `SIDE_LIMIT`."""
+    """An image has more than `PIXEL_LIMIT` pixels, or a side of more than `SIDE_LIMIT`."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A picture in as many pixels as were asked for."""
+    """An image in as many pixels as were asked for."""
 
     image: Image.Image
     """RGB, upright."""
     width: int
     height: int
-    """Size of the picture in its file, upright."""
+    """Size of the image in its file, upright."""
     shrunk: int
     """How many pixels of the file, across and down, each pixel of `image` stands for: 1, 2, 4 or 8."""
     profile_ignored: bool = False
@@ -72,7 +72,7 @@ class Decoded:
 
 
 def decode(source: Source) -> Image.Image:
-    """Decode a picture to 8-bit RGB in the colours of sRGB, turned the way its EXIF orientation says.
+    """Decode an image to 8-bit RGB in the colours of sRGB, turned the way its EXIF orientation says.
 
     Transparency is laid over black, the colour of the dermoscope's dark corners and of what augmentation moves in.
     Of an animation the first frame is taken, and of 16-bit pixels the upper byte.
@@ -81,7 +81,7 @@ def decode(source: Source) -> Image.Image:
         source: a file, or its content.
 
     Raises:
-        UserError: it is missing, empty, truncated, no picture, or too large.
+        UserError: it is missing, empty, truncated, no image, or too large.
     """
     return decode_at_least(source, SIDE_LIMIT).image
 
@@ -96,24 +96,24 @@ def decode_at_least(source: Source, side: int) -> Decoded:
     Raises:
         UserError: as for `decode`.
     """
-    with _told(_name(source)), _open(source) as picture:
-        width, height = picture.size
-        shrunk = _shrink(picture, side)
-        image, profile_ignored = _decoded(picture)
+    with _as_user_error(_name(source)), _open(source) as opened:
+        width, height = opened.size
+        shrunk = _shrink(opened, side)
+        image, profile_ignored = _decoded(opened)
         if shrunk == 1:
             return Decoded(image, image.width, image.height, 1, profile_ignored)
-        sideways = _orientation(picture) in _SIDEWAYS
+        sideways = _orientation(opened) in _SIDEWAYS
         return Decoded(image, *((height, width) if sideways else (width, height)), shrunk, profile_ignored)
 
 
-def decode_opened(picture: Image.Image) -> Image.Image:
-    """Give what `decode` would of a picture that is already open.
+def decode_opened(image: Image.Image) -> Image.Image:
+    """Give what `decode` would of an image that is already open.
 
     Raises:
         UserError: it cannot be decoded.
     """
-    with _told(NAMELESS):
-        return _decoded(picture)[0]
+    with _as_user_error(NAMELESS):
+        return _decoded(image)[0]
 
 
 def decode_mask(source: Source) -> npt.NDArray[np.bool_]:
@@ -136,38 +136,38 @@ def read_mask(source: Source, orientation: int = 1) -> Lesion:
     Raises:
         UserError: as for `decode`, or it is no mask.
     """
-    with _told(_name(source)), _open(source) as picture:
-        load(picture)
-        lesion = lesion_in(picture)
-        return Lesion(turned(turned(lesion.image, _orientation(picture)), orientation), lesion.grey)
+    with _as_user_error(_name(source)), _open(source) as image:
+        load(image)
+        lesion = lesion_in(image)
+        return Lesion(turned(turned(lesion.image, _orientation(image)), orientation), lesion.grey)
 
 
-def picture_size(source: Source) -> tuple[int, int]:
+def image_size(source: Source) -> tuple[int, int]:
     """Read width and height as `decode` would give them, from the header alone.
 
     Raises:
         UserError: as for `decode`, except that damage behind the header goes unseen.
     """
-    with _told(name := _name(source)):
+    with _as_user_error(name := _name(source)):
         if is_dicom(_head(source)):
             dicom_size: tuple[int, int] = _dicom(name).size(source, name)
             return dicom_size
-        with _open(source) as picture:
-            width, height = picture.size
-            return (height, width) if _is_sideways_by_header(picture) else (width, height)
+        with _open(source) as image:
+            width, height = image.size
+            return (height, width) if _is_sideways_by_header(image) else (width, height)
 
 
 def orientation_of(source: Source) -> int:
-    """Read the EXIF orientation that `decode` turns a picture by, 1 to 8; 1 if it does not.
+    """Read the EXIF orientation that `decode` turns an image by, 1 to 8; 1 if it does not.
 
     Raises:
-        UserError: as for `picture_size`.
+        UserError: as for `image_size`.
     """
-    with _told(_name(source)):
+    with _as_user_error(_name(source)):
         if is_dicom(_head(source)):
             return 1
-        with _open(source) as picture:
-            return _orientation(picture) if _may_be_turned(picture) else 1
+        with _open(source) as image:
+            return _orientation(image) if _may_be_turned(image) else 1
 
 
 def turned(image: Image.Image, orientation: int) -> Image.Image:
@@ -179,24 +179,24 @@ def turned(image: Image.Image, orientation: int) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _shrink(picture: Image.Image, side: int) -> int:
+def _shrink(image: Image.Image, side: int) -> int:
     """Tell a JPEG's decoder to shrink as long as neither side falls below `side`, and give by how much it will."""
-    if not isinstance(picture, JpegImagePlugin.JpegImageFile):
+    if not isinstance(image, JpegImagePlugin.JpegImageFile):
         return 1
-    width, height = picture.size
-    # What a last pixel holds of the picture's edge is only part of it. Turned, it would be the first.
-    turned = _orientation(picture) in _TURNS
+    width, height = image.size
+    # What a last pixel holds of the image's edge is only part of it. Turned, it would be the first.
+    turned = _orientation(image) in _TURNS
     factors = (factor for factor in (8, 4, 2) if not turned or width % factor == height % factor == 0)
     factor = next((factor for factor in factors if min(width, height) // factor >= side), 1)
     if factor > 1:
-        picture.draft(None, (width // factor, height // factor))
+        image.draft(None, (width // factor, height // factor))
     return factor
 
 
-def _decoded(picture: Image.Image) -> tuple[Image.Image, bool]:
-    load(picture)
-    image, profile_ignored = in_srgb(picture)
-    return turned(image, _orientation(picture)), profile_ignored
+def _decoded(opened: Image.Image) -> tuple[Image.Image, bool]:
+    load(opened)
+    image, profile_ignored = in_srgb(opened)
+    return turned(image, _orientation(opened)), profile_ignored
 
 
 def _name(source: Source) -> str:
@@ -210,7 +210,7 @@ def _head(source: Source) -> bytes:
     path = Path(source)
     # A pipe would be waited for without end, and a device read without end.
     if path.exists() and not path.is_file():
-        raise UserError(f"{source}: a folder, pipe or device, no picture file")
+        raise UserError(f"{source}: a folder, pipe or device, no image file")
     with path.open("rb") as stream:
         return stream.read(HEAD)
 
@@ -230,30 +230,30 @@ def _open(source: Source) -> Image.Image:
         return photograph
     if (reason := another_kind(head, _name(source))) is not None:
         raise UserError(f"{_name(source)}: {reason}")
-    picture = Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
-    width, height = picture.size
+    image = Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
+    width, height = image.size
     if width * height > PIXEL_LIMIT or max(width, height) > SIDE_LIMIT:
-        picture.close()
+        image.close()
         raise Image.DecompressionBombError
-    if isinstance(picture, BmpImagePlugin.BmpImageFile) and picture.mode == "1":
-        _read_by_palette(picture)
-    return picture
+    if isinstance(image, BmpImagePlugin.BmpImageFile) and image.mode == "1":
+        _read_by_palette(image)
+    return image
 
 
-def _read_by_palette(picture: BmpImagePlugin.BmpImageFile) -> None:
+def _read_by_palette(image: BmpImagePlugin.BmpImageFile) -> None:
     """Have a BMP of 4 or 8 bits whose palette is black and white read so, which Pillow takes for one of 1 bit."""
-    (bits,) = struct.unpack_from("<H", file_content(picture)[:_BMP_BITS_END], _BMP_BITS_END - 2)
+    (bits,) = struct.unpack_from("<H", file_content(image)[:_BMP_BITS_END], _BMP_BITS_END - 2)
     if bits in {4, 8}:
         way = "P" if bits == 8 else "P;4"
-        picture._mode = "P"
-        picture.palette = ImagePalette.ImagePalette("RGB", bytes([0, 0, 0, 255, 255, 255]))
-        (tile,) = picture.tile
+        image._mode = "P"
+        image.palette = ImagePalette.ImagePalette("RGB", bytes([0, 0, 0, 255, 255, 255]))
+        (tile,) = image.tile
         assert isinstance(tile.args, tuple)
-        picture.tile = [tile._replace(args=(way, *tile.args[1:]))]
+        image.tile = [tile._replace(args=(way, *tile.args[1:]))]
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
+def _as_user_error(name: str) -> Iterator[None]:
     """Turn whatever fails into one line that names the file."""
     try:
         yield
@@ -275,7 +275,7 @@ def _unreadable(name: str, error: Exception) -> UserError:
         return TooManyPixelsError(f"{name}: has more than {limit}; make it smaller")
     if isinstance(error, UnidentifiedImageError):
         kinds = "JPEG, PNG, BMP, TIFF, WebP or DICOM"
-        return UserError(f"{name}: not a picture that can be read ({kinds}); save other kinds, such as HEIC, as JPEG")
+        return UserError(f"{name}: not an image that can be read ({kinds}); save other kinds, such as HEIC, as JPEG")
     # Where the system gave it: no permission, a link in a circle, a name too long.
     if isinstance(error, OSError) and error.filename is not None:
         return UserError(f"{name}: {error.strerror}")
@@ -283,22 +283,22 @@ def _unreadable(name: str, error: Exception) -> UserError:
     return UserError(f"{name}: cannot be decoded ({reason}); the file is damaged or of an unusual kind")
 
 
-def _is_sideways_by_header(picture: Image.Image) -> bool:
+def _is_sideways_by_header(image: Image.Image) -> bool:
     # Pillow gives the size of a TIFF as it will be turned.
-    return picture.format != "TIFF" and _may_be_turned(picture) and _orientation(picture) in _SIDEWAYS
+    return image.format != "TIFF" and _may_be_turned(image) and _orientation(image) in _SIDEWAYS
 
 
-def _may_be_turned(picture: Image.Image) -> bool:
+def _may_be_turned(image: Image.Image) -> bool:
     """Spare a PNG the decoding of its pixels, behind which Pillow would look for an orientation, if there is none."""
-    if not isinstance(picture, PngImagePlugin.PngImageFile):
+    if not isinstance(image, PngImagePlugin.PngImageFile):
         return True
-    content = file_content(picture)
+    content = file_content(image)
     return any(name in content for name in _PNG_TEXTS)
 
 
-def _orientation(picture: Image.Image) -> int:
+def _orientation(image: Image.Image) -> int:
     try:
-        return int(picture.getexif().get(_ORIENTATION, 1))
+        return int(image.getexif().get(_ORIENTATION, 1))
     # A damaged EXIF block says nothing about the orientation and leaves the pixels whole.
     except Exception:
         return 1

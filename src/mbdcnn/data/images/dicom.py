@@ -58,7 +58,7 @@ def decode(source: Source, name: str) -> Image.Image:
         UserError: it is damaged, no photograph, of several frames, or stored in a way that is not read.
         DecompressionBombError: it has more than `PIXEL_LIMIT` pixels.
     """
-    with _told(name):
+    with _as_user_error(name):
         content = _content(source, FILE_LIMIT + 1)
         if len(content) > FILE_LIMIT:
             raise DicomError(f"larger than {FILE_LIMIT >> 20} MB; make it smaller")
@@ -80,7 +80,7 @@ def size(source: Source, name: str) -> tuple[int, int]:
         UserError: as for `decode`, but damage behind the header goes unseen.
         DecompressionBombError: as for `decode`.
     """
-    with _told(name):
+    with _as_user_error(name):
         layout = _layout(_read_header(_content(source, HEADER_LIMIT))[0])
         return layout.width, layout.height
 
@@ -91,7 +91,7 @@ def read_header(source: Source, name: str) -> Dataset:
     Raises:
         UserError: it is no DICOM file, or damaged.
     """
-    with _told(name):
+    with _as_user_error(name):
         content = _content(source, HEADER_LIMIT)
         if not is_dicom(content):
             raise DicomError("not a DICOM file")
@@ -115,7 +115,7 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
+def _as_user_error(name: str) -> Iterator[None]:
     """Turn whatever fails into one line that names the file and nothing of its content."""
     try:
         yield

@@ -140,22 +140,22 @@ def _coded(layout: Layout, frame: bytes) -> Pixels:
     """Decode JPEG or JPEG 2000 by Pillow, which is what pydicom would do but for lossless JPEG."""
     formats = ["JPEG2000"] if layout.syntax in _JPEG_2000 else ["JPEG"]
     try:
-        picture = Image.open(BytesIO(frame), formats=formats)
-        if picture.size != (layout.width, layout.height):
+        image = Image.open(BytesIO(frame), formats=formats)
+        if image.size != (layout.width, layout.height):
             raise DicomError("a damaged DICOM file: header and pixels give different sizes; export it again")
-        if isinstance(picture, JpegImagePlugin.JpegImageFile) and _means_rgb(layout, picture):
-            picture.draft("YCbCr", None)  # which is how they are stored: nothing is converted
-        load(picture)
+        if isinstance(image, JpegImagePlugin.JpegImageFile) and _means_rgb(layout, image):
+            image.draft("YCbCr", None)  # which is how they are stored: nothing is converted
+        load(image)
     except (OSError, ValueError):
         raise DicomError(f"a DICOM file whose {layout.syntax.name} pixels are damaged or of an unusual kind") from None
-    if picture.mode not in ({"RGB", "YCbCr"} if layout.samples == 3 else {"L", "I;16"}):
+    if image.mode not in ({"RGB", "YCbCr"} if layout.samples == 3 else {"L", "I;16"}):
         raise DicomError("a damaged DICOM file: header and pixels give different colours; export it again")
-    return np.asarray(picture)
+    return np.asarray(image)
 
 
-def _means_rgb(layout: Layout, picture: JpegImagePlugin.JpegImageFile) -> bool:
+def _means_rgb(layout: Layout, image: JpegImagePlugin.JpegImageFile) -> bool:
     """Tell a JPEG that stores RGB though nothing in it says so; decoders take it for YCbCr."""
-    unmarked = not {"jfif", "adobe"} & picture.info.keys() and [part[0] for part in picture.layer] == [1, 2, 3]
+    unmarked = not {"jfif", "adobe"} & image.info.keys() and [part[0] for part in image.layer] == [1, 2, 3]
     return layout.colours == "RGB" and layout.syntax in _JPEG and unmarked
 
 
@@ -164,11 +164,11 @@ def to_rgb(pixels: Pixels, layout: Layout) -> Image.Image:
     eight = _upper_bits(pixels, layout)
     if layout.colours == "MONOCHROME1":
         eight = 255 - eight
-    picture = Image.fromarray(eight)
+    image = Image.fromarray(eight)
     # Pillow has made RGB of JPEG already.
     if layout.colours in {"YBR_FULL", "YBR_FULL_422"} and layout.syntax not in _JPEG:
-        return Image.frombytes("YCbCr", picture.size, picture.tobytes()).convert("RGB")
-    return picture.convert("RGB")
+        return Image.frombytes("YCbCr", image.size, image.tobytes()).convert("RGB")
+    return image.convert("RGB")
 
 
 def _upper_bits(pixels: Pixels, layout: Layout) -> npt.NDArray[np.uint8]:

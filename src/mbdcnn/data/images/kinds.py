@@ -7,7 +7,7 @@ import shlex
 HEAD = 132
 """First bytes that tell."""
 
-NAMELESS = "the picture"
+NAMELESS = "the image"
 """What messages call a file that came as bytes."""
 
 _HEIF_BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | dict.fromkeys(

@@ -1,6 +1,6 @@
 """The layout that the authors' scripts expect: `Images` and `Annotation` folders inside each split.
 
-`ISIC-2017_Training_Add_Data/Images` holds the training pictures once more beside those from the archive that have a
+`ISIC-2017_Training_Add_Data/Images` holds the training images once more beside those from the archive that have a
 label but no mask.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mbdcnn.data.readers.folders import existing
-from mbdcnn.data.readers.isic2017 import find_pictures, labelled_records, read_labels, surplus_labels
+from mbdcnn.data.readers.isic2017 import find_images, labelled_records, read_labels, surplus_labels
 from mbdcnn.data.readers.mask_files import find_masks, masks_of_split
 from mbdcnn.data.readers.records import RawData, Record
 from mbdcnn.errors import UserError
@@ -37,18 +37,18 @@ def read(root: Path, classes: tuple[str, ...]) -> RawData:
         folder = _images(root, name)
         if folder is None:
             continue
-        pictures, passed = find_pictures(folder)
+        images, passed = find_images(folder)
         label_file = _label_file(root, name)
-        labels = read_labels(label_file, classes, pictures)
+        labels = read_labels(label_file, classes, images)
         mask_folder, said = existing(folder.parent / "Annotation") or folder.parent / "Annotation", list[str]()
         if name == EXTENDED:  # what is new in it has no mask
-            masks = find_masks(mask_folder, pictures).of
+            masks = find_masks(mask_folder, images).of
         else:
-            masks, said = masks_of_split(pictures, mask_folder, folder.parent)
-        for record in labelled_records(pictures, labels, masks, split, label_file):
+            masks, said = masks_of_split(images, mask_folder, folder.parent)
+        for record in labelled_records(images, labels, masks, split, label_file):
             _add(records, record, repeats=name == EXTENDED, label_file=label_file)
         label_files.append(label_file)
-        notes += [*passed, *said, *surplus_labels(labels, pictures, label_file)]
+        notes += [*passed, *said, *surplus_labels(labels, images, label_file)]
     return RawData("the authors' folders", root, list(records.values()), label_files, notes)
 
 

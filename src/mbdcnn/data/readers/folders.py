@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from glob import glob
 from pathlib import Path
 
-from mbdcnn.data.images.decoding import PICTURE_SUFFIXES
+from mbdcnn.data.images.decoding import IMAGE_SUFFIXES
 from mbdcnn.errors import UserError
 from mbdcnn.system.tables import folded
 
-IMAGE_SUFFIXES = PICTURE_SUFFIXES | {".dcm", ".dicom"}
+READABLE_SUFFIXES = IMAGE_SUFFIXES | {".dcm", ".dicom"}
 OTHER_SUFFIXES = frozenset(
     {".heic", ".heif", ".hif", ".avif", ".jxl", ".jxr", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf"}
     | {".srw", ".pef", ".psd", ".tga", ".pcx", ".ppm", ".pgm", ".pnm", ".svg", ".eps", ".exr", ".ico", ".nii", ".nrrd"}
@@ -87,7 +87,7 @@ def is_hidden(path: Path) -> bool:
 
 def looks_like_image(path: Path) -> bool:
     """Say whether a name is an image's, of a kind that can be read or not."""
-    return path.suffix.lower() in IMAGE_SUFFIXES or path.suffix.lower() in OTHER_SUFFIXES
+    return path.suffix.lower() in READABLE_SUFFIXES or path.suffix.lower() in OTHER_SUFFIXES
 
 
 def existing(path: Path, listed: dict[Path, dict[str, list[str]]] | None = None) -> Path | None:
@@ -176,7 +176,7 @@ def _is_candidate(file: Path, found: Found) -> bool:
         if looks_like_image(file):
             found.passed["hidden files"][file] = None
         return False
-    if suffix in IMAGE_SUFFIXES:
+    if suffix in READABLE_SUFFIXES:
         return True
     if suffix in OTHER_SUFFIXES:
         found.passed["of a kind that cannot be read; save them as JPEG or PNG"][file] = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-from mbdcnn.data.readers.folders import IMAGE_SUFFIXES
+from mbdcnn.data.readers.folders import READABLE_SUFFIXES
 from mbdcnn.system.tables import folded
 
 ID_COLUMNS = ("image_id", "id", "name", "image", "isic_id", "file")
@@ -15,7 +15,7 @@ FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Ids:
-    """The ids of some images, found by what a stranger's table calls them."""
+    """The ids of some images, found by what an untrusted table calls them."""
 
     def __init__(self, ids: Iterable[str]) -> None:
         self.exact = set(ids)
@@ -39,6 +39,6 @@ def _names(cell: str) -> list[str]:
     """Give what an image in that file may be called, led by as many folders as possible at first."""
     name = cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULAS) else cell
     path = PurePosixPath(name.replace("\\", "/"))
-    path = path.with_suffix("") if path.suffix.lower() in IMAGE_SUFFIXES else path
+    path = path.with_suffix("") if path.suffix.lower() in READABLE_SUFFIXES else path
     parts = [part for part in path.parts if part not in {"/", ".", ".."}]
     return ["_".join(parts[start:]) for start in range(len(parts))] or [name]

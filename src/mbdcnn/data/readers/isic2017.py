@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from mbdcnn.data.images.decoding import PICTURE_SUFFIXES
+from mbdcnn.data.images.decoding import IMAGE_SUFFIXES
 from mbdcnn.data.readers.folders import existing, is_hidden, looks_like_image, some
 from mbdcnn.data.readers.ids import ID_COLUMNS, Ids, bare
 from mbdcnn.data.readers.mask_files import masks_of_split
@@ -16,7 +16,7 @@ from mbdcnn.system.tables import Row, folded, identified, number, read_table
 SPLIT_NAMES = {"train": "ISIC-2017_Training", "validation": "ISIC-2017_Validation", "test": "ISIC-2017_Test_v2"}
 
 POSITIVE = ("melanoma", "seborrheic_keratosis")
-"""Columns of the label files; a picture with neither is of the first class."""
+"""Columns of the label files; an image with neither is of the first class."""
 
 _WORDS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 _DECOYS = ("_superpixels", "_segmentation", "_mask")
@@ -41,93 +41,93 @@ def read(root: Path, classes: tuple[str, ...]) -> RawData:
     used: set[Path] = set()
     for split, folder in _splits(root).items():
         name = SPLIT_NAMES[split]
-        pictures, passed = find_pictures(_unpacked(folder))
+        images, passed = find_images(_unpacked(folder))
         label_file = _called(root / f"{name}_Part3_GroundTruth.csv")
-        labels = read_labels(label_file, classes, pictures)
+        labels = read_labels(label_file, classes, images)
         mask_folder = _called(root / f"{name}_Part1_GroundTruth")
-        masks, said = masks_of_split(pictures, _unpacked(mask_folder), root)
-        records += labelled_records(pictures, labels, masks, split, label_file)
+        masks, said = masks_of_split(images, _unpacked(mask_folder), root)
+        records += labelled_records(images, labels, masks, split, label_file)
         label_files.append(label_file)
         used.add(folder)
-        notes += [*passed, *said, *surplus_labels(labels, pictures, label_file)]
+        notes += [*passed, *said, *surplus_labels(labels, images, label_file)]
     return RawData("ISIC-2017", root, records, label_files, [*notes, *_not_read(root, used)])
 
 
-def find_pictures(folder: Path) -> tuple[dict[str, Path], list[str]]:
-    """List the pictures of a folder by id, and say what looks like one and is left out.
+def find_images(folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """List the images of a folder by id, and say what looks like one and is left out.
 
     Superpixels, masks and hidden files are left out without a word.
 
     Raises:
         UserError: there are none, or two with one id.
     """
-    pictures: dict[str, Path] = {}
+    images: dict[str, Path] = {}
     unread: list[str] = []
     for file in sorted(folder.iterdir()):
         if is_hidden(file) or file.stem.lower().endswith(_DECOYS) or not looks_like_image(file):
             continue
-        if file.suffix.lower() not in PICTURE_SUFFIXES:
+        if file.suffix.lower() not in IMAGE_SUFFIXES:
             unread.append(file.name)
             continue
-        if file.stem in pictures:
-            raise UserError(f"{file}: {pictures[file.stem].name} in the same folder has the same id; remove one")
-        pictures[file.stem] = file
-    if not pictures:
+        if file.stem in images:
+            raise UserError(f"{file}: {images[file.stem].name} in the same folder has the same id; remove one")
+        images[file.stem] = file
+    if not images:
         held = f"; {some(unread)} there are of a kind that is not read here: save them as JPEG or PNG" if unread else ""
-        raise UserError(f"{folder}: no pictures in it; unpack the zip file of that name here{held}")
+        raise UserError(f"{folder}: no images in it; unpack the zip file of that name here{held}")
     said = f"{folder.name}: {len(unread)} files not read ({some(unread)}); save them as JPEG or PNG"
-    return pictures, [said] if unread else []
+    return images, [said] if unread else []
 
 
 def labelled_records(
-    pictures: Mapping[str, Path], labels: Mapping[str, int], masks: Mapping[str, Path], split: str, label_file: Path
+    images: Mapping[str, Path], labels: Mapping[str, int], masks: Mapping[str, Path], split: str, label_file: Path
 ) -> Iterator[Record]:
-    """Join pictures with labels and masks by id.
+    """Join images with labels and masks by id.
 
     Raises:
-        UserError: a picture has no label.
+        UserError: an image has no label.
     """
-    for image_id, image in pictures.items():
+    for image_id, image in images.items():
         if image_id not in labels:
             raise UserError(f"{label_file}: no row for {image_id}, which lies in {image.parent}")
         yield Record(image_id, image, masks.get(image_id), labels[image_id], split)
 
 
-def surplus_labels(labels: Mapping[str, int], pictures: Mapping[str, Path], label_file: Path) -> list[str]:
-    """Say how many labels have no picture."""
-    surplus = sorted(labels.keys() - pictures.keys())
+def surplus_labels(labels: Mapping[str, int], images: Mapping[str, Path], label_file: Path) -> list[str]:
+    """Say how many labels have no image."""
+    surplus = sorted(labels.keys() - images.keys())
     if not surplus:
         return []
-    return [f"{label_file.name}: {len(surplus)} of {len(labels)} rows have no picture (first: {surplus[0]})"]
+    return [f"{label_file.name}: {len(surplus)} of {len(labels)} rows have no image (first: {surplus[0]})"]
 
 
-def read_labels(file: Path, classes: tuple[str, ...], pictures: Collection[str]) -> dict[str, int]:
+def read_labels(file: Path, classes: tuple[str, ...], images: Collection[str]) -> dict[str, int]:
     """Read a Part3 label file, official or with the authors' extra column `nodiease`.
 
     Raises:
         UserError: the file or a column is missing, a value is neither 0 nor 1, or a row names two classes; or no row
-            is about any of the pictures.
+            is about any of the images.
     """
     if not file.is_file():
         others = [other.name for other in sorted(file.parent.glob("*.[cCtT][sS][vV]"))]
         there = f"; there are {some(others)}: rename the right one" if others else ""
-        raise UserError(f"{file}: missing; the labels of the pictures are read from it{there}")
+        raise UserError(f"{file}: missing; the labels of the images are read from it{there}")
     expected = f"image_id,{','.join(POSITIVE)}"
     table = read_table(file, known=(*ID_COLUMNS, *POSITIVE))
     if not table.columns.keys() & set(ID_COLUMNS):
         raise table.lacks("image_id", expected)
     table.need(POSITIVE, expected)
-    column, ids = identified(table, ID_COLUMNS, Ids(pictures).find)
+    column, ids = identified(table, ID_COLUMNS, Ids(images).find)
     labels: dict[str, int] = {}
     for row, known in zip(table.rows, ids, strict=True):
         image_id = known or bare(row.cells[column])
         if image_id in labels:
-            raise UserError(f"{row.where}: {image_id} stands twice")
+            raise UserError(f"{row.where}: {image_id} is a duplicate")
         labels[image_id] = _label(row, classes)
     if labels and not any(ids):
         raise UserError(
-            f"{file}: column {table.columns[column]} names {some(list(labels))}, but the pictures are called "
-            f"{some(list(pictures))}; no row for any of them"
+            f"{file}: column {table.columns[column]} names {some(list(labels))}, but the images are called "
+            f"{some(list(images))}; no row for any of them"
         )
     return labels
 

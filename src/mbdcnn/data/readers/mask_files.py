@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mbdcnn.data.images.decoding import PICTURE_SUFFIXES
+from mbdcnn.data.images.decoding import IMAGE_SUFFIXES
 from mbdcnn.data.readers.folders import MASK_WORDS, is_hidden, looks_like_image, some
 from mbdcnn.data.readers.ids import Ids
 from mbdcnn.errors import UserError
@@ -48,7 +48,7 @@ def find_masks(folder: Path, ids: Collection[str], apart_from: Collection[Path] 
         if is_hidden(file) or not looks_like_image(file) or file in apart_from or not file.is_file():
             continue
         image_id = named_after(file, known)
-        if image_id is None or file.suffix.lower() not in PICTURE_SUFFIXES:
+        if image_id is None or file.suffix.lower() not in IMAGE_SUFFIXES:
             unused.append(file)
         else:
             candidates[image_id].append(file)
@@ -68,54 +68,54 @@ def named_after(file: Path, known: Ids) -> str | None:
     return known.find(file.stem) or (known.find(marked[1]) if marked else None)
 
 
-def masks_of_split(pictures: Mapping[str, Path], folder: Path, root: Path) -> tuple[Mapping[str, Path], list[str]]:
+def masks_of_split(images: Mapping[str, Path], folder: Path, root: Path) -> tuple[Mapping[str, Path], list[str]]:
     """Find the masks of a split's images, and what must be said of them.
 
     Args:
-        pictures: the images by id.
+        images: the images by id.
         folder: where the masks should lie.
         root: the data set; folders in it are looked through where there are none.
 
     Raises:
         UserError: there are masks, but of other names or in another folder; or two of one image.
     """
-    masks = find_masks(folder, pictures.keys(), set(pictures.values()))
+    masks = find_masks(folder, images.keys(), set(images.values()))
     if not masks.of:
-        for other in _other_folders(folder, root, pictures):
-            found = find_masks(other, pictures.keys(), set(pictures.values())).of.values()
+        for other in _other_folders(folder, root, images):
+            found = find_masks(other, images.keys(), set(images.values())).of.values()
             # Elsewhere `ID.png` may as well be another copy of the image.
             astray = [file for file in found if _ENDING.fullmatch(file.stem) or _FOLDER.search(other.name)]
             if astray:
-                own = any(file.parent == other for file in pictures.values())
+                own = any(file.parent == other for file in images.values())
                 beside = other.parent == folder.parent and not own and not folder.exists()
                 raise UserError(
-                    f"{other}: holds masks of {len(astray)} of {len(pictures)} images, such as {astray[0].name}; they "
+                    f"{other}: holds masks of {len(astray)} of {len(images)} images, such as {astray[0].name}; they "
                     f"are looked for in {folder}: {'rename the folder so' if beside else 'move them there'}"
                 )
         if masks.unused:
             names = some([file.name for file in masks.unused])
             raise UserError(
-                f"{folder}: no mask of any of the {len(pictures)} images, such as {next(iter(pictures))}, but {names}; "
-                f"masks are called {NAMES}: rename them, or remove the folder to go on without masks"
+                f"{folder}: no mask of any of the {len(images)} images, such as {next(iter(images))}, but {names}; "
+                f"masks are called {NAMES}: rename them, or remove the folder to continue without masks"
             )
-        return {}, [f"no masks of {len(pictures)} images; they are looked for in {folder}"]
-    return masks.of, list(_notes(masks, folder, pictures))
+        return {}, [f"no masks of {len(images)} images; they are looked for in {folder}"]
+    return masks.of, list(_notes(masks, folder, images))
 
 
-def _notes(masks: MaskFiles, folder: Path, pictures: Mapping[str, Path]) -> Iterator[str]:
-    missing = [image_id for image_id in pictures if image_id not in masks.of]
+def _notes(masks: MaskFiles, folder: Path, images: Mapping[str, Path]) -> Iterator[str]:
+    missing = [image_id for image_id in images if image_id not in masks.of]
     if missing:
         yield (
-            f"{folder.name}: masks of {len(masks.of)} of {len(pictures)} images, none of {some(missing)}; they are "
+            f"{folder.name}: masks of {len(masks.of)} of {len(images)} images, none of {some(missing)}; they are "
             f"looked for as {NAMES}"
         )
     if masks.unused:
         yield f"{folder.name}: {len(masks.unused)} image files not used: {some([file.name for file in masks.unused])}"
 
 
-def _other_folders(folder: Path, root: Path, pictures: Mapping[str, Path]) -> Iterator[Path]:
+def _other_folders(folder: Path, root: Path, images: Mapping[str, Path]) -> Iterator[Path]:
     """Give folders in which masks may lie by mistake: above, beside and below the right one, and the images' own."""
-    own = {file.parent for file in pictures.values()}
+    own = {file.parent for file in images.values()}
     for above in dict.fromkeys((folder, folder.parent, root, *own)):
         if above.is_dir():
             yield above

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from zipfile import ZipFile
 
-from mbdcnn.data.images.decoding import PICTURE_SUFFIXES
+from mbdcnn.data.images.decoding import IMAGE_SUFFIXES
 from mbdcnn.data.readers.folders import some
 from mbdcnn.data.readers.mask_files import find_masks
 from mbdcnn.data.readers.records import RawData, Record, class_index
@@ -25,7 +25,7 @@ _COLUMNS = {"Common Nevus": "0", "Atypical Nevus": "1", "Melanoma": "2"}
 
 
 def find_root(path: Path) -> Path | None:
-    """Find the folder that holds the folder of pictures: this one, the one above or the one below."""
+    """Find the folder that holds the folder of images: this one, the one above or the one below."""
     if not path.is_dir():
         return None
     below = sorted(folder for folder in path.iterdir() if folder.is_dir())
@@ -36,7 +36,7 @@ def read(root: Path, classes: tuple[str, ...]) -> RawData:
     """Read every case.
 
     Raises:
-        UserError: a picture or its diagnosis is missing, or `nevus` or `melanoma` is no class.
+        UserError: an image or its diagnosis is missing, or `nevus` or `melanoma` is no class.
     """
     label_file = _label_file(root)
     diagnoses = _read_text(label_file) if label_file.suffix == ".txt" else _read_sheet(label_file)
@@ -48,9 +48,9 @@ def read(root: Path, classes: tuple[str, ...]) -> RawData:
         if case.name not in diagnoses:
             raise UserError(f"{label_file}: no row for {case.name}, which lies in {images}")
         label = class_index(CLASS_NAMES[diagnoses[case.name]], classes, str(label_file))
-        records.append(Record(case.name, _picture(case), _mask(case), label, "test"))
+        records.append(Record(case.name, _image(case), _mask(case), label, "test"))
     surplus = len(diagnoses.keys() - {record.id for record in records})
-    notes = [f"{label_file.name}: {surplus} of {len(diagnoses)} rows have no picture"] if surplus else []
+    notes = [f"{label_file.name}: {surplus} of {len(diagnoses)} rows have no image"] if surplus else []
     without = [record.id for record in records if record.mask is None]
     if without:
         notes.append(f"no mask of {len(without)} of {len(records)} images ({some(without)}), looked for in ID_lesion")
@@ -75,14 +75,14 @@ def _label_file(root: Path) -> Path:
     raise UserError(f"{root}: neither PH2_dataset.txt nor PH2_dataset.xlsx; the diagnoses are read from one of them")
 
 
-def _picture(case: Path) -> Path:
+def _image(case: Path) -> Path:
     folder = case / f"{case.name}_Dermoscopic_Image"
     files = sorted(folder.glob("*")) if folder.is_dir() else []
     called = (file for file in files if folded(file.stem) == folded(case.name))
-    picture = next((file for file in called if file.suffix.lower() in PICTURE_SUFFIXES), None)
-    if picture is None:
-        raise UserError(f"{folder}: no picture of {case.name} in it")
-    return picture
+    image = next((file for file in called if file.suffix.lower() in IMAGE_SUFFIXES), None)
+    if image is None:
+        raise UserError(f"{folder}: no image of {case.name} in it")
+    return image
 
 
 def _mask(case: Path) -> Path | None:
@@ -103,7 +103,7 @@ def _read_text(file: Path) -> dict[str, str]:
         if cells[3] not in CLASS_NAMES:
             raise UserError(f"{file} row {number}: clinical diagnosis {cells[3]!r}; expected 0, 1 or 2")
         if diagnoses.setdefault(cells[1], cells[3]) != cells[3]:
-            raise UserError(f"{file} row {number}: {cells[1]} stands twice, with two diagnoses")
+            raise UserError(f"{file} row {number}: {cells[1]} a duplicate with another diagnosis")
     return diagnoses
 
 
@@ -124,7 +124,7 @@ def _read_sheet(file: Path) -> dict[str, str]:
         if len(marked) != 1:
             raise UserError(f"{file}: {name} has {len(marked)} diagnoses marked with an X; expected one")
         if diagnoses.setdefault(name, marked[0]) != marked[0]:
-            raise UserError(f"{file}: {name} stands twice, with two diagnoses")
+            raise UserError(f"{file}: {name} a duplicate with another diagnosis")
     return diagnoses
 
 

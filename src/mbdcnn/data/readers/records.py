@@ -1,4 +1,4 @@
-"""What a raw folder says about each picture, and the checks that hold for every layout."""
+"""What a raw folder says about each image, and the checks that hold for every layout."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNSAFE = re.compile(r'[/\\:*?"<>|\x00-\x1f\ud800-\udfff]|^\.*$|[. ]$|^ ')
 
 @dataclass(frozen=True)
 class Record:
-    """One picture as found."""
+    """One image as found."""
 
     id: str
     image: Path
@@ -62,7 +62,7 @@ def join(sources: Sequence[RawData]) -> RawData:
     One alone may be called anything, so that a copy of it is the same data.
 
     Raises:
-        UserError: two pictures have one id.
+        UserError: two images have one id.
     """
     first = sources[0]
     if len(sources) == 1:
@@ -88,9 +88,9 @@ def join(sources: Sequence[RawData]) -> RawData:
 
 
 def check_records(records: Sequence[Record], where: Path) -> None:
-    """Raise a UserError unless there are pictures and their ids are unique and safe as file names."""
+    """Raise a UserError unless there are images and their ids are unique and safe as file names."""
     if not records:
-        raise UserError(f"{where}: no pictures found")
+        raise UserError(f"{where}: no images found")
     seen: dict[str, Record] = {}
     for record in records:
         if _UNSAFE.search(record.id) or len(record.id) > 200:
@@ -103,7 +103,7 @@ def check_records(records: Sequence[Record], where: Path) -> None:
 
 def _clash(first: Record, second: Record) -> str:
     splits = f" in {first.split} and {second.split}" if first.split != second.split else ""
-    return f"two pictures with the id {second.id}{splits}: {first.image} and {second.image}; remove or rename one"
+    return f"two images with the id {second.id}{splits}: {first.image} and {second.image}; remove or rename one"
 
 
 def class_index(name: str, classes: Sequence[str], where: str) -> int:

@@ -1,4 +1,4 @@
-"""A user's own pictures, listed in a CSV file: `image,mask,label,split` and, if wanted, more.
+"""A user's own images, listed in a CSV file: `image,mask,label,split` and, if wanted, more.
 
 `id` names an image, `patient` those of one patient, `lesion` or `group` others that belong together, `source` the
 collection it comes from; `weight` says how often it is drawn in training beside an image of weight 1, `aspect` the
@@ -33,7 +33,7 @@ def read(file: Path, classes: tuple[str, ...]) -> RawData:
     """Read a table; paths in it are relative to its folder. Ids are the files' names unless a column gives them.
 
     Raises:
-        UserError: a column, picture or mask is missing, or a split or label unknown.
+        UserError: a column, image or mask is missing, or a split or label unknown.
     """
     table = read_table(file, known=_COLUMNS)
     table.need(_REQUIRED, "image,mask,label,split (and id, patient if wanted)")
@@ -136,5 +136,5 @@ def _check_repeats(lines: list[Row], records: list[Record]) -> None:
         earlier = seen.setdefault(folded(record.id), line.where)
         if earlier != line.where:
             raise UserError(
-                f"{line.where}: the id {record.id} stands already in {earlier}; remove one row or add a column id"
+                f"{line.where}: the id {record.id} is a duplicate of {earlier}; remove one row or add a column id"
             )

@@ -92,7 +92,7 @@ def reliability_chart(series: Mapping[str, Points]) -> str:
     return _unit_chart("Reliability diagram", lines, "confidence", "share that is right", [[(0, 0), (1, 1)]], dots)
 
 
-def fall_chart(rows: Mapping[str, Sequence[IntervalRow]], title: str) -> str:
+def degradation_chart(rows: Mapping[str, Sequence[IntervalRow]], title: str) -> str:
     """Draw differences in points by group, the levels of a group one below the other, over a line at 0."""
     drawn = [row for levels in rows.values() for row in levels]
     bounds = [0.0, *(bound for row in drawn for bound in (row.value, row.low, row.high) if bound is not None)]

@@ -21,10 +21,10 @@ LONGEST_SIDE = 640
 
 @dataclass(frozen=True)
 class GalleryCase:
-    """One image to show. Masks have the picture's size; the map may have any."""
+    """One image to show. Masks have the image's size; the map may have any."""
 
     id: str
-    picture: UInt8[np.ndarray, "h w 3"]
+    image: UInt8[np.ndarray, "h w 3"]
     truth: Bool[np.ndarray, "h w"] | None = None
     coarse: Bool[np.ndarray, "h w"] | None = None
     enhanced: Bool[np.ndarray, "h w"] | None = None
@@ -43,7 +43,7 @@ class GalleryCase:
         """Give each image of the case, as a data URI, after the words for it."""
         yield f"{self.id} with outlines", _data_uri(_outlined(self))
         if self.activation_map is not None:
-            heated = overlay.heat(_reduced(self.picture), self.activation_map)
+            heated = overlay.heat(_reduced(self.image), self.activation_map)
             lesion = self.coarse if self.enhanced is None else self.enhanced
             if lesion is not None:
                 heated = overlay.outline(heated, _reduced(lesion), overlay.FINAL, 3)
@@ -67,27 +67,27 @@ def legend(gallery: Sequence[GalleryCase]) -> dict[str, Any]:
 
 def _outlined(case: GalleryCase) -> UInt8[np.ndarray, "h w 3"]:
     """Draw the truth widest and first, so a line on top of it leaves its edges in sight."""
-    picture = _reduced(case.picture)
+    image = _reduced(case.image)
     for mask, colour, width in (
         (case.truth, overlay.TRUTH, 6),
         (case.coarse, overlay.COARSE, 3),
         (case.enhanced, overlay.FINAL, 3),
     ):
         if mask is not None:
-            picture = overlay.outline(picture, _reduced(mask), colour, width)
-    return picture
+            image = overlay.outline(image, _reduced(mask), colour, width)
+    return image
 
 
 def _reduced(array: np.ndarray) -> np.ndarray:
-    """Shrink a picture or mask to what the page shows."""
+    """Shrink an image or mask to what the page shows."""
     image = Image.fromarray(array)
     nearest = array.dtype == bool
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.NEAREST if nearest else Image.Resampling.LANCZOS)
     return np.array(image)
 
 
-def _data_uri(picture: UInt8[np.ndarray, "h w 3"]) -> str:
+def _data_uri(image: UInt8[np.ndarray, "h w 3"]) -> str:
     file = io.BytesIO()
     # A tenth of a PNG's size; full colour resolution keeps thin lines clean.
-    Image.fromarray(picture).save(file, "JPEG", quality=88, subsampling=0)
+    Image.fromarray(image).save(file, "JPEG", quality=88, subsampling=0)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

@@ -46,7 +46,7 @@ CLASS_METRICS = {
     "calibration_error": "Calibration error (ECE)",
 }
 DECISIONS = {
-    "accuracy": "Right decisions (accuracy)",
+    "accuracy": "Accuracy",
     "balanced_accuracy": "Balanced accuracy",
     "macro_f1": "Macro F1",
     "cohen_kappa": "Cohen's kappa",
@@ -65,7 +65,7 @@ COMPARED = {
     **DECISIONS,
     "calibration_error": "Calibration error (ECE)",
 }
-GROUP_SCORES = {"jaccard": "Jaccard index", "mean_auc": "Mean AUC", "accuracy": "Right decisions"}
+GROUP_SCORES = {"jaccard": "Jaccard index", "mean_auc": "Mean AUC", "accuracy": "Accuracy"}
 STRESS_SCORES = {"jaccard": "Jaccard", "mean_auc": "mean AUC", "calibration_error": "ECE"}
 LEVELS = {"weak": "level-1", "medium": "level-2", "strong": "level-3"}
 RELIABILITY = {
@@ -136,7 +136,7 @@ def _headline(summary: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
         jaccards = {network: segmentation[network]["jaccard"] for network in NETWORKS if segmentation[network]}
         rows = [(NETWORKS[network], charts.network_style(network), jaccard) for network, jaccard in jaccards.items()]
         gain = segmentation["difference"] and segmentation["difference"]["jaccard"]
-        text = f"Final less coarse mask: {_points(gain)}." if gain else ""
+        text = f"Difference (final - coarse): {_points(gain)}." if gain else ""
         # The last one present is the final mask, unless there are coarse masks only.
         yield _headline_card("Jaccard index, mean over images", list(jaccards.values())[-1], rows, text)
     if classification := summary["classification"]:
@@ -172,7 +172,7 @@ def _segmentation(summary: Mapping[str, Any]) -> dict[str, Any] | None:
     last, bins = list(networks)[-1], scores["jaccard_histogram"]
     return {
         "scores": scores,
-        "columns": networks | ({"difference": "Final less coarse"} if scores["difference"] else {}),
+        "columns": networks | ({"difference": "Difference (final - coarse)"} if scores["difference"] else {}),
         "histogram": charts.histogram(bins["edges"], {key: bins[key] for key in networks}, "Jaccard index"),
         "legend": [(name, charts.network_style(key)) for key, name in networks.items()],
         "last": scores[last],
@@ -277,7 +277,7 @@ def _changes(corruptions: Sequence[Mapping[str, Any]], score: str, name: str) ->
         ]
         for corruption in corruptions
     }
-    return charts.fall_chart(rows, f"Change of {name} in points")
+    return charts.degradation_chart(rows, f"Change of {name} in points")
 
 
 def _training(curves: Curves) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Files fetched from a server that fails in every way."""
+"""Files fetched from a server that fails by every corruption."""
 
 from __future__ import annotations
 

@@ -181,4 +181,4 @@ class TestCommand:
 
     def test_extra_without_ids(self, tmp_path: Path, capsys):
         assert self.run("extra", "--to", str(tmp_path)) == 1
-        assert capsys.readouterr().err == "mbdcnn: download extra: give --ids, a file with the ids of the pictures\n"
+        assert capsys.readouterr().err == "mbdcnn: download extra: give --ids, a file with the ids of the images\n"

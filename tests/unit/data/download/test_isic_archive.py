@@ -1,4 +1,4 @@
-"""Pictures of the ISIC Archive, from a server on this machine that answers as the archive's API does."""
+"""Images of the ISIC Archive, from a server on this machine that answers as the archive's API does."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_diagnoses_old_and_new(clinical: dict[str, Any], label: str | None) -> N
     assert class_of(clinical) == label
 
 
-def test_pictures_table_and_what_is_left_out(api: Archive, tmp_path: Path) -> None:
+def test_images_table_and_what_is_left_out(api: Archive, tmp_path: Path) -> None:
     for number, clinical in enumerate([NEVUS, MELANOMA, KERATOSIS, {"diagnosis": "nevus"}, COLLISION, {}]):
         api.add(number, clinical)
     told: list[tuple[int, int]] = []
@@ -200,7 +200,7 @@ def test_a_lasting_fault_ends_it_without_a_table(api: Archive, tmp_path: Path) -
     assert not (tmp_path / "extra" / "images.csv").exists()
 
 
-def test_a_picture_that_is_not_given_out(api: Archive, tmp_path: Path) -> None:
+def test_a_image_that_is_not_given_out(api: Archive, tmp_path: Path) -> None:
     api.add(0, NEVUS)
     api.add(1, NEVUS)
     del api.site.files[f"/images/{name(1)}.JPG"]
@@ -227,7 +227,7 @@ def test_diagnoses_of_the_file_fill_gaps_only(api: Archive, tmp_path: Path) -> N
 
 
 def test_nothing_is_left(api: Archive, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"none of its 2 pictures can be used \(ISIC_0000001: not in the archive\)"):
+    with pytest.raises(UserError, match=r"none of its 2 images can be used \(ISIC_0000001: not in the archive\)"):
         download_extra(ids_file(tmp_path, 1, 2), tmp_path / "extra", api=api.address)
     assert len(table(tmp_path / "extra" / "left_out.csv")) == 2
 
@@ -256,7 +256,7 @@ def test_ids_in_every_form(tmp_path: Path) -> None:
         ("isic_id\n", "no ids in it"),
         ("ISIC_0000001\nISIC_12\n", "ids row 2: 'ISIC_12' is no id"),
         ("isic_id,diagnosis\n,nevus\n", "ids row 2: '' is no id"),
-        ("picture\nISIC_0000001", "ids row 1: 'picture' is no id"),
+        ("image\nISIC_0000001", "ids row 1: 'image' is no id"),
         ("isic_id,ISIC ID\nISIC_0000001,ISIC_0000002", "columns 1 ('isic_id') and 2 ('ISIC ID') have the same name"),
         ("ISIC_0000001 OR sex:male", "is no id"),
     ],
@@ -273,7 +273,7 @@ def test_no_list_of_ids(tmp_path: Path, text: str, message: str) -> None:
 SMALL = load_config(None, ["data.image_size=32", "data.segmentation_size=48", "data.scales=[32]"])
 
 
-def test_extra_pictures_join_the_training_of_the_classifier_only(api: Archive, tmp_path: Path) -> None:
+def test_extra_images_join_the_training_of_the_classifier_only(api: Archive, tmp_path: Path) -> None:
     generate(tmp_path / "raw", {"train": 4, "validation": 3, "test": 3}, (64, 48))
     for number in range(3):
         api.add(number, MELANOMA)
@@ -290,7 +290,7 @@ def test_extra_pictures_join_the_training_of_the_classifier_only(api: Archive, t
     assert data.provenance.facts["kind"] == "ISIC-2017 and a table"
 
 
-def test_extra_pictures_are_part_of_what_is_current(tmp_path: Path, api: Archive) -> None:
+def test_extra_images_are_part_of_what_is_current(tmp_path: Path, api: Archive) -> None:
     generate(tmp_path / "raw", {"train": 4, "validation": 3, "test": 3}, (64, 48))
     api.add(0, MELANOMA)
     extra = download_extra(ids_file(tmp_path, 0), tmp_path / "extra", api=api.address)
@@ -301,13 +301,13 @@ def test_extra_pictures_are_part_of_what_is_current(tmp_path: Path, api: Archive
     assert len(prepare(tmp_path / "raw", tmp_path / "data", SMALL).rows) == 10
 
 
-def test_an_extra_picture_that_is_a_test_picture_is_refused(api: Archive, tmp_path: Path) -> None:
+def test_an_extra_image_that_is_a_test_image_is_refused(api: Archive, tmp_path: Path) -> None:
     generate(tmp_path / "raw", {"train": 4, "validation": 3, "test": 3}, (64, 48))
     api.add(0, MELANOMA)
     extra = download_extra(ids_file(tmp_path, 0), tmp_path / "extra", api=api.address)
     tested = read_raw(tmp_path / "raw", SMALL.classes).records[-1].id
     extra.table.write_text(extra.table.read_text().replace(f"{name(0)},", f"{tested},", 1))
-    with pytest.raises(UserError, match=f"two pictures with the id {tested} in test and train"):
+    with pytest.raises(UserError, match=f"two images with the id {tested} in test and train"):
         prepare(tmp_path / "raw", tmp_path / "data", SMALL, extra=[extra.table])
 
 
@@ -331,6 +331,6 @@ def test_command(api: Archive, tmp_path: Path, capsys: pytest.CaptureFixture[str
             main(arguments)
         assert not finished.value.code
     first, second, third, *_ = capsys.readouterr().out.splitlines()
-    assert first == f"{to / 'images.csv'}: 1 pictures (melanoma 1); next: prepare or run with --extra"
+    assert first == f"{to / 'images.csv'}: 1 images (melanoma 1); next: prepare or run with --extra"
     assert second == f"1 left out, the reasons are in {to / 'left_out.csv'}"
-    assert third.startswith("8 pictures from ISIC-2017 and a table")
+    assert third.startswith("8 images from ISIC-2017 and a table")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, ImageOps
 
-from mbdcnn.data.images.decoding import decode, decode_at_least, decode_mask, orientation_of, picture_size
+from mbdcnn.data.images.decoding import decode, decode_at_least, decode_mask, image_size, orientation_of
 from mbdcnn.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
@@ -27,9 +27,9 @@ def _saved(image: Image.Image, format_name: str = "PNG", **options: object) -> b
 def test_lossless_formats_keep_every_pixel(format_name: str) -> None:
     options = {"lossless": True} if format_name == "WEBP" else {}
     content = _saved(Image.fromarray(PIXELS), format_name, **options)
-    picture = decode(content)
-    assert picture.mode == "RGB"
-    np.testing.assert_array_equal(np.asarray(picture), PIXELS)
+    image = decode(content)
+    assert image.mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(image), PIXELS)
 
 
 @pytest.mark.parametrize("format_name", ["JPEG", "PNG", "TIFF"])
@@ -51,9 +51,9 @@ def test_orientation_is_respected(orientation: int, format_name: str) -> None:
         7: corners[::-1, ::-1].transpose(1, 0, 2),
         8: np.rot90(corners, 1),
     }[orientation]
-    picture = decode(content)
-    assert picture_size(content) == picture.size
-    np.testing.assert_allclose(np.asarray(picture).astype(int), turned, atol=8)
+    image = decode(content)
+    assert image_size(content) == image.size
+    np.testing.assert_allclose(np.asarray(image).astype(int), turned, atol=8)
     mask = _saved(Image.fromarray(corners.max(axis=-1)), format_name, exif=exif.tobytes())
     np.testing.assert_array_equal(decode_mask(mask), turned.max(axis=-1) > 127)
     assert orientation_of(content) == orientation
@@ -71,7 +71,7 @@ def test_a_png_may_say_behind_its_pixels_how_it_is_turned() -> None:
     exif[0x0112] = 6
     content = _with_its_exif_behind_the_pixels(_saved(Image.fromarray(PIXELS), exif=exif.tobytes()))
     assert content.index(b"eXIf") > content.index(b"IDAT")
-    assert picture_size(content) == decode(content).size == (6, 8)
+    assert image_size(content) == decode(content).size == (6, 8)
 
 
 def test_sizes_are_read_without_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +80,7 @@ def test_sizes_are_read_without_decoding(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", load)
     for format_name in ("PNG", "JPEG", "TIFF"):
-        assert picture_size(_saved(Image.fromarray(PIXELS), format_name)) == (8, 6)
+        assert image_size(_saved(Image.fromarray(PIXELS), format_name)) == (8, 6)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "LA", "RGBA", "I;16", "I"])
@@ -91,9 +91,9 @@ def test_every_mode_becomes_rgb(mode: str) -> None:
     else:
         image = Image.fromarray(grey).convert("RGB" if mode in {"CMYK", "P"} else "L").convert(mode)
     assert image.mode == mode
-    picture = decode(_saved(image, "TIFF"))
-    assert picture.mode == "RGB"
-    np.testing.assert_array_equal(np.asarray(picture), np.repeat(grey[..., None], 3, axis=2))
+    decoded = decode(_saved(image, "TIFF"))
+    assert decoded.mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(decoded), np.repeat(grey[..., None], 3, axis=2))
 
 
 def test_transparency_lies_over_black() -> None:
@@ -118,25 +118,25 @@ def _photo(width: int, height: int) -> Image.Image:
 
 @pytest.mark.parametrize(("side", "shrunk"), [(301, 1), (300, 2), (151, 2), (150, 4), (75, 8), (1, 8)])
 def test_large_jpegs_are_shrunk_as_far_as_told(side: int, shrunk: int) -> None:
-    picture = decode_at_least(_saved(_photo(803, 600), "JPEG"), side)
-    assert (picture.width, picture.height, picture.shrunk) == (803, 600, shrunk)
-    assert picture.image.size == (-(-803 // shrunk), 600 // shrunk)
+    image = decode_at_least(_saved(_photo(803, 600), "JPEG"), side)
+    assert (image.width, image.height, image.shrunk) == (803, 600, shrunk)
+    assert image.image.size == (-(-803 // shrunk), 600 // shrunk)
 
 
 def test_only_jpegs_are_shrunk() -> None:
-    picture = decode_at_least(_saved(_photo(160, 120)), 10)
-    assert (picture.width, picture.height, picture.shrunk) == (160, 120, 1)
-    np.testing.assert_array_equal(np.asarray(picture.image), np.asarray(_photo(160, 120)))
+    image = decode_at_least(_saved(_photo(160, 120)), 10)
+    assert (image.width, image.height, image.shrunk) == (160, 120, 1)
+    np.testing.assert_array_equal(np.asarray(image.image), np.asarray(_photo(160, 120)))
 
 
 @pytest.mark.parametrize(("mode", "options"), [("L", {}), ("CMYK", {}), ("RGB", {"progressive": True})])
-def test_a_shrunk_jpeg_is_the_picture_only_smaller(mode: str, options: dict[str, bool]) -> None:
+def test_a_shrunk_jpeg_is_the_image_only_smaller(mode: str, options: dict[str, bool]) -> None:
     content = _saved(_photo(160, 120).convert(mode), "JPEG", quality=95, **options)
-    picture = decode_at_least(content, 60)
-    assert picture.shrunk == 2
-    assert picture.image.mode == "RGB"
+    image = decode_at_least(content, 60)
+    assert image.shrunk == 2
+    assert image.image.mode == "RGB"
     averaged = np.asarray(decode(content).reduce(2)).astype(int)
-    assert np.abs(np.asarray(picture.image) - averaged).mean() < 1
+    assert np.abs(np.asarray(image.image) - averaged).mean() < 1
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -145,11 +145,11 @@ def test_a_shrunk_jpeg_is_turned_and_its_first_pixels_are_whole(orientation: int
     exif = Image.Exif()
     exif[0x0112] = orientation
     content = _saved(_photo(*size), "JPEG", quality=95, exif=exif.tobytes())
-    upright, picture = decode(content), decode_at_least(content, 60)
-    assert (picture.width, picture.height) == upright.size == picture_size(content)
-    assert picture.shrunk == (1 if orientation > 1 and size == (161, 121) else 2)
-    small, averaged = np.asarray(picture.image).astype(int), np.asarray(upright.reduce(picture.shrunk)).astype(int)
-    # The last ones hold the picture's edge and what the JPEG is padded with.
+    upright, image = decode(content), decode_at_least(content, 60)
+    assert (image.width, image.height) == upright.size == image_size(content)
+    assert image.shrunk == (1 if orientation > 1 and size == (161, 121) else 2)
+    small, averaged = np.asarray(image.image).astype(int), np.asarray(upright.reduce(image.shrunk)).astype(int)
+    # The last ones hold the image's edge and what the JPEG is padded with.
     assert np.abs(small - averaged)[:60, :60].mean() < 1
 
 
@@ -181,13 +181,13 @@ def _claims_to_be(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize("size", [(20_000, 10_001), (60_000, 60_000)])
 def test_decompression_bombs_are_refused(size: tuple[int, int]) -> None:
-    for read in (decode, decode_mask, picture_size):
+    for read in (decode, decode_mask, image_size):
         with pytest.raises(UserError, match="more than 200 million pixels"):
             read(_claims_to_be(*size))
 
 
-def test_pictures_up_to_the_limit_are_let_through() -> None:
-    assert picture_size(_claims_to_be(20_000, 10_000)) == (20_000, 10_000)
+def test_images_up_to_the_limit_are_let_through() -> None:
+    assert image_size(_claims_to_be(20_000, 10_000)) == (20_000, 10_000)
 
 
 JPEG = _saved(Image.fromarray(PIXELS).resize((80, 60)), "JPEG")
@@ -196,10 +196,10 @@ JPEG = _saved(Image.fromarray(PIXELS).resize((80, 60)), "JPEG")
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "not a picture"),
-        (b"hello, this is text", "not a picture"),
+        (b"", "not an image"),
+        (b"hello, this is text", "not an image"),
         (JPEG[: len(JPEG) // 2], "truncated"),
-        (JPEG[:30], "damaged|not a picture"),
+        (JPEG[:30], "damaged|not an image"),
         (_claims_to_be(10, 10), "damaged"),
     ],
 )
@@ -220,14 +220,14 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
         decode(tmp_path)
 
 
-def test_any_damage_gives_a_picture_or_a_user_error() -> None:
+def test_any_damage_gives_a_image_or_a_user_error() -> None:
     rng = np.random.default_rng(1)
     contents = [JPEG, _saved(Image.fromarray(PIXELS)), _saved(Image.fromarray(PIXELS), "TIFF")]
     for content in contents * 40:
         damaged = bytearray(content)
         for place in rng.integers(0, len(content), 4):
             damaged[place] = rng.integers(256)
-        for read in (decode, decode_mask, picture_size):
+        for read in (decode, decode_mask, image_size):
             with contextlib.suppress(UserError):
                 read(bytes(damaged))
 
@@ -262,7 +262,7 @@ def test_lossy_masks_are_cut_at_half() -> None:
 @pytest.mark.parametrize("format_name", ["EPS", "PDF", "TGA", "ICO"])
 def test_what_is_no_photograph_is_not_even_tried(format_name: str) -> None:
     content = _saved(Image.fromarray(PIXELS).resize((32, 32)), format_name)
-    with pytest.raises(UserError, match="not a picture"):
+    with pytest.raises(UserError, match="not an image"):
         decode(content)
 
 
@@ -271,9 +271,9 @@ def test_a_tag_that_cannot_be_written_again_does_not_keep_a_photograph_from_bein
     tags = struct.pack("<H", 2) + struct.pack("<HHIi", 0x0103, 9, 1, -5) + struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
     exif = b"Exif\0\0II*\0\x08\0\0\0" + tags + bytes(4)
     content = _saved(Image.fromarray(PIXELS), "JPEG", exif=exif)
-    with Image.open(BytesIO(content)) as picture, pytest.raises(struct.error):
-        ImageOps.exif_transpose(picture)
-    assert decode(content).size == picture_size(content) == (6, 8)
+    with Image.open(BytesIO(content)) as image, pytest.raises(struct.error):
+        ImageOps.exif_transpose(image)
+    assert decode(content).size == image_size(content) == (6, 8)
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 16])

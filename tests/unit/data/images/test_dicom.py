@@ -34,7 +34,7 @@ from dicom_files import (
 )
 from mbdcnn.config import load_config
 from mbdcnn.data.images import dicom
-from mbdcnn.data.images.decoding import decode, decode_mask, picture_size
+from mbdcnn.data.images.decoding import decode, decode_mask, image_size
 from mbdcnn.data.prepare import prepare
 from mbdcnn.data.readers.folders import find_images
 from mbdcnn.errors import UserError
@@ -49,10 +49,10 @@ def as_grey(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def assert_gives(content: bytes, pixels: npt.NDArray[np.uint8], tolerance: int = 0) -> None:
-    picture = decode(content)
-    assert picture.mode == "RGB"
-    assert picture_size(content) == picture.size == pixels.shape[1::-1]
-    np.testing.assert_allclose(np.asarray(picture).astype(int), pixels, atol=tolerance)
+    image = decode(content)
+    assert image.mode == "RGB"
+    assert image_size(content) == image.size == pixels.shape[1::-1]
+    np.testing.assert_allclose(np.asarray(image).astype(int), pixels, atol=tolerance)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_headers_of_many_items_are_refused() -> None:
         decode(content[:start] + b"\x08\x00\x15\x11SQ\0\0\xff\xff\xff\xff" + items + content[start:])
 
 
-def test_files_larger_than_any_picture_are_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_larger_than_any_image_are_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dicom, "FILE_LIMIT", 2000)
     file = tmp_path / "scan.dcm"
     file.write_bytes(photograph(PIXELS))
@@ -260,7 +260,7 @@ def test_without_the_extra_one_line_says_what_to_install(tmp_path: Path, monkeyp
     monkeypatch.delattr("mbdcnn.data.images.dicom")
     file = tmp_path / "scan.dcm"
     file.write_bytes(photograph(PIXELS))
-    for read in (decode, picture_size):
+    for read in (decode, image_size):
         with pytest.raises(UserError, match=r"scan\.dcm: a DICOM file; .*pip install .*pydicom"):
             read(file)
 
@@ -306,7 +306,7 @@ SOUND = {
 
 
 @pytest.mark.parametrize("content", SOUND.values(), ids=SOUND.keys())
-def test_any_damage_gives_a_picture_or_one_line(content: bytes) -> None:
+def test_any_damage_gives_a_image_or_one_line(content: bytes) -> None:
     rng = np.random.default_rng(len(content))
     started, read = time.monotonic(), 0
     tracemalloc.start()
@@ -317,7 +317,7 @@ def test_any_damage_gives_a_picture_or_one_line(content: bytes) -> None:
         for place in rng.integers(128, reach, int(rng.integers(1, 6))):
             damaged[place] ^= 1 << rng.integers(8)
         cut = len(content) if number % 3 else int(rng.integers(132, len(content)))
-        for look in (decode, picture_size):
+        for look in (decode, image_size):
             with contextlib.suppress(UserError):
                 look(bytes(damaged[:cut]))
                 read += 1

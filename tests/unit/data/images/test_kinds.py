@@ -10,7 +10,7 @@ from pydicom import uid
 
 from bad_images import whole_images
 from dicom_files import lesion, photograph
-from mbdcnn.data.images.decoding import decode, picture_size
+from mbdcnn.data.images.decoding import decode, image_size
 from mbdcnn.data.images.kinds import another_kind, is_dicom
 from mbdcnn.errors import UserError
 
@@ -38,12 +38,12 @@ def test_nothing_else_is_taken_for_dicom_or_heic(kind: str) -> None:
 def test_heic_is_refused_with_a_way_to_convert_it(tmp_path: Path) -> None:
     file = tmp_path / "IMG 1.heic"
     file.write_bytes(HEIC)
-    for read in (decode, picture_size):
+    for read in (decode, image_size):
         with pytest.raises(
             UserError, match=r"IMG 1\.heic: a HEIC image, which is not read; .*pip install pillow-heif; .*"
         ):
             read(file)
-    with pytest.raises(UserError, match=r"^the picture: a HEIC image.* FILE$"):
+    with pytest.raises(UserError, match=r"^the image: a HEIC image.* FILE$"):
         decode(HEIC)
 
 

@@ -26,7 +26,7 @@ def scans(content: bytes) -> int:
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 3}, {"optimize": True}])
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_scans_are_counted_in_the_picture_alone(mode: str, options: dict[str, int]) -> None:
+def test_scans_are_counted_in_the_image_alone(mode: str, options: dict[str, int]) -> None:
     content = saved(Image.fromarray(PIXELS).convert(mode), "JPEG", quality=95, **options)
     own = scans(content)
     assert (own > 1) == ("progressive" in options)
@@ -53,7 +53,7 @@ def test_markers_in_other_segments_count_for_nothing(where: str) -> None:
     )
 
 
-def test_a_second_picture_behind_the_first_counts_for_nothing() -> None:
+def test_a_second_image_behind_the_first_counts_for_nothing() -> None:
     content = saved(Image.fromarray(PIXELS), "JPEG")
     assert scans(content + jpeg_of_scans(32, 200)) == 1
     assert decode(content + jpeg_of_scans(32, 200)).size == (200, 150)
@@ -71,6 +71,6 @@ def test_scans_are_counted_whatever_stands_between_them(lead: bytes) -> None:
         decode(content + VIDEO)
 
 
-def test_a_picture_that_breaks_off_is_counted_to_its_end() -> None:
+def test_a_image_that_breaks_off_is_counted_to_its_end() -> None:
     content = jpeg_of_scans(64, 300)
     assert scans(content[:-50]) > 200

@@ -28,7 +28,7 @@ def root(generated: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def authors_root(root: Path, tmp_path: Path) -> Path:
-    """The authors' folders made from the official ones, with an archive picture beside the training ones."""
+    """The authors' folders made from the official ones, with an archive image beside the training ones."""
     data = tmp_path / "repository" / "dataset" / "data"
     for split, name in authors.SPLIT_NAMES.items():
         official = isic2017.SPLIT_NAMES[split]

@@ -26,7 +26,7 @@ def root(generated: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(generated, tmp_path / "raw"))
 
 
-def test_pictures_masks_and_labels_are_joined_by_id(root: Path) -> None:
+def test_images_masks_and_labels_are_joined_by_id(root: Path) -> None:
     raw = read_raw(root, CLASSES)
     assert raw.kind == "ISIC-2017"
     assert [(record.id, record.split, record.label) for record in raw.records] == [
@@ -82,7 +82,7 @@ def test_the_data_may_lie_one_folder_down_or_be_unpacked_into_a_folder_of_its_ow
     assert len(read_raw(tmp_path, CLASSES).records) == 7
 
 
-def test_pictures_without_a_mask_and_rows_without_a_picture(root: Path) -> None:
+def test_images_without_a_mask_and_rows_without_a_image(root: Path) -> None:
     (root / f"{TRAINING}_Part1_GroundTruth" / "SYN_0000001_segmentation.png").unlink()
     (root / f"{TRAINING}_Data" / "SYN_0000002.jpg").unlink()
     raw = read_raw(root, CLASSES)
@@ -94,7 +94,7 @@ def test_pictures_without_a_mask_and_rows_without_a_picture(root: Path) -> None:
     )
     assert "ID.png, or ID and _segmentation, _mask" in missing
     assert unused == f"{TRAINING}_Part1_GroundTruth: 1 image files not used: SYN_0000002_segmentation.png"
-    assert surplus == f"{TRAINING}_Part3_GroundTruth.csv: 1 of 4 rows have no picture (first: SYN_0000002)"
+    assert surplus == f"{TRAINING}_Part3_GroundTruth.csv: 1 of 4 rows have no image (first: SYN_0000002)"
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_images_that_cannot_be_read_are_named(root: Path) -> None:
     assert first == f"{TRAINING}_Data: 1 files not read (SYN_0000000.HEIC); save them as JPEG or PNG"
     for file in folder.glob("*.jpg"):
         file.unlink()
-    with pytest.raises(UserError, match=r"no pictures in it; .*SYN_0000000.HEIC there are of a kind that is not read"):
+    with pytest.raises(UserError, match=r"no images in it; .*SYN_0000000.HEIC there are of a kind that is not read"):
         read_raw(root, CLASSES)
 
 
@@ -188,17 +188,17 @@ def test_label_files_of_other_programs(root: Path, text: str, encoding: str) -> 
         ("image_id,melanoma,seborrheic_keratosis\nSYN_0000000,1,1.0\n", "row 2: both"),
         ("image_id,melanoma,seborrheic_keratosis\nSYN_0000000,0.5,0\n", "row 2: melanoma is '0.5'"),
         ("image_id,melanoma,seborrheic_keratosis\nSYN_0000000,0\n", "seborrheic_keratosis is ''"),
-        ("image_id,melanoma,seborrheic_keratosis\nSYN_0000000,0,0\nSYN_0000000,0,0\n", "row 3: .* stands twice"),
+        ("image_id,melanoma,seborrheic_keratosis\nSYN_0000000,0,0\nSYN_0000000,0,0\n", "row 3: .* is a duplicate"),
         ("image_id,melanoma\nSYN_0000000,0\n", "no column seborrheic_keratosis"),
         ("", "no column image_id"),
         (
             "image_id,melanoma,seborrheic_keratosis,Melanoma \nSYN_0000000,0,0,1\n",
             r"columns 2 \('melanoma'\) and 4 \('Melanoma'\) have the same name; remove or rename one",
         ),
-        ("image_id,melanoma,seborrheic_keratosis\nSYN_0000000,0,0\nsyn_0000000.jpg,0,0\n", "row 3: .* stands twice"),
+        ("image_id,melanoma,seborrheic_keratosis\nSYN_0000000,0,0\nsyn_0000000.jpg,0,0\n", "row 3: .* is a duplicate"),
         (
             "image_id,melanoma,seborrheic_keratosis\n7,0,0\n",
-            "image_id names 7, but the pictures are called SYN_",
+            "image_id names 7, but the images are called SYN_",
         ),
     ],
 )
@@ -214,7 +214,7 @@ def test_what_is_missing_is_named(root: Path, tmp_path: Path) -> None:
         read_raw(root, CLASSES)
     for file in (root / f"{TRAINING}_Data").glob("*.jpg"):
         file.unlink()
-    with pytest.raises(UserError, match="no pictures in it"):
+    with pytest.raises(UserError, match="no images in it"):
         read_raw(root, CLASSES)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="not a data set that is recognised"):
@@ -223,7 +223,7 @@ def test_what_is_missing_is_named(root: Path, tmp_path: Path) -> None:
         read_raw(tmp_path / "nothing", CLASSES)
 
 
-def test_one_id_cannot_be_two_pictures(root: Path) -> None:
+def test_one_id_cannot_be_two_images(root: Path) -> None:
     source = root / f"{TRAINING}_Data" / "SYN_0000000.jpg"
     shutil.copy(source, source.with_suffix(".png"))
     with pytest.raises(UserError, match=r"SYN_0000000.jpg in the same folder"):

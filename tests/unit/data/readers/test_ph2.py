@@ -99,7 +99,7 @@ def test_two_diagnoses_of_one_case(tmp_path: Path) -> None:
     file.write_text(text, encoding="utf-16")
     assert [record.label for record in read_raw(root, CLASSES).records] == [0, 0, 1]
     file.write_text(f"{text}\n|| IMD002 ||  || 2 ||")
-    with pytest.raises(UserError, match="row 9: IMD002 stands twice, with two diagnoses"):
+    with pytest.raises(UserError, match="row 9: IMD002 a duplicate with another diagnosis"):
         read_raw(root, CLASSES)
 
 

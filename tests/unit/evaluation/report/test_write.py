@@ -79,7 +79,7 @@ def case(name: str = "ISIC_1", group: str = "Best") -> GalleryCase:
     mask[10:50, 20:60] = True
     return GalleryCase(
         id=name,
-        picture=np.full((60, 80, 3), 200, np.uint8),
+        image=np.full((60, 80, 3), 200, np.uint8),
         truth=mask,
         coarse=np.roll(mask, 6, axis=1),
         enhanced=np.roll(mask, -6, axis=1),
@@ -111,7 +111,7 @@ def test_the_headline_comes_first_with_its_intervals(path: Path) -> None:
         headline = page.text.index(value)
         assert headline < page.text.index(f"95 % interval {low} to {high}") < page.text.index("Segmentation")
     gain = summary["segmentation"]["difference"]["jaccard"]["value"]
-    assert f"Final less coarse mask: +{100 * gain:.1f} points" in page.text
+    assert f"Difference (final - coarse): +{100 * gain:.1f} points" in page.text
     assert page.text.index("not a medical device") < page.text.index("Jaccard")
 
 
@@ -170,7 +170,7 @@ def test_names_that_a_template_might_take_for_something_else(path: Path) -> None
         assert f"Probability of {name}, mean amount 10.0 5.0 to 20.0" in text
         assert f"Probability of {name}, in its cases +10.0 +5.0 to +20.0" in text
     assert "10 items, 10 a.b, 10 0)" in text
-    assert "spoilt in 1 ways at 3 strengths" in text
+    assert "corrupted in 1 ways at 3 severities" in text
     assert "sticker, 7 images" in text
     assert "background, 0 images" not in text
     stress["counterfactuals"] = [{"name": "sticker", "images": 0}]
@@ -268,7 +268,7 @@ def test_every_group_is_shown(path: Path) -> None:
     page = write(path, [*scores[:30], scores[30]._replace(skin_tone=-50.0, source="elsewhere")])
     names = (
         "seborrheic keratosis",
-        "under 10 % of the picture",
+        "under 10 % of the image",
         "30 % and more",
         "folder 1",
         "elsewhere",
@@ -300,7 +300,7 @@ def test_a_summary_read_from_json_gives_the_same_page(path: Path) -> None:
     assert pages[0] == pages[1]
 
 
-def test_cases_stand_under_their_headings_with_both_pictures(path: Path) -> None:
+def test_cases_stand_under_their_headings_with_both_images(path: Path) -> None:
     page = write(path, made_up_scores(), case("case 1"), case("case 2", "Worst"), case("case 3"))
     positions = [page.text.index(word) for word in ("Best", "case 1", "case 3", "Worst", "case 2")]
     assert positions == sorted(positions)
@@ -421,7 +421,7 @@ def test_an_axis_of_values_that_are_all_1_does_not_go_higher() -> None:
     assert min(numbers) < 1
 
 
-def test_a_large_picture_is_reduced_and_its_mask_with_it(path: Path) -> None:
+def test_a_large_image_is_reduced_and_its_mask_with_it(path: Path) -> None:
     mask = np.zeros((1501, 1999), bool)
     mask[300:900, 400:1500] = True
     large = GalleryCase("large", np.full((1501, 1999, 3), 90, np.uint8), truth=mask, enhanced=mask)

@@ -1,9 +1,9 @@
-"""Share of pictures that the out-of-distribution score flags, by kind.
+"""Share of images that the out-of-distribution score flags, by kind.
 
-The kinds are drawn pictures that are no dermoscopy, validation pictures spoilt until they are none, and, for
-comparison, the validation pictures of a prepared data set as they are.
+The kinds are drawn images that are no dermoscopy, validation images corrupted beyond recognition, and, for
+comparison, the validation images of a prepared data set as they are.
 
-    python experiments/unfamiliar.py --model out/bundle --data out/data
+    python experiments/out_of_distribution.py --model out/bundle --data out/data
 """
 
 from __future__ import annotations
@@ -149,9 +149,9 @@ DRAWN: dict[str, Callable[[Random], Image.Image]] = {
 }  # fmt: skip
 
 
-def tiles(picture: Image.Image) -> Image.Image:
-    """Cut a picture into sixteen tiles and put them in another order."""
-    pixels = np.asarray(picture.resize((256, 256)))
+def tiles(image: Image.Image) -> Image.Image:
+    """Cut an image into sixteen tiles and put them in another order."""
+    pixels = np.asarray(image.resize((256, 256)))
     blocks = pixels.reshape(4, 64, 4, 64, 3).swapaxes(1, 2).reshape(16, 64, 64, 3)
     order = np.random.default_rng(0).permutation(16)
     return Image.fromarray(blocks[order].reshape(4, 4, 64, 64, 3).swapaxes(1, 2).reshape(256, 256, 3))
@@ -159,21 +159,21 @@ def tiles(picture: Image.Image) -> Image.Image:
 
 CHANGED: dict[str, Callable[[Image.Image], Image.Image]] = {
     "negative": ImageOps.invert,
-    "red and blue swapped": lambda picture: Image.fromarray(np.asarray(picture)[..., ::-1].copy()),
-    "grey": lambda picture: picture.convert("L").convert("RGB"),
+    "red and blue swapped": lambda image: Image.fromarray(np.asarray(image)[..., ::-1].copy()),
+    "grey": lambda image: image.convert("L").convert("RGB"),
     "shuffled tiles": tiles,
-    "heavily blurred": lambda picture: picture.filter(ImageFilter.GaussianBlur(picture.width / 16)),
+    "heavily blurred": lambda image: image.filter(ImageFilter.GaussianBlur(image.width / 16)),
 }
-"""What may be done to a dermoscopy picture so that it is one no longer."""
+"""What may be done to a dermoscopy image so that it is one no longer."""
 
 
 def kinds(data: PreparedData, count: int, seed: int) -> Iterator[tuple[str, list[Image.Image]]]:
-    """Give pictures by kind, the untouched validation pictures first."""
+    """Give images by kind, the untouched validation images first."""
     rows = data.split("validation")
     validation = [Image.fromarray(data.patches[row.views[0]]) for row in rows]
-    yield "validation pictures", validation
+    yield "validation images", validation
     for name, change in CHANGED.items():
-        yield f"validation, {name}", [change(picture) for picture in validation[:count]]
+        yield f"validation, {name}", [change(image) for image in validation[:count]]
     for name, draw in DRAWN.items():
         random = np.random.default_rng(seed)
         yield name, [draw(random) for _ in range(count)]
@@ -188,9 +188,9 @@ def main() -> None:
     options = parser.parse_args()
     predictor = Predictor.load(options.model)
     table = []
-    for name, pictures in kinds(PreparedData.open(options.data), options.count, seed=0):
-        scores = np.array([predictor.predict(picture).unfamiliarity for picture in pictures], float)
-        row = {"kind": name, "pictures": len(scores), "flagged": float((scores > 1).mean())}
+    for name, images in kinds(PreparedData.open(options.data), options.count, seed=0):
+        scores = np.array([predictor.predict(image).ood_score for image in images], float)
+        row = {"kind": name, "images": len(scores), "flagged": float((scores > 1).mean())}
         table.append(row | {"median score": float(np.median(scores))})
         print(f"{name:32} {row['flagged']:6.1%}  median score {np.median(scores):6.2f}", flush=True)
     if options.out:
