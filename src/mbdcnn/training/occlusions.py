@@ -15,6 +15,8 @@ from mbdcnn.types import Images, Masks
 
 HAIRS = 12
 """The most on one image."""
+COARSENING = 4
+"""Backgrounds are blurred at a quarter of the resolution."""
 
 
 def blur(images: Images, chance: float) -> Images:
@@ -95,18 +97,22 @@ def exchange_background(images: Images, lesions: Masks, known: Tensor, chance: f
         chance: share of those that are changed.
     """
     side = images.shape[-1]
-    wide = 2 * (side // 8) + 1
+    chosen = _choose(images, chance)
+    if not len(chosen):
+        return images
+    donor = (chosen - 1) % len(images)
+    skin = 1 - lesions[donor] * known[donor].view(-1, 1, 1, 1)
     # What the donor's lesion covered takes the mean colour of its skin.
-    skin = 1 - lesions * known.view(-1, 1, 1, 1)
-    mean = (images * skin).sum((2, 3), keepdim=True) / skin.sum((2, 3), keepdim=True).clamp(min=1)
-    donors = torch.lerp(mean.expand_as(images), images, skin).roll(1, 0)
+    mean = (images[donor] * skin).sum((2, 3), keepdim=True) / skin.sum((2, 3), keepdim=True).clamp(min=1)
+    donors = F.avg_pool2d(torch.lerp(mean.expand_as(skin.expand(-1, 3, -1, -1)), images[donor], skin), COARSENING)
     for _ in range(2):
-        donors = _box_blur(donors, wide)
+        donors = _box_blur(donors, 2 * (side // (8 * COARSENING)) + 1)
+    donors = F.interpolate(donors, images.shape[2:], mode="bilinear")
     border = 2 * (side // 32) + 1
-    cover = _box_blur(F.max_pool2d(lesions, border, stride=1, padding=border // 2), border)
-    changed = known & (torch.rand(len(images)) < chance).to(images.device, non_blocking=True)
-    changed = changed & (lesions.amax((1, 2, 3)) > 0)
-    return torch.where(changed.view(-1, 1, 1, 1), torch.lerp(donors, images, cover), images)
+    kept, own = lesions[chosen], images[chosen]
+    cover = _box_blur(F.max_pool2d(kept, border, stride=1, padding=border // 2), border)
+    changed = known[chosen] & (kept.amax((1, 2, 3)) > 0)
+    return images.index_copy(0, chosen, torch.where(changed.view(-1, 1, 1, 1), torch.lerp(donors, own, cover), own))
 
 
 def _box_blur(images: Tensor, width: int) -> Tensor:
