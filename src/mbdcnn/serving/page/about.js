@@ -30,5 +30,6 @@ export function showCard(html) {
     table.replaceWith(frame);
     frame.append(table);
   }
+  for (const empty of card.querySelectorAll("th:empty")) empty.replaceWith(card.createElement("td"));
   find("card").replaceChildren(...card.body.childNodes);
 }

@@ -71,7 +71,7 @@ function row(entry, classes, points) {
     ...columns(classes, answer.probabilities),
     decision: answer.decision,
     ...columns(points, answer.decisions),
-    unfamiliarity: answer.unfamiliarity,
+    ood_score: answer.ood_score,
     looks_like_dermoscopy: answer.looks_like_dermoscopy,
     area_fraction: answer.area_fraction,
     ...columns(["left", "upper", "right", "lower"], answer.bounding_box),

@@ -91,12 +91,12 @@ function showUncertainty({ entropy, outline, disagreement }) {
 }
 
 function lesion(entry) {
-  const { width, height, bounding_box: box, unfamiliarity, longest_diameter: longest } = entry.now.answer;
+  const { width, height, bounding_box: box, ood_score, longest_diameter: longest } = entry.now.answer;
   const rows = box ? [["Area", measures.area(entry), MEANINGS.area]] : [["Lesion", "none found"]];
   if (longest) rows.push(["Longest diameter", measures.diameter(entry), MEANINGS.diameter]);
   if (box) rows.push(["Extent", `${box.right - box.left} × ${box.lower - box.upper} pixels`, MEANINGS.extent]);
   rows.push(["Image", `${width} × ${height} pixels`]);
   if (entry.spacing) rows.push(["Scale", measures.scale(entry), MEANINGS.scale]);
-  if (unfamiliarity !== null) rows.push(["Unfamiliarity", `${unfamiliarity.toFixed(2)} (up to 1 is usual)`, MEANINGS.unfamiliarity]);
+  if (ood_score !== null) rows.push(["Out-of-distribution score", `${ood_score.toFixed(2)} (up to 1 is usual)`, MEANINGS.ood_score]);
   return rows;
 }

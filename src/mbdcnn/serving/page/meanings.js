@@ -5,7 +5,7 @@ export const MEANINGS = {
   entropy: "How far the probability is spread over the classes: 0 % when one class has it all, 100 % when all have the same.",
   outline: "How much of the lesion's area is in doubt: pixels whose probability of lesion lies between 20 % and 80 %.",
   disagreement: "How far the answers to turned, mirrored and cut copies of the image lie apart.",
-  unfamiliarity: "How unlike the training images this one is. At most 1 is usual; 1 image in 100 of the usual kind is above. Above it, do not rely on the answer.",
+  ood_score: "How unlike the training images this one is. At most 1 is usual; 1 image in 100 of the usual kind is above. Above it, do not rely on the answer.",
   area: "How large the final outline is, as a share of the image and, where the scale is known, in square millimetres.",
   extent: "Width and height of the smallest upright rectangle round the final outline.",
   diameter: "The longest straight line between two points of the final outline. “Longest diameter” below the image shows it.",

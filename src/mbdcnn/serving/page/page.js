@@ -46,6 +46,9 @@ function add(files) {
   if (!added.length) return;
   document.body.classList.add("has-images");
   choose(added[0]);
+  // An example's button is gone by now.
+  const { activeElement } = document;
+  if (activeElement === document.body || !activeElement.checkVisibility()) find("images").querySelector("[aria-current]").focus();
   work();
 }
 
