@@ -31,8 +31,9 @@ def describe(path: str | None = None) -> dict[str, Any]:
     folder = find_bundle(path)
     kind = next((kind for kind in KINDS if (folder / kind.filename).is_file()), None)
     if kind is not None:
-        provenance = kind.open(folder).provenance
-        return {"path": path, **provenance.model_dump(exclude={"files", "version", "identity"})}
+        found = kind.open(folder)
+        licence = {"licence": found.licence} if isinstance(found, Bundle) and found.licence else {}
+        return {"path": path, **licence, **found.provenance.model_dump(exclude={"files", "version", "identity"})}
     if folder.is_dir() and path not in shipped_configs():
         known = ", ".join(kind.filename for kind in KINDS)
         raise UserError(f"{path}: not a folder made by mbdcnn (none of {known} is in it)")

@@ -85,18 +85,17 @@ def run(
     _check_overlap(data, config, allow_overlap)
     trainer = _Trainer(data, out / "runs", config, overwrite, bar, _announced(data, config, say))
     coarse = trainer.train("coarse", Sources())
-    coarse_folds = trainer.train_folds("coarse", count, Sources())
-    unseen = coarse_folds if config.coarse.folds else ()
+    coarse_folds = trainer.train_folds("coarse", config.coarse.folds, Sources())
     with bar("coarse masks") as progress:
         masks = generate_masks(
-            coarse, data, out / "masks", folds=unseen, device=device, overwrite=overwrite, progress=progress
+            coarse, data, out / "masks", folds=coarse_folds, device=device, overwrite=overwrite, progress=progress
         )
     classifier_folds = trainer.train_folds("classifier", config.calibration.folds, Sources(masks))
     classifier = classifier_folds[0] if config.ensemble > 1 else trainer.train("classifier", Sources(masks))
     enhanced = trainer.train("enhanced", Sources(masks, coarse, classifier))
     runs = {"coarse": coarse, "classifier": classifier, "enhanced": enhanced}
-    # No classifier folds where only the masks are out of fold.
-    pairs = list(zip(coarse_folds, classifier_folds, strict=False))
+    # Without folds of its own, coarse-SN makes the masks of all training images.
+    pairs = list(zip(coarse_folds or [coarse] * len(classifier_folds), classifier_folds, strict=False))
     bundle = trainer.bundle(runs, pairs, out / "bundle")
     options = Options(
         protocol=protocol,

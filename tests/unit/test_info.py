@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from mbdcnn.artifacts import Bundle
 from mbdcnn.config import load_config
 from mbdcnn.errors import UserError
 from mbdcnn.info import describe
@@ -41,3 +43,13 @@ def test_anything_else_is_told(tmp_path: Path) -> None:
         describe(str(tmp_path))
     with pytest.raises(UserError, match="no such configuration"):
         describe(str(tmp_path / "absent"))
+
+
+def test_the_licence_of_a_bundle_is_what_its_card_names(bundle: Bundle, tmp_path: Path) -> None:
+    assert "licence" not in describe(str(bundle.path))
+    copy = tmp_path / "bundle"
+    shutil.copytree(bundle.path, copy)
+    (copy / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\nA card.")
+    assert describe(str(copy))["licence"] == Bundle.open(copy).licence == "cc-by-nc-4.0"
+    (copy / "README.md").unlink()
+    assert Bundle.open(copy).licence is None

@@ -12,6 +12,7 @@ from mbdcnn.artifacts.prepared import PreparedData
 from mbdcnn.artifacts.seen import Seen, read_seen
 from mbdcnn.config import Config, load_config
 from mbdcnn.errors import UserError
+from mbdcnn.system import yaml as plain_yaml
 
 
 class Trained(Artifact):
@@ -101,6 +102,15 @@ class Bundle(Trained):
         """Give what calibrates the class probabilities of `fast` or `paper`; None if it was made without data."""
         facts = self.provenance.facts.get("calibration", {})
         return read_calibration(facts, protocol, self.config.classes, f"{self.path / self.filename}: calibration")
+
+    @property
+    def licence(self) -> str | None:
+        """The licence of the weights that the card names, in lower case as on hubs; None if it names none."""
+        card = self.path / "README.md"
+        head = card.read_text(encoding="utf-8").split("---")[1:2] if card.is_file() else []
+        settings = plain_yaml.read(head[0], str(card)) if head else None
+        licence = settings.get("license") if isinstance(settings, dict) else None
+        return None if licence is None else str(licence)
 
     @property
     def imported(self) -> list[str]:

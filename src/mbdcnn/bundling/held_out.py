@@ -28,7 +28,8 @@ PROTOCOLS: tuple[ProtocolName, ...] = ("fast", "paper")
 BATCH = 16
 
 FoldRuns = Sequence[tuple[Run, Run]]
-"""Runs of coarse-SN and mask-CN that each left out one fold of the training images, in order."""
+"""Runs of coarse-SN and mask-CN that each left out one fold of the training images, in order. coarse-SN may be one for
+all that left out none."""
 Advance = Callable[[int], None]
 """Told how many images are done."""
 
@@ -62,15 +63,24 @@ class HeldOut:
         return {name: Evidence(np.stack(found).astype(np.float64), labels, groups) for name, found in logits.items()}
 
 
-def left_out_by_folds(data: PreparedData, folds: FoldRuns, device: torch.device, ensemble: int = 1) -> HeldOut:
+def left_out_by_folds(data: PreparedData, folds: FoldRuns, device: torch.device, config: Config) -> HeldOut:
     """Take training images, each for the networks that left out its fold: one mask-CN, be the model's an ensemble."""
+    sources = config.calibration.sources
     training = data.split("train")
     shares = []
     for number, (coarse, classifier) in enumerate(folds):
         rows = [row for row in Fold(number, len(folds)).split(training)[1] if row.label is not None]
+        rows = [row for row in rows if not sources or row.source in sources]
         shares.append((partial(_joined, coarse, classifier, device), rows))
-    alone = ", by one mask-CN each" if ensemble > 1 else ""
-    return HeldOut(f"training images, each seen by networks that left out its fold of {len(folds)}{alone}", shares)
+    if not any(rows for _, rows in shares):
+        known = ", ".join(sorted({row.source for row in training if row.source})) or "none"
+        raise UserError(
+            f"calibration.sources: no labelled training image is of {', '.join(sources)}; the data's sources: {known}"
+        )
+    which = f"{' and '.join(sources)} training images" if sources else "training images"
+    network = "networks" if folds[0][0].fold else "a mask-CN"
+    alone = ", by one mask-CN each" if config.ensemble > 1 else ""
+    return HeldOut(f"{which}, each predicted by {network} trained without its fold of {len(folds)}{alone}", shares)
 
 
 def validation_images(data: PreparedData, core: Core) -> HeldOut:
@@ -84,8 +94,9 @@ def check_fold_runs(folds: FoldRuns, data: PreparedData, config: Config) -> None
     for number, pair in enumerate(folds):
         for run, stage in zip(pair, ("coarse", "classifier"), strict=True):
             check_same_data(run, data)
-            check_fold(run, number, len(folds))
-            _check_unseen(run, data, Fold(number, len(folds)))
+            if stage == "classifier" or run.fold is not None:
+                check_fold(run, number, len(folds))
+                _check_unseen(run, data, Fold(number, len(folds)))
             if run.provenance.settings[stage]["network"] != getattr(config, stage).network.model_dump(mode="json"):
                 raise UserError(f"{run.path}: another {stage} network than that of the model; train the fold with its")
     if folds:

@@ -162,7 +162,7 @@ def _calibrate(
 
     place = choose_device(device)
     core = TorchCore(load_networks(config, draft.path), place)
-    held_out = left_out_by_folds(data, folds, place, config.ensemble) if folds else validation_images(data, core)
+    held_out = left_out_by_folds(data, folds, place, config) if folds else validation_images(data, core)
     counts = {split: len(data.split(split)) for split in ("train", "validation")}
     total, done = sum(counts.values()) + len(held_out.rows), 0
 

@@ -145,10 +145,10 @@ class BundleRuns(Verb):
     data: Path | None = None
     """Prepared images to calibrate on; without them there is neither calibration nor an out-of-distribution score."""
     coarse_folds: tuple[Path, ...] = ()
-    """Runs of coarse-SN that each left out one fold, in order, to calibrate on training images; without them the
-    validation images serve."""
+    """Runs of coarse-SN that each left out one fold, in order, to calibrate on training images; without them --coarse
+    serves for all folds."""
     classifier_folds: tuple[Path, ...] = ()
-    """Runs of mask-CN that left out the same folds."""
+    """Runs of mask-CN that left out the same folds; without them the validation images serve."""
     ensemble: Annotated[int | None, arg(aliases=["--committee"])] = None
     """Average so many of the mask-CN of folds, the first; if not given as the runs were configured, or 1 without
     folds."""
@@ -165,14 +165,15 @@ class BundleRuns(Verb):
         from mbdcnn.bundling.write import write_bundle
         from mbdcnn.inference.networks import STAGES
 
-        if len(self.coarse_folds) != len(self.classifier_folds):
+        coarse_folds = self.coarse_folds or (self.coarse,) * len(self.classifier_folds)
+        if len(coarse_folds) != len(self.classifier_folds):
             raise UserError(
                 f"bundle: {len(self.coarse_folds)} --coarse-folds and {len(self.classifier_folds)} --classifier-folds; "
                 "give one of each for every fold"
             )
         folds = [
             (Run.open_stage(coarse, "coarse"), Run.open_stage(classifier, "classifier"))
-            for coarse, classifier in zip(self.coarse_folds, self.classifier_folds, strict=True)
+            for coarse, classifier in zip(coarse_folds, self.classifier_folds, strict=True)
         ]
         runs = {stage: Run.open_stage(getattr(self, stage), stage) for stage in STAGES}
         with self.bar("bundle") as progress:

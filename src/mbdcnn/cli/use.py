@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -281,7 +281,7 @@ class Info(Verb):
         if self.json:
             print(json.dumps(facts, indent=2))
         else:
-            print(*(f"{name:<12} {_readable(value)}" for name, value in facts.items()), sep="\n")
+            print("\n".join(_lines(facts)))
 
 
 def _tell(notes: list[str]) -> None:
@@ -303,7 +303,14 @@ def _warning_line(entry: dict[str, Any]) -> str:
     )
 
 
-def _readable(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_readable(inner)}" for name, inner in value.items())
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+def _lines(facts: dict[str, Any], margin: str = "") -> Iterator[str]:
+    """Lay facts out, a line each, what lies within others further in."""
+    for name, value in facts.items():
+        inner = [value] if isinstance(value, dict) else value if isinstance(value, list | tuple) else []
+        if inner and all(isinstance(each, dict) for each in inner):
+            for each in inner:
+                yield f"{margin}{name}"
+                yield from _lines(each, f"{margin}  ")
+        else:
+            text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            yield f"{margin}{name:<{30 - len(margin)}} {text}"

@@ -87,6 +87,8 @@ class Calibration(Section):
     folds: Annotated[int, Field(ge=0, le=20)] = 0
     """Predictions come from networks that did not see the image, trained for each of so many folds of the training
     images; 0 for the final networks on validation images, which chose their weights, so optimistically biased."""
+    sources: tuple[str, ...] = ()
+    """Sources whose images count, such as the one that is most like what the model is for; empty for all."""
     class_name: str = "melanoma"
     """Class that the operating points are for."""
     sensitivities: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.8, 0.95)

@@ -227,9 +227,14 @@ def _classify_whole(core: Core, inputs: Sequence[Inputs]) -> list[Classified]:
 
 def _classify_views(core: Core, image: Inputs) -> Classified:
     masks = six_view_masks(core.coarse, image.patches)
-    guidance = core.classify(image.patches, masks)
+    if len(image.views) == 1:
+        # No crops to average over: the six symmetries of the whole image instead, the upright one first.
+        guidance = core.classify(all_views(image.patches), all_views(masks))
+        views = tuple(range(len(SIX_VIEWS)))
+    else:
+        guidance, views = core.classify(image.patches, masks), image.views
     return Classified(
-        view_logits=guidance.logits[list(image.views)],
+        view_logits=guidance.logits[list(views)],
         coarse_mask=masks[0],
         activation_map=guidance.activation_maps[0, 0],
         embedding=guidance.embedding[0],

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mbdcnn.models.layers import OUTPUT_STRIDE, DepthwiseConv, EncoderFeatures
+from mbdcnn.models.layers import OUTPUT_STRIDE, DepthwiseConv, EncoderFeatures, in_fp32
 from mbdcnn.models.mobilenet import divisible
 from mbdcnn.types import Features
 
@@ -58,7 +58,8 @@ class HalvingConv(nn.Conv2d):
         self.margins = (before, after, before, after)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(F.pad(x, self.margins))
+        padded = F.pad(x, self.margins)
+        return super().forward(padded) if self.groups == 1 else in_fp32(super().forward, padded, self.training)
 
 
 class MobileBlock(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -44,6 +45,18 @@ class Normalize(nn.Module):
         return (images - self.mean) / self.std
 
 
+def in_fp32(depthwise: Callable[[Tensor], Tensor], x: Tensor, training: bool) -> Tensor:
+    """Apply a depthwise convolution to bf16 features of a training on the CPU in fp32.
+
+    oneDNN's gradients of depthwise convolutions take four times as long in bf16 (303 ms against 71 ms for 1152 channels
+    of 16 x 8 x 8 pixels and a 5x5 kernel), while all else takes half the time.
+    """
+    if not (training and x.dtype == torch.bfloat16 and x.device.type == "cpu"):
+        return depthwise(x)
+    with torch.autocast("cpu", enabled=False):
+        return depthwise(x.float()).to(x.dtype)
+
+
 class DepthwiseConv(nn.Conv2d):
     """Filter each channel by itself, keeping the size but for the stride. The kernel's side is odd."""
 
@@ -52,9 +65,8 @@ class DepthwiseConv(nn.Conv2d):
         super().__init__(channels, channels, kernel, stride, padding, dilation, channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training and self.dilation == (2, 2) and self.stride == (1, 1) and x.device.type == "cpu":
-            return self._by_quarters(x)
-        return super().forward(x)
+        by_quarters = self.training and self.dilation == (2, 2) and self.stride == (1, 1) and x.device.type == "cpu"
+        return in_fp32(self._by_quarters if by_quarters else super().forward, x, self.training)
 
     def _by_quarters(self, x: Tensor) -> Tensor:
         """Filter the four images of every other row and column without dilation.

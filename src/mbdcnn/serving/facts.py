@@ -31,6 +31,7 @@ class ModelAnswer(BaseModel):
     fingerprint: str = Field(description="Told with every prediction.")
     created: str
     version: str = Field(description="Of mbdcnn, which serves it.")
+    licence: str | None = Field(description="Of the weights, as the model card names it; null if it names none.")
     intended_use: str
     classes: tuple[str, ...]
     runtime: str = Field(description="What runs the networks: torch, onnx, openvino or openvino-bf16.")
@@ -61,6 +62,7 @@ def describe_model(predictor: Predictor, default_protocol: ProtocolName, limits:
         fingerprint=bundle.provenance.fingerprint,
         created=str(bundle.provenance.created),
         version=__version__,
+        licence=bundle.licence,
         intended_use=facts.get("intended_use", "Research and education. Not a medical device."),
         classes=config.classes,
         runtime=predictor.core.runtime,

@@ -33,12 +33,12 @@ class Planned:
 
 def plan(data: PreparedData, config: Config) -> list[Planned]:
     """List the trainings of a run in their order."""
-    count = config.coarse.folds or config.calibration.folds
+    masks, count = config.coarse.folds, config.calibration.folds
     # An ensemble is of the networks of folds: none is then trained on all images.
     alone: list[Fold | None] = [None] if config.ensemble == 1 else []
     folds: dict[Stage, list[Fold | None]] = {
-        "coarse": [None, *(Fold(number, count) for number in range(count))],
-        "classifier": [*(Fold(number, count) for number in range(config.calibration.folds)), *alone],
+        "coarse": [None, *(Fold(number, masks) for number in range(masks))],
+        "classifier": [*(Fold(number, count) for number in range(count)), *alone],
         "enhanced": [None],
     }
     return [_planned(stage, fold, data, config) for stage, each in folds.items() for fold in each]

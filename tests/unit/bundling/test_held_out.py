@@ -10,7 +10,7 @@ import torch
 
 from mbdcnn.artifacts import Bundle, Run
 from mbdcnn.bundling.calibrate import fit_temperature
-from mbdcnn.bundling.held_out import check_fold_runs
+from mbdcnn.bundling.held_out import check_fold_runs, left_out_by_folds
 from mbdcnn.bundling.write import write_bundle
 from mbdcnn.data.folds import Fold
 from mbdcnn.errors import UserError
@@ -64,7 +64,27 @@ def test_calibration_is_of_training_images_by_networks_that_left_them_out(
         calibration = bundle.calibration(protocol)
         assert calibration.temperature == pytest.approx(temperature, rel=0.02)
         assert calibration.images == 16
-        assert "left out its fold of 2" in calibration.source
+        assert "trained without its fold of 2" in calibration.source
+
+
+def test_coarse_sn_may_be_one_for_all_folds(made_from: dict[str, Any], tmp_path: Path, runs: dict[str, Run]) -> None:
+    folds = [(runs["coarse"], classifier) for _, classifier in made_from["folds"]]
+    calibration = write_bundle(out=tmp_path / "bundle", **(made_from | {"folds": folds})).calibration("fast")
+    assert calibration.images == 16
+    assert calibration.source == "training images, each predicted by a mask-CN trained without its fold of 2"
+
+
+def test_calibration_by_the_images_of_one_source(made_from: dict[str, Any], data, tiny_config) -> None:
+    config = tiny_config("calibration.sources=[elsewhere]")
+    with pytest.raises(UserError, match=r"calibration.sources: no labelled training image is of elsewhere; the data's"):
+        left_out_by_folds(data, made_from["folds"], torch.device("cpu"), config)
+    for number, row in enumerate(data.rows):
+        data.rows[number] = replace(row, source="clinic" if number % 2 else "atlas")
+    config = tiny_config("calibration.sources=[clinic]")
+    held_out = left_out_by_folds(data, made_from["folds"], torch.device("cpu"), config)
+    assert {row.source for row in held_out.rows} == {"clinic"}
+    assert len(held_out.rows) == sum(row.source == "clinic" for row in data.split("train"))
+    assert held_out.source.startswith("clinic training images")
 
 
 def test_folds_in_another_order_are_refused(made_from: dict[str, Any], tmp_path: Path, runs: dict[str, Run]) -> None:

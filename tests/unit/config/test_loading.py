@@ -101,7 +101,7 @@ def test_unknown_keys_name_the_known_ones() -> None:
         ("seed", "expected KEY=VALUE"),
         ("coarse=", "coarse"),
         ("classes=[nevus]", "classes"),
-        ("classes=[nevus, nevus]", "twice"),
+        ("classes=[nevus, nevus]", "duplicate"),
         ("cam=none", "'reference' or 'relu'"),
     ],
 )

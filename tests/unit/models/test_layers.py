@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from mbdcnn.models.efficientnet import HalvingConv
 from mbdcnn.models.layers import DepthwiseConv
 
 SIDES = [(8, 6), (7, 6), (8, 5), (5, 9), (3, 3), (2, 2), (1, 2), (2, 1), (1, 1)]
@@ -67,3 +68,20 @@ def test_half_precision_stays_half(quartered) -> None:
     assert len(quartered) == 1
     assert own.dtype == torch.bfloat16
     torch.testing.assert_close(own, plain, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("conv", [DepthwiseConv(4, 5), DepthwiseConv(4, 5, dilation=2), HalvingConv(4, 4, 5, groups=4)])
+def test_training_in_bf16_filters_in_fp32(conv: torch.nn.Conv2d) -> None:
+    """oneDNN's bf16 gradients take four times as long: outputs and gradients are those of fp32, rounded."""
+    torch.manual_seed(0)
+    images = torch.randn(2, 4, 8, 8).bfloat16().requires_grad_()
+    slope = torch.randn_like(images if conv.stride == (1, 1) else images[..., ::2, ::2])
+    with torch.autocast("cpu", torch.bfloat16):
+        own = conv.train()(images)
+    assert own.dtype == torch.bfloat16
+    plain = conv(images.float())
+    torch.testing.assert_close(own, plain.bfloat16(), rtol=0, atol=0)
+    ours = torch.autograd.grad(own, (images, conv.weight), slope)
+    expected = torch.autograd.grad(plain, (images, conv.weight), slope.float())
+    for gradient, wanted in zip(ours, expected, strict=True):
+        torch.testing.assert_close(gradient, wanted, rtol=1e-6, atol=1e-6)
