@@ -73,14 +73,14 @@ function row(entry, classes, points) {
     ...columns(points, answer.decisions),
     ood_score: answer.ood_score,
     looks_like_dermoscopy: answer.looks_like_dermoscopy,
-    area_fraction: answer.area_fraction,
-    ...columns(["left", "upper", "right", "lower"], answer.bounding_box),
-    ...columns(["entropy", "outline", "disagreement"], answer.uncertainty, "uncertainty_"),
     coarse_mask_source: answer.coarse_mask_source,
+    area_fraction: answer.area_fraction,
     area_pixels: answer.area_pixels,
     area_square_millimetres: entry.now && areaMillimetres(entry),
     longest_diameter_pixels: answer.longest_diameter?.pixels,
     longest_diameter_millimetres: entry.now && diameterMillimetres(entry),
+    ...columns(["left", "upper", "right", "lower"], answer.bounding_box),
+    ...columns(["entropy", "outline", "disagreement"], answer.uncertainty, "uncertainty_"),
     problem: entry.problem,
   };
 }

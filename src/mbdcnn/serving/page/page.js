@@ -77,7 +77,7 @@ async function ask(entry, asked) {
     const { answer, text } = await predict(entry.file, await prompts(entry, asked), model, request.signal, showBusy);
     const [final, coarse] = await Promise.all([answer.mask, answer.coarse_mask].map((mask) => readMask(mask.data, answer.width, answer.height)));
     if (request.signal.aborted) return;
-    if (entry.now) find("show-coarse").checked = true;
+    if (entry.now && !find("show-coarse").checked) find("show-coarse").click();
     entry.add({ answer, text, final, coarse, edited: null, ...asked });
   } catch (error) {
     if (request.signal.aborted) return;
