@@ -11,8 +11,10 @@ import numpy.typing as npt
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from mbdcnn.errors import UserError
 from mbdcnn.inference.names import ProtocolName
 from mbdcnn.inference.prediction import Prediction
+from mbdcnn.inference.prompts import MOST_POINTS, CoarseMaskSource, Prompts, parse_prompt
 from mbdcnn.serving.limits import RefusedError
 
 NOTICE = "Research use only. Not a medical device."
@@ -31,6 +33,16 @@ class Options(BaseModel):
         ",".join(LAYERS), description=f"Maps to send, separated by commas, of {', '.join(LAYERS)}; empty for none."
     )
     encoding: Literal["png", "rle"] = Field("png", description="How masks are sent.")
+    points: str | None = Field(
+        None,
+        description=f"Clicks that correct the coarse mask, as JSON: [[x, y, inside], ...] in pixels of the image as "
+        f"shown, inside 1 on the lesion and 0 beside it; at most {MOST_POINTS}.",
+    )
+    box: str | None = Field(
+        None,
+        description="A box round the lesion that corrects the coarse mask, as JSON: [x0, y0, x1, y1] in pixels, right "
+        "and lower edge exclusive.",
+    )
 
     @field_validator("layers")
     @classmethod
@@ -39,6 +51,18 @@ class Options(BaseModel):
         if unknown:
             raise ValueError(f"unknown layer '{unknown[0][:40]}'; known are {', '.join(LAYERS)}")
         return layers
+
+    def prompts(self, mask: bytes | None) -> Prompts:
+        """Put together what a person says of the coarse mask.
+
+        Raises:
+            RefusedError: points or box are no list in JSON.
+        """
+        try:
+            points = None if self.points is None else parse_prompt("points", self.points)
+            return Prompts(mask, points, None if self.box is None else parse_prompt("box", self.box))
+        except UserError as error:
+            raise RefusedError(422, str(error)) from None
 
     @classmethod
     def parse(cls, values: dict[str, str]) -> Options:
@@ -100,6 +124,16 @@ class BoxAnswer(BaseModel):
     lower: int
 
 
+class DiameterAnswer(BaseModel):
+    """The largest distance between two corners of the lesion's pixels."""
+
+    pixels: float
+    ends: tuple[tuple[float, float], tuple[float, float]] = Field(
+        description="x and y of both corners in pixels, from the image's upper left corner."
+    )
+    millimetres: float | None = Field(description="Null where the scale is not known.")
+
+
 class UncertaintyAnswer(BaseModel):
     """How unsure the model is, each from 0 (sure) to 1."""
 
@@ -130,8 +164,20 @@ class Answer(BaseModel):
     looks_like_dermoscopy: bool | None = Field(None, description="Whether ood_score is at most 1.")
     bounding_box: BoxAnswer | None = Field(description="Null where no lesion was found.")
     area_fraction: float = Field(description="Share of the image that is lesion.")
+    area_pixels: int = Field(description="Pixels of the lesion.")
+    longest_diameter: DiameterAnswer | None = Field(description="Of the lesion; null where none was found.")
+    pixel_spacing: tuple[float, float] | None = Field(
+        None, description="Height and width of a pixel in millimetres, from DICOM's PixelSpacing; null if not known."
+    )
+    area_square_millimetres: float | None = Field(None, description="Of the lesion; null if the scale is not known.")
     mask: Mask | None = Field(None, description="The lesion; null if not asked for.")
-    coarse_mask: Mask | None = Field(None, description="The first rough outline; null if not asked for.")
+    coarse_mask: Mask | None = Field(
+        None, description="The rough outline that guided the class; null if not asked for."
+    )
+    coarse_mask_source: CoarseMaskSource = Field(
+        description="Whose rough outline that is: the model's; the one that was sent as mask; or one of either that "
+        "points or a box moved."
+    )
     cam_class: str = Field(description="The class that the activation map is of.")
     cam: ActivationMap | None = Field(None, description="Null if not asked for.")
 

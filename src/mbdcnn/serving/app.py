@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect
 from mbdcnn._version import __version__
 from mbdcnn.inference.names import ProtocolName
 from mbdcnn.inference.predictor import Predictor
+from mbdcnn.inference.prompts import Prompts
 from mbdcnn.serving.answers import NOTICE, Answer, Options, Problem, answer
 from mbdcnn.serving.batching import Batcher, Job, PredictionError
 from mbdcnn.serving.card import card
@@ -26,7 +27,7 @@ from mbdcnn.serving.facts import ModelAnswer, describe_model
 from mbdcnn.serving.limits import Gate, Limits, RefusedError
 from mbdcnn.serving.metrics import CONTENT_TYPE, Metrics
 from mbdcnn.serving.shield import Shield, one_line_errors, problem
-from mbdcnn.serving.uploads import BARE, FIELD, open_image, read_upload
+from mbdcnn.serving.uploads import BARE, FIELD, MASK, open_image, read_upload
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ _REASONS = {
     408: "The upload took too long.",
     413: "Too many bytes or pixels.",
     415: "Not an image that can be read.",
-    422: "A damaged image, or an unknown option.",
+    422: "A damaged image, an unknown option, or a mask, points or a box that do not fit the image.",
     503: "Busy; come back after the seconds in Retry-After.",
     504: "Took too long.",
 }
@@ -85,16 +86,17 @@ class Service:
         with self.gate.place():
             upload = await read_upload(request, self.limits)
             options = Options.parse(dict(request.query_params) | upload.fields)
+            prompts = options.prompts(upload.mask)
             try:
                 async with asyncio.timeout(self.limits.timeout):
-                    return await _unless_gone(request, self._predict(upload.image, options))
+                    return await _unless_gone(request, self._predict(upload.image, options, prompts))
             except TimeoutError:
                 reason = f"not done within {self.limits.timeout:g} seconds; try later, or with protocol=fast"
                 raise RefusedError(504, reason) from None
 
-    async def _predict(self, image: bytes, options: Options) -> bytes:
+    async def _predict(self, image: bytes, options: Options, prompts: Prompts) -> bytes:
         protocol = options.protocol or self.protocol
-        work = partial(open_image, image, self.limits, self.predictor, protocol)
+        work = partial(open_image, image, self.limits, self.predictor, protocol, prompts)
         inputs = await asyncio.get_running_loop().run_in_executor(self.decoders, work)
         finish = partial(answer, options=options, model=self.model.fingerprint)
         return await asyncio.wrap_future(self.batcher.submit(Job(inputs, protocol, finish)))
@@ -213,7 +215,12 @@ def _request_schema() -> dict[str, Any]:
     """Describe options and upload, which are read by hand so that nothing touches the disk."""
     options = Options.model_json_schema()["properties"]
     image = {"type": "string", "format": "binary"}
-    form = {"type": "object", "required": [FIELD], "properties": {FIELD: image, **options}}
+    mask = image | {
+        "contentMediaType": "image/png",
+        "description": "The lesion as a person outlined it, taken as the coarse mask in place of the model's: a PNG of "
+        "the image's size as shown (turned by its EXIF orientation), white on the lesion, with hard edges.",
+    }
+    form = {"type": "object", "required": [FIELD], "properties": {FIELD: image, MASK: mask, **options}}
     return {
         "parameters": [
             {"name": name, "in": "query", "required": False, "description": schema.pop("description"), "schema": schema}

@@ -1,0 +1,325 @@
+"""A coarse mask corrected by clicks and a box: regions are chosen, then the outline moves by a random walker.
+
+The walker is Grady's with a prior (CVPR 2005): the probabilities x minimise
+
+    sum over neighbours of w_ij (x_i - x_j)^2 + sum over pixels of PRIOR (x_i - q_i)^2,
+
+where w_ij falls with the difference of two pixels' colours, and q_i comes from the start mask, the clicks and the
+colours inside and outside. A click says how far to trust the start mask: it lies as deep in an error as it is far from
+the outline. Needs the extra `prompts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from mbdcnn.inference.prompts import Correction
+from mbdcnn.system.extras import not_installed
+
+Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+
+GRID = 96
+"""Side on which the outline moves; a correction takes 25 ms there."""
+TRUST = 0.7
+"""Log-odds of the start mask at a distance from its outline that is a click's depth."""
+NETWORK = 0.5
+"""Share of coarse-SN's own logits, where the start mask is its."""
+NEAR, REACH = 3.0, 2.0
+"""Log-odds at a click, and how many of its depths away they have fallen to a third."""
+SEED = 0.5
+"""Radius of the disc that is sure to be what a click says, in its depths."""
+MOST = 4.0
+"""Log-odds that start mask and logits give at most."""
+COLOUR = 2.5
+"""Log-odds that colours give at most."""
+PRIOR = 0.05
+"""Weight of a pixel's own probability beside that of a neighbour of the same colour, 1."""
+TOLERANCE = 1e-2
+"""Of the walker's equations, relative."""
+ROUNDS = 3
+"""Times that colours are learnt from the probabilities and these found anew."""
+SHALLOWEST, DEEPEST = 0.75, 0.2
+"""Depth of a click at least, in pixels of the grid, and at most, of its side."""
+MIDDLE = 0.6
+"""Depth in a region, of its deepest point, from which a click beside the lesion means the whole region."""
+LARGE = 0.2
+"""Size, of the largest region's, from which others stay where no click is inside."""
+NEARBY = 0.5
+"""Distance from a click inside within which a region stays, in radii of a disc of its size."""
+FITS = 0.7
+"""Overlap (Jaccard) of a box and the box round a mask from which the mask is left as it is."""
+
+
+class Click(NamedTuple):
+    """A click on the grid."""
+
+    row: int
+    column: int
+    inside: bool
+
+
+def corrected_mask(pixels: npt.NDArray[np.uint8], correction: Correction, start: npt.NDArray[Any]) -> Bools:
+    """Correct a coarse mask by the box and then by one click after the other.
+
+    Args:
+        pixels: the whole image at the networks' size, s s 3.
+        correction: says where the clicks and the box are.
+        start: the mask to correct, s s, or coarse-SN's logits, lesion minus background.
+
+    Returns:
+        The mask, s s. It is `start`, or what of it is above 0, where box and clicks agree with it.
+
+    Raises:
+        UserError: SciPy is not installed.
+    """
+    if find_spec("scipy") is None:
+        raise not_installed("correcting a coarse mask by points or a box", "prompts")
+    whole = start if start.dtype == np.bool_ else start > 0
+    side = min(GRID, len(pixels))
+    colours = np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BOX), np.float64) / 255
+    logits = None if start.dtype == np.bool_ else _resized(start, side)
+    scene = Scene.of(colours, logits, _box_mask(correction, side))
+    before = _resized(whole, side) > 0.5
+    mask = before if scene.box is None else _boxed(before, scene)
+    clicks = _clicks(correction, side)
+    for number in range(len(clicks)):
+        mask = _clicked(mask, clicks, number, scene)
+    return whole if np.array_equal(mask, before) else _resized(mask, len(whole)) > 0.5
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What does not change from click to click, all on the grid."""
+
+    colours: Floats
+    """Smoothed, g g 3."""
+    neighbours: Neighbours
+    network: Floats
+    """coarse-SN's say in the log-odds, g g; 0 where the mask is not its."""
+    box: Bools | None
+
+    @classmethod
+    def of(cls, colours: Floats, logits: Floats | None, box: Bools | None) -> Scene:
+        """Look at an image."""
+        from scipy import ndimage
+
+        smooth = ndimage.gaussian_filter(colours, (1, 1, 0))
+        network = np.zeros(colours.shape[:2]) if logits is None else NETWORK * logits.clip(-MOST, MOST)
+        return cls(smooth, Neighbours.of(smooth), network, box)
+
+
+def _boxed(mask: Bools, scene: Scene) -> Bools:
+    """Keep the regions that lie mostly in a box; where they do not fill it, find a lesion that does."""
+    from scipy import ndimage
+
+    box = scene.box
+    assert box is not None
+    regions, count = ndimage.label(mask)
+    shares = ndimage.mean(box, regions, range(1, count + 1)) if count else []
+    kept = np.isin(regions, [region for region, share in enumerate(shares, start=1) if share > 0.5]) & box
+    if _fits(kept, box):
+        return kept
+    return _moved(_ellipse(box), [], float(np.sqrt(np.count_nonzero(box)) / 4), scene)
+
+
+def _clicked(mask: Bools, clicks: Sequence[Click], number: int, scene: Scene) -> Bools:
+    """Correct a mask by one click, so that it agrees with it and with those before; all choose among regions."""
+    from scipy import ndimage
+
+    row, column, inside = clicks[number]
+    regions, count = ndimage.label(mask)
+    if mask[row, column] and inside:
+        return _near(regions, clicks)
+    if mask[row, column] == inside:
+        return mask
+    if not inside and count > 1:
+        depth = _depth(regions == regions[row, column])
+        if depth[row, column] >= MIDDLE * depth.max():
+            return np.asarray(mask & (regions != regions[row, column]))
+    depth_of_error = abs(_signed_distance(mask)[row, column])
+    return _near(ndimage.label(_moved(mask, clicks[: number + 1], float(depth_of_error), scene))[0], clicks)
+
+
+def _moved(start: Bools, clicks: Sequence[Click], depth: float, scene: Scene) -> Bools:
+    """Move the outline of a mask.
+
+    Args:
+        start: the mask.
+        clicks: the last is the one that contradicts it; none where a box does.
+        depth: how deep in an error that one is, in pixels.
+        scene: the image.
+    """
+    from scipy import ndimage
+
+    side = len(start)
+    depth = float(np.clip(depth, SHALLOWEST, DEEPEST * side))
+    log_odds = np.clip(TRUST * _signed_distance(start) / depth, -MOST, MOST) + scene.network
+    seeds = np.full(start.shape, np.nan)
+    if scene.box is not None:
+        seeds[~scene.box] = 0
+    rows, columns = np.ogrid[:side, :side]
+    for number, click in enumerate(clicks, start=1):
+        away = np.hypot(rows - click.row, columns - click.column)
+        last = number == len(clicks)
+        if last:
+            log_odds += (1 if click.inside else -1) * NEAR * np.exp(-np.square(away / (REACH * depth)))
+        seeds[away <= (max(1, SEED * depth) if last else 1)] = click.inside
+    lesion = _sigmoid(log_odds)
+    for _ in range(ROUNDS):
+        sure = np.where(np.isnan(seeds), lesion, seeds).clip(0, 1)
+        by_colour = _log_likelihood(scene.colours, np.square(sure)) - _log_likelihood(
+            scene.colours, np.square(1 - sure)
+        )
+        lesion = scene.neighbours.walk(_sigmoid(log_odds + by_colour.clip(-COLOUR, COLOUR)), seeds)
+    mask = lesion > 0.5
+    filled = ndimage.binary_fill_holes(mask)
+    beside = any(filled[click.row, click.column] and not click.inside for click in clicks)
+    return np.asarray(mask if beside else filled)
+
+
+def _near(regions: npt.NDArray[np.int32], clicks: Sequence[Click]) -> Bools:
+    """Keep the regions that a click inside is in, or near for their size; all large ones where no click is inside."""
+    from scipy import ndimage
+
+    inside = [(click.row, click.column) for click in clicks if click.inside]
+    sizes = np.bincount(regions.ravel())
+    kept = []
+    for region in range(1, len(sizes)):
+        if inside:
+            away = ndimage.distance_transform_edt(regions != region)
+            near = min(away[place] for place in inside) <= NEARBY * np.sqrt(sizes[region] / np.pi)
+        else:
+            near = sizes[region] >= LARGE * sizes[1:].max()
+        if near:
+            kept.append(region)
+    return np.isin(regions, kept)
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Pairs of pixels beside each other, weighted by how alike their colours are."""
+
+    weights: Any
+    """Sparse, n n for n pixels."""
+
+    @classmethod
+    def of(cls, colours: Floats) -> Neighbours:
+        """Compare the colours of an image, g g 3."""
+        from scipy.sparse import csr_array
+
+        places = np.arange(colours.shape[0] * colours.shape[1]).reshape(colours.shape[:2])
+        first = np.concatenate([places[:, :-1].ravel(), places[:-1].ravel()])
+        second = np.concatenate([places[:, 1:].ravel(), places[1:].ravel()])
+        flat = colours.reshape(-1, colours.shape[-1])
+        apart = np.square(flat[first] - flat[second]).sum(axis=1)
+        weights = np.exp(-apart / (2 * apart.mean() + 1e-9)) + 1e-3
+        pairs = np.concatenate([first, second]), np.concatenate([second, first])
+        return cls(csr_array((np.concatenate([weights, weights]), pairs), shape=(places.size, places.size)))
+
+    def walk(self, prior: Floats, seeds: Floats) -> Floats:
+        """Minimise the sum that stands at the top of this file.
+
+        Args:
+            prior: q, g g.
+            seeds: 0 or 1 where it is known, NaN elsewhere.
+        """
+        from scipy.sparse import diags_array
+        from scipy.sparse.linalg import cg
+
+        known = np.nan_to_num(seeds).ravel()
+        free = np.isnan(seeds).ravel()
+        # Seeds have rows and columns of a unit matrix, and what they give their neighbours goes to the right.
+        only_free = diags_array(free.astype(np.float64))
+        inner = only_free @ self.weights @ only_free
+        diagonal = np.where(free, self.weights.sum(axis=1) + PRIOR, 1)
+        right = np.where(free, PRIOR * prior.ravel() + self.weights @ known, known)
+        first = np.where(free, prior.ravel(), known)
+        system, inverse = diags_array(diagonal) - inner, diags_array(1 / diagonal)
+        solution, _ = cg(system, right, x0=first, rtol=TOLERANCE, maxiter=300, M=inverse)
+        walked: Floats = solution.reshape(prior.shape)
+        return walked
+
+
+def _log_likelihood(colours: Floats, weights: Floats) -> Floats:
+    """Give the log of a Gaussian's density, but for a constant, that is fitted to colours by their weights."""
+    flat, shares = colours.reshape(-1, colours.shape[-1]), weights.reshape(-1, 1) / (weights.sum() + 1e-9)
+    centred = flat - (flat * shares).sum(axis=0)
+    covariance = (centred * shares).T @ centred + 2e-4 * np.eye(flat.shape[1])
+    squares = np.einsum("ni,ij,nj->n", centred, np.linalg.inv(covariance), centred)
+    density: Floats = -(squares + np.log(np.linalg.det(covariance))).reshape(weights.shape) / 2
+    return density
+
+
+def _clicks(correction: Correction, side: int) -> list[Click]:
+    """Give each click on a square of this side."""
+    width, height = correction.width, correction.height
+    return [Click(int(y / height * side), int(x / width * side), inside) for x, y, inside in correction.points]
+
+
+def _box_mask(correction: Correction, side: int) -> Bools | None:
+    """Give the box on a square of this side; at least one pixel of it."""
+    if correction.box is None:
+        return None
+    left, right = (edge / correction.width * side for edge in (correction.box.left, correction.box.right))
+    upper, lower = (edge / correction.height * side for edge in (correction.box.upper, correction.box.lower))
+    mask = np.zeros((side, side), np.bool_)
+    mask[int(upper) : max(round(lower), int(upper) + 1), int(left) : max(round(right), int(left) + 1)] = True
+    return mask
+
+
+def _fits(mask: Bools, box: Bools) -> bool:
+    """Say whether a mask within a box reaches about as far as the box."""
+    own = mask.any(axis=1)[:, None] & mask.any(axis=0)
+    if own.any():
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        own = np.zeros_like(mask)
+        own[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+    return bool(np.count_nonzero(own & box) >= FITS * np.count_nonzero(own | box))
+
+
+def _ellipse(box: Bools) -> Bools:
+    """Give the ellipse that touches a box's edges."""
+    rows, columns = np.flatnonzero(box.any(axis=1)), np.flatnonzero(box.any(axis=0))
+    y, x = np.ogrid[: box.shape[0], : box.shape[1]]
+    down = (y - rows.mean()) / (len(rows) / 2)
+    across = (x - columns.mean()) / (len(columns) / 2)
+    ellipse: Bools = np.square(down) + np.square(across) <= 1
+    return ellipse
+
+
+def _depth(region: Bools) -> Floats:
+    """Give each pixel's distance to the outside of a region, beyond the frame too."""
+    from scipy import ndimage
+
+    depth: Floats = ndimage.distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]
+    return depth
+
+
+def _signed_distance(mask: Bools) -> Floats:
+    """Give each pixel's distance to the outline, positive inside; at most the grid's side."""
+    from scipy import ndimage
+
+    side = float(max(mask.shape))
+    inside = ndimage.distance_transform_edt(mask) if not mask.all() else np.full(mask.shape, side)
+    outside = ndimage.distance_transform_edt(~mask) if mask.any() else np.full(mask.shape, side)
+    signed: Floats = np.where(mask, inside - 0.5, 0.5 - outside)
+    return signed
+
+
+def _resized(values: npt.NDArray[Any], side: int) -> Floats:
+    """Resize a square, by areas where it shrinks and linearly where it grows."""
+    way = Image.Resampling.BOX if side < len(values) else Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(values.astype(np.float32)).resize((side, side), way), np.float64)
+
+
+def _sigmoid(values: Floats) -> Floats:
+    probability: Floats = 1 / (1 + np.exp(-values))
+    return probability
