@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from chromium import Chromium
+from dicom_files import photograph
 from visitor import (
     DONE,
     STATUS,
@@ -234,14 +235,19 @@ def test_what_is_wrong_is_said(browser: Chromium, site: str, photo: Path, tmp_pa
     browser.wait(DONE)
 
 
-def test_an_image_that_browsers_cannot_show(checked: Chromium, site: str, photo: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["tif", "dcm"])
+def test_images_that_browsers_cannot_show(checked: Chromium, site: str, photo: Path, kind: str, tmp_path: Path) -> None:
     browser = checked
-    Image.open(photo).save(tmp_path / "photo.tif")
-    ready(browser, site)
-    browser.drag_in(tmp_path / "photo.tif", "#drop")
-    browser.wait(DONE)
-    assert browser.run("document.querySelector('#stage').classList.contains('blank')")
+    file = tmp_path / f"photo.{kind}"
+    if kind == "dcm":
+        file.write_bytes(photograph(np.asarray(Image.open(photo)), PixelSpacing=[0.02, 0.02]))
+    else:
+        Image.open(photo).save(file)
+    opened(browser, site, file)
+    browser.wait("document.querySelector('#image').naturalWidth === 300")
+    assert not browser.run("document.querySelector('#stage').classList.contains('blank')")
     assert browser.run("document.querySelector('#layer-outline .line').getTotalLength()") > 0
+    assert ("0.02 mm a pixel, from the file" in text(browser, "#lesion")) == (kind == "dcm")
 
 
 def test_the_interface_is_explained(checked: Chromium, site: str) -> None:

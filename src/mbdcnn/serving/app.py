@@ -96,7 +96,7 @@ class Service:
 
     async def _predict(self, image: bytes, options: Options, prompts: Prompts) -> bytes:
         protocol = options.protocol or self.protocol
-        work = partial(open_image, image, self.limits, self.predictor, protocol, prompts)
+        work = partial(open_image, image, self.limits, self.predictor, protocol, prompts, options.shown)
         inputs = await asyncio.get_running_loop().run_in_executor(self.decoders, work)
         finish = partial(answer, options=options, model=self.model.fingerprint)
         return await asyncio.wrap_future(self.batcher.submit(Job(inputs, protocol, finish)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import logging
@@ -349,6 +350,15 @@ def test_a_dicom_file_that_is_not_read(client: TestClient, content: bytes, sayin
     assert "\n" not in response.json()["error"]
     for private in (*NAME.split("^"), PATIENT, BORN):
         assert private not in response.text
+
+
+def test_a_copy_for_browsers(client: TestClient) -> None:
+    answer = ask(client, photograph(lesion()), "?layers=image,mask")
+    copy = np.asarray(Image.open(io.BytesIO(base64.b64decode(answer["image"]))))
+    assert copy.shape == lesion().shape
+    assert np.abs(copy.astype(int) - lesion()).mean() < 6
+    assert answer["cam"] is None
+    assert ask(client, image())["image"] is None
 
 
 def test_a_dicom_file_where_the_extra_is_missing(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

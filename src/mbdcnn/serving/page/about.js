@@ -11,6 +11,7 @@ export function showModel(model) {
     ["Calibrated for", calibrated.join(", ") || "no protocol: the probabilities are the networks' own"],
     ["Protocol", model.default_protocol],
     ["Intended use", model.intended_use],
+    ...(model.licence ? [["Licence of the weights", model.licence]] : []),
     ["Made", model.created.slice(0, 10)],
     ["Served by", `mbdcnn ${model.version}`],
     ["Fingerprint", model.fingerprint],

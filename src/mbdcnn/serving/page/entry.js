@@ -10,11 +10,25 @@ export class Entry {
   constructor(file, name = file.name) {
     this.file = file;
     this.name = stem(name);
-    this.address = URL.createObjectURL(file);
+    this.show(file);
     this.steps = [];
     this.problem = null;
     this.request = null; // the one under way can be given up
     this.scale = null; // millimetres of a pixel, by a line of known length
+  }
+
+  // Takes what the browser shows of the image: the file, or a copy of it.
+  show(shown) {
+    URL.revokeObjectURL(this.address);
+    this.shown = shown;
+    this.address = URL.createObjectURL(shown);
+  }
+
+  // Not so with TIFF and DICOM.
+  async canBeShown() {
+    const image = new Image();
+    image.src = this.address;
+    return image.decode().then(() => true, () => false);
   }
 
   // What is shown now: `answer` and its `text`, masks `final` and `coarse`; `edited`, the outline under correction;

@@ -1,6 +1,6 @@
 // What can be taken away: masks, the outlines drawn on the image, tables, and all of it in one ZIP file.
 
-import { contour, pngBlob } from "./masks.js";
+import { contour, blobOf } from "./masks.js";
 import { areaMillimetres, diameterMillimetres } from "./measures.js";
 import { zip } from "./zip.js";
 
@@ -16,31 +16,32 @@ export function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
-export const maskFile = (entry) => pngBlob(entry.now.answer.mask.data);
-export const jsonFile = (entry) => new Blob([entry.now.text], { type: "application/json" });
+export const maskFile = (entry) => blobOf(entry.now.answer.mask.data);
+export const jsonFile = (entry) => new Blob([json(entry)], { type: "application/json" });
+// As it came, without the copy of the image.
+const json = ({ now: { answer, text } }) => (answer.image ? JSON.stringify({ ...answer, image: null }) : text);
 export const csvFile = (entries, model) => new Blob([table(entries, model)], { type: "text/csv" });
 
 export async function zipFile(entries, model) {
   const files = [["predictions.csv", table(entries, model)]];
   for (const entry of entries.filter(({ now }) => now)) {
-    files.push([`${entry.name}.json`, entry.now.text]);
+    files.push([`${entry.name}.json`, json(entry)]);
     files.push([`${entry.name}_mask.png`, maskFile(entry)]);
-    files.push([`${entry.name}_coarse.png`, pngBlob(entry.now.answer.coarse_mask.data)]);
+    files.push([`${entry.name}_coarse.png`, blobOf(entry.now.answer.coarse_mask.data)]);
     files.push([`${entry.name}_overlay.png`, await overlayFile(entry)]);
   }
   return zip(files);
 }
 
-// The outlines on the image; on black where the browser cannot show it.
+// The outlines on the image.
 export async function overlayFile(entry) {
   const { width, height } = entry.now.answer;
   const scale = Math.min(1, OVERLAY_SIDE / Math.max(width, height));
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [Math.round(width * scale), Math.round(height * scale)];
   const context = canvas.getContext("2d");
-  const image = await createImageBitmap(entry.file).catch(() => null);
-  if (image) context.drawImage(image, 0, 0, canvas.width, canvas.height);
-  else context.fillRect(0, 0, canvas.width, canvas.height);
+  const image = await createImageBitmap(entry.shown);
+  context.drawImage(image, 0, 0, canvas.width, canvas.height);
   context.scale(scale, scale);
   const line = Math.max(2, Math.min(canvas.width, canvas.height) * 0.006) / scale;
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name);

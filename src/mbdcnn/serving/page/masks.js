@@ -3,8 +3,8 @@
 // Longer side of a mask in memory. Networks see a few hundred pixels; the server's masks are of the image's own size.
 export const SIDE = 1400;
 
-export function pngBlob(base64) {
-  return new Blob([Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0))], { type: "image/png" });
+export function blobOf(base64, type = "image/png") {
+  return new Blob([Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0))], { type });
 }
 
 // `scale` is that of a mask to its image.
@@ -12,7 +12,7 @@ export async function readMask(base64, imageWidth, imageHeight) {
   const scale = Math.min(1, SIDE / Math.max(imageWidth, imageHeight));
   const [width, height] = [imageWidth, imageHeight].map((side) => Math.max(1, Math.round(side * scale)));
   const context = contextOf(width, height);
-  context.drawImage(await createImageBitmap(pngBlob(base64)), 0, 0, width, height);
+  context.drawImage(await createImageBitmap(blobOf(base64)), 0, 0, width, height);
   const pixels = context.getImageData(0, 0, width, height).data;
   const bits = new Uint8Array(width * height);
   for (let index = 0; index < bits.length; index += 1) bits[index] = pixels[index * 4] >= 128 ? 1 : 0;

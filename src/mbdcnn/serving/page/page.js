@@ -8,7 +8,7 @@ import { Entry } from "./entry.js";
 import * as exports from "./exports.js";
 import { isFlagged, showFindings, summary } from "./findings.js";
 import { takeFiles } from "./inputs.js";
-import { isEmpty, readMask, writeMask } from "./masks.js";
+import { blobOf, isEmpty, readMask, writeMask } from "./masks.js";
 import { readCard, readModel, predict } from "./server.js";
 import { showStrip } from "./strip.js";
 import { Tools } from "./tools.js";
@@ -74,9 +74,11 @@ async function ask(entry, asked) {
   entry.trouble = null;
   showCurrent();
   try {
-    const { answer, text } = await predict(entry.file, await prompts(entry, asked), model, request.signal, showBusy);
+    const copy = entry.shown === entry.file && !(await entry.canBeShown());
+    const { answer, text } = await predict(entry.file, { ...await prompts(entry, asked), copy }, model, request.signal, showBusy);
     const [final, coarse] = await Promise.all([answer.mask, answer.coarse_mask].map((mask) => readMask(mask.data, answer.width, answer.height)));
     if (request.signal.aborted) return;
+    if (copy) showCopy(entry, answer.image);
     if (entry.now && !find("show-coarse").checked) find("show-coarse").click();
     entry.add({ answer, text, final, coarse, edited: null, ...asked });
   } catch (error) {
@@ -85,6 +87,11 @@ async function ask(entry, asked) {
     else entry.problem = error.message;
   }
   finished(entry);
+}
+
+function showCopy(entry, base64) {
+  entry.show(blobOf(base64, "image/jpeg"));
+  if (entry === current) find("image").src = entry.address;
 }
 
 async function prompts(entry, { given, points, box }) {
@@ -121,7 +128,7 @@ function choose(entry) {
       stage.classList.remove("blank");
       if (!entry.now && entry === current) viewer.open(image.naturalWidth, image.naturalHeight);
     };
-    image.src = entry.address; // a TIFF stays blank: the server reads it, browsers do not
+    image.src = entry.address;
     if (entry.now) viewer.open(entry.now.answer.width, entry.now.answer.height);
   }
   showCurrent();
