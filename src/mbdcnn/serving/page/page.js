@@ -41,11 +41,10 @@ const tools = new Tools(viewer, editing);
 // Images come in.
 
 function add(files) {
-  const added = files.map((file) => new Entry(file, uniqueName(file.name)));
-  for (const entry of added) entries.push(entry);
-  if (!added.length) return;
-  document.body.classList.add("has-images");
-  choose(added[0]);
+  if (!files.length) return;
+  const before = entries.length;
+  for (const file of files) entries.push(new Entry(file, uniqueName(file.name)));
+  choose(entries[before]);
   // An example's button is gone by now.
   const { activeElement } = document;
   if (activeElement === document.body || !activeElement.checkVisibility()) find("images").querySelector("[aria-current]").focus();
