@@ -129,6 +129,7 @@ def test_what_changed_is_told(checked: Chromium, site: str, photo: Path) -> None
     assert "nevus 80 % \N{RIGHTWARDS ARROW} melanoma 70 %" in told
     assert "no \N{RIGHTWARDS ARROW} at 80% sensitivity" in told
     assert "15 % \N{RIGHTWARDS ARROW} 30 % of the image" in told
+    assert told[told.index("Area, coarse outline?") + 1] == "30 % of the image"
     # 90 x 100 pixels before, 180 x 100 after: twice the half, over the sum.
     assert told[told.index("Dice, final outline before and after?") + 1] == "0.667"
     assert told[told.index("Dice, coarse outline and final?") + 1] == "1.000"

@@ -1,7 +1,7 @@
 // The answer of one image in words, bars and measures.
 
 import { bar, element, facts, find, percent, sentence, words } from "./elements.js";
-import { dice } from "./masks.js";
+import { dice, share } from "./masks.js";
 import { MEANINGS } from "./meanings.js";
 import * as measures from "./measures.js";
 
@@ -45,7 +45,8 @@ function showChange(entry, watched) {
     ["Most probable", change(named), MEANINGS.class],
   ];
   if (watched) rows.push([`Flagged as ${words(watched)}`, change((answer) => flags(answer, watched))]);
-  rows.push(["Area", `${change((answer) => percent(answer.area_fraction))} of the image`, MEANINGS.area]);
+  rows.push(["Area, final outline", `${change((answer) => percent(answer.area_fraction))} of the image`, MEANINGS.area]);
+  rows.push(["Area, coarse outline", `${percent(share(entry.now.coarse))} of the image`, MEANINGS.area]);
   rows.push(["Dice, final outline before and after", dice(entry.first.final, entry.now.final).toFixed(3), MEANINGS.dice]);
   rows.push(["Dice, coarse outline and final", dice(entry.now.coarse, entry.now.final).toFixed(3), MEANINGS.dice]);
   find("change-facts").replaceChildren(...facts(rows));

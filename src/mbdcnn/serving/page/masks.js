@@ -58,6 +58,11 @@ export function paint(mask, from, to, radius, value) {
   }
 }
 
+// Of the image that is lesion.
+export function share({ bits }) {
+  return bits.reduce((sum, bit) => sum + bit, 0) / bits.length;
+}
+
 // Twice what both share, over the sum of both; 1 for two empty masks.
 export function dice(one, other) {
   let [both, sum] = [0, 0];
