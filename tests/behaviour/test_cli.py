@@ -148,7 +148,14 @@ def test_predict_with_what_a_person_says(capsys, bundle, tmp_path) -> None:
     fails(capsys, *common, "--points", "60,0,1", "--overwrite", saying="points: not a list in JSON, such as [[")
     fails(capsys, *common, "--box", "[1, 1, 9, 9]", "--cluster", "local", saying="--cluster takes neither --masks")
     Image.fromarray(pixels).save(tmp_path / "in" / "b.png")
-    fails(capsys, *common, "--box", "[1, 1, 9, 9]", saying="--points and --box are of one image, and there are 2")
+    fails(
+        capsys,
+        *common,
+        "--box",
+        "[1, 1, 9, 9]",
+        "--overwrite",
+        saying="--points and --box are of one image, and there are 2",
+    )
 
 
 def test_info(capsys, experiment, tmp_path) -> None:

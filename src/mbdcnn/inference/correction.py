@@ -127,7 +127,11 @@ def _boxed(mask: Bools, scene: Scene) -> Bools:
     kept = np.isin(regions, [region for region, share in enumerate(shares, start=1) if share > 0.5]) & box
     if _fits(kept, box):
         return kept
-    return _moved(_ellipse(box), [], float(np.sqrt(np.count_nonzero(box)) / 4), scene)
+    rows, columns = np.nonzero(box)
+    # Whoever draws a box draws it round something: its middle counts as a click inside.
+    middle = [Click(int(rows.mean()), int(columns.mean()), True)]
+    depth = float(np.sqrt(np.count_nonzero(box)) / 4)
+    return _near(ndimage.label(_moved(_ellipse(box), middle, depth, scene))[0], middle)
 
 
 def _clicked(mask: Bools, clicks: Sequence[Click], number: int, scene: Scene) -> Bools:
@@ -153,7 +157,7 @@ def _moved(start: Bools, clicks: Sequence[Click], depth: float, scene: Scene) ->
 
     Args:
         start: the mask.
-        clicks: the last is the one that contradicts it; none where a box does.
+        clicks: the last is the one that contradicts it.
         depth: how deep in an error that one is, in pixels.
         scene: the image.
     """
@@ -175,9 +179,8 @@ def _moved(start: Bools, clicks: Sequence[Click], depth: float, scene: Scene) ->
     lesion = _sigmoid(log_odds)
     for _ in range(ROUNDS):
         sure = np.where(np.isnan(seeds), lesion, seeds).clip(0, 1)
-        by_colour = _log_likelihood(scene.colours, np.square(sure)) - _log_likelihood(
-            scene.colours, np.square(1 - sure)
-        )
+        inner, outer = (_log_likelihood(scene.colours, np.square(share)) for share in (sure, 1 - sure))
+        by_colour = inner - outer
         lesion = scene.neighbours.walk(_sigmoid(log_odds + by_colour.clip(-COLOUR, COLOUR)), seeds)
     mask = lesion > 0.5
     filled = ndimage.binary_fill_holes(mask)
@@ -189,18 +192,20 @@ def _near(regions: npt.NDArray[np.int32], clicks: Sequence[Click]) -> Bools:
     """Keep the regions that a click inside is in, or near for their size; all large ones where no click is inside."""
     from scipy import ndimage
 
-    inside = [(click.row, click.column) for click in clicks if click.inside]
-    sizes = np.bincount(regions.ravel())
-    kept = []
-    for region in range(1, len(sizes)):
-        if inside:
-            away = ndimage.distance_transform_edt(regions != region)
-            near = min(away[place] for place in inside) <= NEARBY * np.sqrt(sizes[region] / np.pi)
-        else:
-            near = sizes[region] >= LARGE * sizes[1:].max()
-        if near:
-            kept.append(region)
-    return np.isin(regions, kept)
+    sizes = np.bincount(regions.ravel())[1:]
+    if not len(sizes):
+        return regions > 0
+    elsewhere = np.ones(regions.shape, np.bool_)
+    for click in clicks:
+        if click.inside:
+            elsewhere[click.row, click.column] = False
+    if elsewhere.all():
+        near = sizes >= LARGE * sizes.max()
+    else:
+        # Once for all regions: a mask may have thousands.
+        away = ndimage.minimum(ndimage.distance_transform_edt(elsewhere), regions, np.arange(1, len(sizes) + 1))
+        near = away <= NEARBY * np.sqrt(sizes / np.pi)
+    return np.isin(regions, 1 + np.flatnonzero(near))
 
 
 @dataclass(frozen=True)

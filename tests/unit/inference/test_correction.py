@@ -68,6 +68,16 @@ def test_a_click_chooses_among_regions_and_leaves_their_outline() -> None:
     assert np.array_equal(corrected_mask(scene(LESION), asked((76, 70, 1)), parts), parts)
 
 
+def test_of_thousands_of_regions_those_at_a_click_stay() -> None:
+    dots = np.indices((SIDE // 4, SIDE // 4)).sum(axis=0).repeat(2, 0).repeat(2, 1) % 2 > 0
+    many = np.zeros((SIDE, SIDE), bool)
+    many[: SIDE // 2, : SIDE // 2] = dots
+    found = corrected_mask(scene(LESION), asked((3.5, 1, 1)), many)
+    assert found[1, 3]
+    # A disc of four pixels reaches one pixel, half of that is less than the way to the next.
+    assert np.count_nonzero(found) <= 9
+
+
 def test_a_box_chooses_among_regions() -> None:
     found = corrected_mask(scene(LESION, OTHER), asked(box=(28, 28, 112, 112)), LESION | OTHER)
     assert jaccard(found, LESION) > 0.96
@@ -79,6 +89,14 @@ def test_a_box_finds_the_lesion_that_fills_it(start: np.ndarray) -> None:
     assert jaccard(found, LESION) > 0.85
     assert not found[:24].any()
     assert not found[:, 118:].any()
+
+
+def test_a_box_is_never_empty() -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (32, 32, 3), np.uint8)
+    for start in (np.zeros((32, 32), bool), np.ones((32, 32), bool)):
+        found = corrected_mask(noise, asked(box=(4, 6, 16, 22), size=32), start)
+        assert found[14, 10]
+        assert not found[:, 20:].any()
 
 
 def test_a_click_is_obeyed_and_later_ones_are_too() -> None:

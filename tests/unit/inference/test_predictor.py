@@ -218,10 +218,10 @@ def test_masks_of_several_images_are_each_its_own(predictor: Predictor) -> None:
 @pytest.mark.parametrize("protocol", ["fast", "paper"])
 def test_a_prompt_moves_the_model_s_mask_or_the_given_one(predictor: Predictor, protocol) -> None:
     own = predictor.predict(ARRAY, protocol)
-    outside = np.argwhere(~own.coarse_mask)[0]
-    prompted = predictor.predict(ARRAY, protocol, points=[(outside[1], outside[0], 1)])
+    inside = not own.coarse_mask[20, 30]
+    prompted = predictor.predict(ARRAY, protocol, points=[(30, 20, inside)])
     assert prompted.coarse_mask_source == "prompted"
-    assert prompted.coarse_mask[tuple(outside)]
+    assert prompted.coarse_mask[20, 30] == inside
     mask = np.zeros((44, 60), bool)
     mask[10:20, 10:20] = True
     kept = predictor.predict(ARRAY, protocol, coarse_mask=mask, points=[(15, 15, 1)])

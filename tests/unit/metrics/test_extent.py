@@ -27,7 +27,7 @@ def test_a_rectangle_measures_its_diagonal_in_the_unit_of_the_spacing() -> None:
     assert longest_diameter(mask).length == pytest.approx(50)
     assert longest_diameter(mask, (0.1, 0.1)).length == pytest.approx(5)
     # Pixels twice as high as wide: 60 down and 40 across.
-    assert longest_diameter(mask, (2, 1)).length == pytest.approx(math.hypot(60, 40))
+    assert longest_diameter(mask, (2.0, 1.0)).length == pytest.approx(math.hypot(60, 40))
 
 
 def test_a_disc_measures_about_its_diameter() -> None:

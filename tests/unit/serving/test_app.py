@@ -110,8 +110,8 @@ def png(image: Any, kind: str = "PNG", **options: Any) -> bytes:
     return stream.getvalue()
 
 
-def ask_with(client: TestClient, mask: bytes | None = None, query: str = "", **fields: str) -> Any:
-    files = {"image": image()} | ({} if mask is None else {"mask": mask})
+def ask_with(client: TestClient, content: bytes | None = None, query: str = "", **fields: str) -> Any:
+    files = {"image": image()} | ({} if content is None else {"mask": content})
     return client.post(f"/v1/predictions{query}", files=files, data=fields)
 
 
@@ -174,7 +174,7 @@ def bomb() -> bytes:
 HOSTILE = {
     "turned": (png(MASK.T), {}, 422, "coarse mask: 44 x 60 pixels, and its image 60 x 44"),
     "empty": (png(np.zeros_like(MASK)), {}, 422, "coarse mask: empty"),
-    "a photograph": (image(), {}, 422, "coarse mask: "),
+    "a photograph": (png(lesion()), {}, 422, "coarse mask: "),
     "noise": (b"hello", {}, 415, "mask: not a PNG that can be read"),
     "no bytes": (b"", {}, 415, "mask: not a PNG that can be read"),
     "a JPEG": (png(np.uint8(MASK * 255), "JPEG"), {}, 415, "mask: not a PNG"),
