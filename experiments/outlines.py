@@ -20,7 +20,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from mbdcnn.data import read_raw
-from mbdcnn.data.images.decoding import decode, decode_mask
+from mbdcnn.data.images.decoding import decode, read_mask
 from mbdcnn.inference.predictor import Predictor
 from mbdcnn.inference.prompts import Correction
 from mbdcnn.metrics import estimators
@@ -105,7 +105,7 @@ def main() -> None:
     probabilities = np.zeros((len(names), len(records), len(predictor.classes)))
     final, given = np.zeros((2, len(names), len(records)))
     for number, record in enumerate(records):
-        image, truth = decode(record.image), decode_mask(record.mask)
+        image, truth = decode(record.image), np.asarray(read_mask(record.mask).image)
         plain = predictor.read(image)
         # Past the door for people, which refuses an empty mask.
         masks = [make(truth, number) for make in OUTLINES.values()]

@@ -79,6 +79,7 @@ class Evaluate(Verb):
         from mbdcnn.artifacts.builtin import open_model
         from mbdcnn.evaluation.evaluate import evaluate
         from mbdcnn.evaluation.options import Options
+        from mbdcnn.evaluation.raw import fitting
 
         if self.allow_missing:
             raise UserError("--allow-missing goes with --predictions; a model predicts every image")
@@ -92,7 +93,10 @@ class Evaluate(Verb):
             allow_training_images=self.allow_training_images,
             overwrite=self.overwrite,
         )
-        return evaluate(bundle, self._prepared(lambda: bundle), self.split, self.out, options, progress)
+        data = self._prepared(lambda: bundle)
+        with self.bar("prepare") as preparing:
+            data = fitting(data, bundle, preparing)
+        return evaluate(bundle, data, self.split, self.out, options, progress)
 
     def _of_files(self, predictions: Path, progress: Progress) -> Report:
         from mbdcnn.artifacts.builtin import open_model
@@ -147,9 +151,9 @@ class Predict(Verb):
     person outlined, in place of coarse-SN's masks."""
     points: Annotated[str | None, arg(metavar="JSON")] = None
     """Clicks on one image that correct its coarse mask, in pixels: '[[x, y, 1], [x, y, 0]]', 1 on the lesion and 0
-    beside it. Needs the extra `prompts`."""
+    beside it."""
     box: Annotated[str | None, arg(metavar="JSON")] = None
-    """Box round the lesion of one image, in pixels: '[x0, y0, x1, y1]'. Needs the extra `prompts`."""
+    """Box round the lesion of one image, in pixels: '[x0, y0, x1, y1]'."""
     tables_only: bool = False
     """Write no masks, overlays and activation maps."""
     cluster: Annotated[str | None, arg(metavar="local|ADDRESS")] = None
@@ -321,7 +325,8 @@ def _prediction_line(entry: dict[str, Any]) -> str:
     file = on_one_line(entry["file"])
     if "problem" in entry:
         return f"{file}: not predicted"
-    return f"{file}: {entry['answer']}; lesion {entry['area_fraction']:.0%} of the image"
+    strange = "unlike dermoscopy, so of little meaning: " if entry.get("looks_like_dermoscopy") is False else ""
+    return f"{file}: {strange}{entry['answer']}; lesion {entry['area_fraction']:.0%} of the image"
 
 
 def _warning_line(entry: dict[str, Any]) -> str:

@@ -6,14 +6,13 @@ The walker is Grady's with a prior (CVPR 2005): the probabilities x minimise
 
 where w_ij falls with the difference of two pixels' colours, and q_i comes from the start mask, the clicks and the
 colours inside and outside. A click says how far to trust the start mask: it lies as deep in an error as it is far from
-the outline. Needs the extra `prompts`.
+the outline.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +20,6 @@ import numpy.typing as npt
 from PIL import Image
 
 from mbdcnn.inference.prompts import Correction
-from mbdcnn.system.extras import not_installed
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -38,8 +36,10 @@ SEED = 0.5
 """Radius of the disc that is sure to be what a click says, in its depths."""
 MOST = 4.0
 """Log-odds that start mask and logits give at most."""
-COLOUR = 2.5
+COLOUR = 4.0
 """Log-odds that colours give at most."""
+LEVELS, SPREAD, RARE = 32, 2.0, 1e-5
+"""Of each channel in a histogram of colours; over how many of them a pixel counts; and the least frequency."""
 PRIOR = 0.05
 """Weight of a pixel's own probability beside that of a neighbour of the same colour, 1."""
 TOLERANCE = 1e-2
@@ -52,7 +52,7 @@ MIDDLE = 0.6
 """Depth in a region, of its deepest point, from which a click beside the lesion means the whole region."""
 LARGE = 0.2
 """Size, of the largest region's, from which others stay where no click is inside."""
-NEARBY = 0.5
+NEARBY = 0.8
 """Distance from a click inside within which a region stays, in radii of a disc of its size."""
 FITS = 0.7
 """Overlap (Jaccard) of a box and the box round a mask from which the mask is left as it is."""
@@ -76,12 +76,7 @@ def corrected_mask(pixels: npt.NDArray[np.uint8], correction: Correction, start:
 
     Returns:
         The mask, s s. It is `start`, or what of it is above 0, where box and clicks agree with it.
-
-    Raises:
-        UserError: SciPy is not installed.
     """
-    if find_spec("scipy") is None:
-        raise not_installed("correcting a coarse mask by points or a box", "prompts")
     whole = start if start.dtype == np.bool_ else start > 0
     side = min(GRID, len(pixels))
     colours = np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BOX), np.float64) / 255
@@ -99,8 +94,8 @@ def corrected_mask(pixels: npt.NDArray[np.uint8], correction: Correction, start:
 class Scene:
     """What does not change from click to click, all on the grid."""
 
-    colours: Floats
-    """Smoothed, g g 3."""
+    levels: npt.NDArray[np.int_]
+    """Which place of a histogram each pixel's colour has, g g."""
     neighbours: Neighbours
     network: Floats
     """coarse-SN's say in the log-odds, g g; 0 where the mask is not its."""
@@ -113,7 +108,8 @@ class Scene:
 
         smooth = ndimage.gaussian_filter(colours, (1, 1, 0))
         network = np.zeros(colours.shape[:2]) if logits is None else NETWORK * logits.clip(-MOST, MOST)
-        return cls(smooth, Neighbours.of(smooth), network, box)
+        levels = (smooth * (LEVELS - 1)).round().astype(np.int_) @ np.array([LEVELS**2, LEVELS, 1])
+        return cls(levels, Neighbours.of(smooth), network, box)
 
 
 def _boxed(mask: Bools, scene: Scene) -> Bools:
@@ -148,8 +144,13 @@ def _clicked(mask: Bools, clicks: Sequence[Click], number: int, scene: Scene) ->
         depth = _depth(regions == regions[row, column])
         if depth[row, column] >= MIDDLE * depth.max():
             return np.asarray(mask & (regions != regions[row, column]))
-    depth_of_error = abs(_signed_distance(mask)[row, column])
-    return _near(ndimage.label(_moved(mask, clicks[: number + 1], float(depth_of_error), scene))[0], clicks)
+    so_far, depth = clicks[: number + 1], float(abs(_signed_distance(mask)[row, column]))
+    near = _near(regions, so_far)
+    if inside and not near.any():
+        # Far from all there is: the lesion is here instead.
+        depth = min(depth, DEEPEST * len(mask)) / 2
+        near = _disc(mask, clicks[number], depth)
+    return _near(ndimage.label(_moved(near if inside else mask, so_far, depth, scene))[0], clicks)
 
 
 def _moved(start: Bools, clicks: Sequence[Click], depth: float, scene: Scene) -> Bools:
@@ -179,7 +180,7 @@ def _moved(start: Bools, clicks: Sequence[Click], depth: float, scene: Scene) ->
     lesion = _sigmoid(log_odds)
     for _ in range(ROUNDS):
         sure = np.where(np.isnan(seeds), lesion, seeds).clip(0, 1)
-        inner, outer = (_log_likelihood(scene.colours, np.square(share)) for share in (sure, 1 - sure))
+        inner, outer = (_log_likelihood(scene.levels, np.square(share)) for share in (sure, 1 - sure))
         by_colour = inner - outer
         lesion = scene.neighbours.walk(_sigmoid(log_odds + by_colour.clip(-COLOUR, COLOUR)), seeds)
     mask = lesion > 0.5
@@ -253,20 +254,27 @@ class Neighbours:
         return walked
 
 
-def _log_likelihood(colours: Floats, weights: Floats) -> Floats:
-    """Give the log of a Gaussian's density, but for a constant, that is fitted to colours by their weights."""
-    flat, shares = colours.reshape(-1, colours.shape[-1]), weights.reshape(-1, 1) / (weights.sum() + 1e-9)
-    centred = flat - (flat * shares).sum(axis=0)
-    covariance = (centred * shares).T @ centred + 2e-4 * np.eye(flat.shape[1])
-    squares = np.einsum("ni,ij,nj->n", centred, np.linalg.inv(covariance), centred)
-    density: Floats = -(squares + np.log(np.linalg.det(covariance))).reshape(weights.shape) / 2
-    return density
+def _log_likelihood(levels: npt.NDArray[np.int_], weights: Floats) -> Floats:
+    """Give the log of how frequent each pixel's colour is among pixels by their weights, from a smoothed histogram.
+
+    Stickers, ink and dark corners beside skin make it no Gaussian.
+    """
+    from scipy import ndimage
+
+    counts = np.bincount(levels.ravel(), weights.ravel(), LEVELS**3).reshape(LEVELS, LEVELS, LEVELS)
+    shares = ndimage.gaussian_filter(counts, SPREAD, mode="constant") / (weights.sum() + 1e-9)
+    frequency: Floats = np.log(shares.ravel()[levels] + RARE)
+    return frequency
 
 
 def _clicks(correction: Correction, side: int) -> list[Click]:
     """Give each click on a square of this side."""
-    width, height = correction.width, correction.height
-    return [Click(int(y / height * side), int(x / width * side), inside) for x, y, inside in correction.points]
+    last, width, height = side - 1, correction.width, correction.height
+    # The last number below the width may be rounded up to it.
+    return [
+        Click(min(last, int(y / height * side)), min(last, int(x / width * side)), inside)
+        for x, y, inside in correction.points
+    ]
 
 
 def _box_mask(correction: Correction, side: int) -> Bools | None:
@@ -276,17 +284,17 @@ def _box_mask(correction: Correction, side: int) -> Bools | None:
     left, right = (edge / correction.width * side for edge in (correction.box.left, correction.box.right))
     upper, lower = (edge / correction.height * side for edge in (correction.box.upper, correction.box.lower))
     mask = np.zeros((side, side), np.bool_)
-    mask[int(upper) : max(round(lower), int(upper) + 1), int(left) : max(round(right), int(left) + 1)] = True
+    first, top = min(side - 1, int(left)), min(side - 1, int(upper))
+    mask[top : max(round(lower), top + 1), first : max(round(right), first + 1)] = True
     return mask
 
 
 def _fits(mask: Bools, box: Bools) -> bool:
     """Say whether a mask within a box reaches about as far as the box."""
-    own = mask.any(axis=1)[:, None] & mask.any(axis=0)
-    if own.any():
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        own = np.zeros_like(mask)
-        own[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+    own = np.zeros_like(mask)
+    if mask.any():
+        rows, columns = np.nonzero(mask)
+        own[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
     return bool(np.count_nonzero(own & box) >= FITS * np.count_nonzero(own | box))
 
 
@@ -298,6 +306,13 @@ def _ellipse(box: Bools) -> Bools:
     across = (x - columns.mean()) / (len(columns) / 2)
     ellipse: Bools = np.square(down) + np.square(across) <= 1
     return ellipse
+
+
+def _disc(mask: Bools, click: Click, radius: float) -> Bools:
+    """Give a disc round a click, of the size of a mask."""
+    rows, columns = np.ogrid[: mask.shape[0], : mask.shape[1]]
+    disc: Bools = np.hypot(rows - click.row, columns - click.column) <= radius
+    return disc
 
 
 def _depth(region: Bools) -> Floats:

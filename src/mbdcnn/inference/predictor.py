@@ -152,7 +152,7 @@ class Predictor:
             points: clicks on one image, each `(x, y, inside)` in its pixels: they choose among the regions of the
                 coarse mask, the model's or the given one, and move its outline.
             box: `(x0, y0, x1, y1)` round the lesion of one image, in its pixels, right and lower edge exclusive;
-                corrects the coarse mask as clicks do. Both need the extra `prompts`.
+                corrects the coarse mask as clicks do.
 
         Raises:
             UserError: an image cannot be read; or a mask is of another size than its image, empty or no mask; or a

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mbdcnn.data.images.decoding import decode_mask
+from mbdcnn.data.images.decoding import read_mask
 from mbdcnn.data.images.kinds import NAMELESS
 from mbdcnn.data.images.masks import MaskError, lesion_in
 from mbdcnn.errors import UserError
@@ -129,7 +129,7 @@ def _decoded(mask: MaskLike) -> npt.NDArray[np.bool_]:
         if mask.ndim != 2 or mask.dtype not in (np.bool_, np.uint8) or not mask.size:
             raise UserError(f"{UNNAMED}: an array of {mask.dtype} {mask.shape}; expected bool or uint8, height x width")
         if mask.dtype == np.bool_:
-            return mask
+            return mask.astype(np.bool_, copy=False)
         mask = Image.fromarray(mask)
     if isinstance(mask, Image.Image):
         try:
@@ -140,7 +140,7 @@ def _decoded(mask: MaskLike) -> npt.NDArray[np.bool_]:
     if not isinstance(mask, str | bytes | Path):
         raise UserError(f"{type(mask).__name__}: not a mask; give a file, its bytes, a PIL image or a bool array")
     try:
-        return decode_mask(Path(mask) if isinstance(mask, str) else mask)
+        return np.asarray(read_mask(Path(mask) if isinstance(mask, str) else mask).image)
     except UserError as error:
         # Bytes have no name, and are called after what they mostly are.
         raise UserError(str(error).replace(f"{NAMELESS}:", f"{UNNAMED}:", 1)) from None
@@ -149,9 +149,9 @@ def _decoded(mask: MaskLike) -> npt.NDArray[np.bool_]:
 def _points(points: Sequence[Sequence[Any]], width: int, height: int) -> tuple[Point, ...]:
     if len(points) > MOST_POINTS:
         raise UserError(f"points: {len(points)} of them; give at most {MOST_POINTS}")
-    found = []
+    found, nothing = [], cast("tuple[Any, Any, Any]", (None, None, None))
     for number, point in enumerate(points, start=1):
-        x, y, inside = point if _is_list(point) and len(point) == 3 else (None, None, None)
+        x, y, inside = point if _is_list(point) and len(point) == 3 else nothing
         if not (_within(x, width) and _within(y, height) and isinstance(inside, Real | np.bool_) and inside in (0, 1)):
             raise UserError(
                 f"points: number {number} is not x, y, inside with 0 <= x < {width}, 0 <= y < {height} and inside 1 or "

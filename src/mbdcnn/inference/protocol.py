@@ -289,4 +289,7 @@ def _whole_mask(image: Inputs, logits: Logits | None) -> BoolMasks:
     if correction.source == "given":
         assert start is not None
         return start
-    return corrected_mask(pixels, correction, start if start is not None else logits)
+    if start is not None:
+        return corrected_mask(pixels, correction, start)
+    assert logits is not None
+    return corrected_mask(pixels, correction, logits)

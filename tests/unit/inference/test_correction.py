@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mbdcnn.errors import UserError
 from mbdcnn.inference import correction
 from mbdcnn.inference.correction import Neighbours, corrected_mask
 from mbdcnn.inference.prompts import Correction, Point, Rectangle
@@ -148,9 +147,3 @@ def test_the_walker_solves_its_equations() -> None:
     pull = (weights * (flat[:, None] - flat)).sum(axis=1) + correction.PRIOR * (flat - prior.ravel())
     assert np.abs(pull[np.isnan(seeds).ravel()]).max() < 2e-2
     assert (walked[0, 0], walked[5, 5]) == (0, 1)
-
-
-def test_without_scipy_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(correction, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="points or a box"):
-        corrected_mask(scene(LESION), asked((70, 40, 1)), LESION)
