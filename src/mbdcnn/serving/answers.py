@@ -13,12 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from mbdcnn.errors import UserError
 from mbdcnn.inference.names import ProtocolName
-from mbdcnn.inference.prediction import Prediction
+from mbdcnn.inference.prediction import DRAWN_SIDE, Prediction
 from mbdcnn.inference.prompts import MOST_POINTS, CoarseMaskSource, Prompts, parse_prompt
 from mbdcnn.serving.limits import RefusedError
 
 NOTICE = "Research use only. Not a medical device."
 LAYERS = ("mask", "coarse_mask", "cam")
+IMAGE = "image"
+"""A layer that is sent only where it is asked for."""
 
 
 class Options(BaseModel):
@@ -30,7 +32,9 @@ class Options(BaseModel):
         None, description="fast: one view; paper: all views and scales, far slower. The server's own if not given."
     )
     layers: str = Field(
-        ",".join(LAYERS), description=f"Maps to send, separated by commas, of {', '.join(LAYERS)}; empty for none."
+        ",".join(LAYERS),
+        description=f"Maps to send, separated by commas, of {', '.join(LAYERS)}; empty for none. Also {IMAGE}, a copy "
+        "for browsers of what they cannot show themselves, such as DICOM.",
     )
     encoding: Literal["png", "rle"] = Field("png", description="How masks are sent.")
     points: str | None = Field(
@@ -47,10 +51,16 @@ class Options(BaseModel):
     @field_validator("layers")
     @classmethod
     def _known(cls, layers: str) -> str:
-        unknown = [layer for layer in layers.split(",") if layer and layer not in LAYERS]
+        known = (*LAYERS, IMAGE)
+        unknown = [layer for layer in layers.split(",") if layer and layer not in known]
         if unknown:
-            raise ValueError(f"unknown layer '{unknown[0][:40]}'; known are {', '.join(LAYERS)}")
+            raise ValueError(f"unknown layer '{unknown[0][:40]}'; known are {', '.join(known)}")
         return layers
+
+    @property
+    def shown(self) -> int:
+        """Longer side of the copy of the image that is sent; 0 if none is."""
+        return DRAWN_SIDE if IMAGE in self.layers.split(",") else 0
 
     def prompts(self, mask: bytes | None) -> Prompts:
         """Put together what a person says of the coarse mask.
@@ -180,6 +190,10 @@ class Answer(BaseModel):
     )
     cam_class: str = Field(description="The class that the activation map is of.")
     cam: ActivationMap | None = Field(None, description="Null if not asked for.")
+    image: str | None = Field(
+        None,
+        description=f"A copy as JPEG in base64, the longer side at most {DRAWN_SIDE} pixels; null if not asked for.",
+    )
 
 
 def answer(prediction: Prediction, options: Options, model: str) -> bytes:
@@ -191,6 +205,8 @@ def answer(prediction: Prediction, options: Options, model: str) -> bytes:
             layers[name] = encode_mask(getattr(prediction, name), options.encoding)
     if "cam" in wanted:
         layers["cam"] = _activation_map(prediction.cam)
+    if options.shown and prediction.image is not None:
+        layers[IMAGE] = _encoded(prediction.image, "JPEG", quality=90)
     return Answer(model=model, **prediction.to_dict(), **layers).model_dump_json().encode()
 
 
@@ -198,9 +214,7 @@ def encode_mask(mask: npt.NDArray[np.bool_], encoding: Literal["png", "rle"]) ->
     """Encode a mask, height x width."""
     if encoding == "rle":
         return RleMask(size=(mask.shape[0], mask.shape[1]), counts=run_lengths(mask))
-    stream = io.BytesIO()
-    Image.fromarray(mask).save(stream, "PNG")
-    return PngMask(data=base64.b64encode(stream.getvalue()).decode())
+    return PngMask(data=_encoded(mask, "PNG"))
 
 
 def run_lengths(mask: npt.NDArray[np.bool_]) -> list[int]:
@@ -210,6 +224,13 @@ def run_lengths(mask: npt.NDArray[np.bool_]) -> list[int]:
     lengths = np.diff(np.concatenate([[0], changes, [flat.size]]))
     counts: list[int] = lengths.tolist()
     return [0, *counts] if flat[0] else counts
+
+
+def _encoded(pixels: npt.NDArray[Any], kind: str, **options: int) -> str:
+    """Give pixels as an image file in base64."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, kind, **options)
+    return base64.b64encode(stream.getvalue()).decode()
 
 
 def _activation_map(cam: npt.NDArray[np.float32]) -> ActivationMap:

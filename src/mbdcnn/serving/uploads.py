@@ -68,9 +68,22 @@ async def read_upload(request: Request, limits: Limits) -> Upload:
 
 
 def open_image(
-    content: bytes, limits: Limits, predictor: Predictor, protocol: ProtocolName, prompts: Prompts | None = None
+    content: bytes,
+    limits: Limits,
+    predictor: Predictor,
+    protocol: ProtocolName,
+    prompts: Prompts | None = None,
+    shown: int = 0,
 ) -> Inputs:
     """Read an image for a protocol, with what a person says of its coarse mask.
+
+    Args:
+        content: the file.
+        limits: what is taken.
+        predictor: what will run on it.
+        protocol: how it will.
+        prompts: what a person says.
+        shown: longer side, in pixels, of a copy that is kept to be sent back; none if 0.
 
     Raises:
         RefusedError: it is no image, a damaged one, or too large; or what is said does not fit it.
@@ -81,7 +94,7 @@ def open_image(
         width, height = _size(content)
         if width * height > limits.pixels:
             raise _too_many_pixels(limits)
-        return predictor.read(content, protocol, prompts=prompts)
+        return predictor.read(content, protocol, shown=shown, prompts=prompts)
     except UnidentifiedImageError:
         if (reason := another_kind(content, "FILE")) is not None:
             raise RefusedError(415, reason) from None
