@@ -5,7 +5,7 @@ handed to `Predictor.predict(image, coarse_mask=wrong, points=clicks)`, which kn
 next click is the one of the interactive segmentation papers: in the middle of the largest region of errors, at the
 deepest point (Xu et al., CVPR 2016; Mahadevan et al., BMVC 2018). Curves are of the coarse mask and of the final one,
 against the truth. "Recovered" is what the first click wins back of the Jaccard that was lost from the model's own mask;
-intervals by redrawing images. A last curve corrects the model's own masks, by coarse-SN's logits.
+intervals by the bootstrap over images. A last curve corrects the model's own masks, by coarse-SN's logits.
 
     python experiments/clicks.py isic2017/ --out clicks.json
 """
@@ -112,7 +112,7 @@ def curve(predictor: Predictor, image: Image.Image, truth: Mask, start: Mask | N
 
 
 def ratio_interval(gained: npt.NDArray[np.float64], lost: npt.NDArray[np.float64], ids: npt.NDArray[np.str_]) -> str:
-    """Give the share of the lost that was gained, with its 95 % interval over redrawn images."""
+    """Give the share of the lost that was gained, with its 95 % interval over resampled images."""
     names, place = np.unique(ids, return_inverse=True)
     counts = np.random.default_rng(0).multinomial(len(names), np.full(len(names), 1 / len(names)), 1000)[:, place]
     low, high = np.percentile((counts @ gained) / (counts @ lost), [2.5, 97.5])

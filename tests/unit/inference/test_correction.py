@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mbdcnn.inference import correction
-from mbdcnn.inference.correction import Neighbours, corrected_mask
+from mbdcnn.inference.correction import corrected_mask
 from mbdcnn.inference.prompts import Correction, Point, Rectangle
 
 SIDE = 192
@@ -130,20 +129,3 @@ def test_small_networks_and_flat_images(side: int) -> None:
             found = corrected_mask(flat, asked((side / 2, side / 2, inside), size=side), start)
             assert found.shape == (side, side)
             assert found[side // 2, side // 2] == inside
-
-
-def test_the_walker_solves_its_equations() -> None:
-    random = np.random.default_rng(0)
-    colours, prior = random.random((6, 6, 3)), random.random((6, 6))
-    seeds = np.full((6, 6), np.nan)
-    seeds[0, 0], seeds[5, 5] = 0, 1
-    neighbours = Neighbours.of(colours)
-    weights = neighbours.weights.toarray()
-    assert np.array_equal(weights, weights.T)
-    assert np.count_nonzero(weights) == 2 * (6 * 5 * 2)
-    # Of the sum that is to be least the derivative by each free pixel is 0.
-    walked = neighbours.walk(prior, seeds)
-    flat = walked.ravel()
-    pull = (weights * (flat[:, None] - flat)).sum(axis=1) + correction.PRIOR * (flat - prior.ravel())
-    assert np.abs(pull[np.isnan(seeds).ravel()]).max() < 2e-2
-    assert (walked[0, 0], walked[5, 5]) == (0, 1)
