@@ -22,7 +22,7 @@ from mbdcnn.config import Coarse, Config, load_config
 from mbdcnn.data.prepare import prepare
 from mbdcnn.data.synthetic import draw, generate
 from mbdcnn.models import build_coarse, deeplab
-from mbdcnn.models.layers import DepthwiseConv
+from mbdcnn.models.depthwise import DepthwiseConv
 from mbdcnn.training.augment import Augmenter
 from mbdcnn.training.batches import SegmentationTraining, as_images, as_masks
 from mbdcnn.training.losses import dice_rank_loss

@@ -1,4 +1,4 @@
-"""How fast this processor multiplies matrices, in fp32 and in bfloat16: measured once, within a second, and remembered."""
+"""How fast this processor multiplies matrices, in fp32 and in bfloat16: measured once, in a second, and remembered."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from mbdcnn.models.depthwise import DepthwiseConv, filter_channels
 from mbdcnn.models.efficientnet import HalvingConv
-from mbdcnn.models.layers import DepthwiseConv
 
 SIDES = [(8, 6), (7, 6), (8, 5), (5, 9), (3, 3), (2, 2), (1, 2), (2, 1), (1, 1)]
 
@@ -70,18 +70,37 @@ def test_half_precision_stays_half(quartered) -> None:
     torch.testing.assert_close(own, plain, rtol=0.02, atol=0.02)
 
 
-@pytest.mark.parametrize("conv", [DepthwiseConv(4, 5), DepthwiseConv(4, 5, dilation=2), HalvingConv(4, 4, 5, groups=4)])
-def test_training_in_bf16_filters_in_fp32(conv: torch.nn.Conv2d) -> None:
-    """oneDNN's bf16 gradients take four times as long: outputs and gradients are those of fp32, rounded."""
+@pytest.mark.parametrize("sides", [(8, 6), (7, 6), (5, 9), (3, 3), (2, 1), (1, 1)], ids="{0[0]}x{0[1]}".format)
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(("kernel", "padding"), [(3, 1), (5, 2), (5, 4), (3, 2)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_gradients_in_bf16_are_those_of_the_same_numbers_in_fp64(stride, kernel, padding, memory, sides) -> None:
     torch.manual_seed(0)
-    images = torch.randn(2, 4, 8, 8).bfloat16().requires_grad_()
-    slope = torch.randn_like(images if conv.stride == (1, 1) else images[..., ::2, ::2])
+    images = torch.randn(3, 5, *sides).to(torch.bfloat16, memory_format=memory).requires_grad_()
+    weight = torch.randn(5, 1, kernel, kernel).bfloat16().requires_grad_()
+    own = filter_channels(images, weight, stride, padding)
+    assert type(own.grad_fn).__name__ == "_FilterChannelsBackward"
+    wide = [each.detach().double().requires_grad_() for each in (images, weight)]
+    plain = F.conv2d(*wide, None, stride, padding, groups=5)
+    slope = torch.randn(plain.shape).bfloat16()
+    ours = torch.autograd.grad(own, (images, weight), slope)
+    expected = torch.autograd.grad(plain, wide, slope.double())
+    for gradient, wanted in zip((own, *ours), (plain, *expected), strict=True):
+        assert gradient.dtype == torch.bfloat16
+        torch.testing.assert_close(gradient.double(), wanted, rtol=0.01, atol=0.02)
+
+
+@pytest.mark.parametrize("conv", [DepthwiseConv(4, 5), DepthwiseConv(4, 3, stride=2), HalvingConv(4, 4, 5, groups=4)])
+def test_training_in_bf16_takes_gradients_of_its_own(conv: torch.nn.Conv2d) -> None:
+    torch.manual_seed(0)
+    images = torch.randn(2, 4, 8, 8)
     with torch.autocast("cpu", torch.bfloat16):
         own = conv.train()(images)
     assert own.dtype == torch.bfloat16
-    plain = conv(images.float())
-    torch.testing.assert_close(own, plain.bfloat16(), rtol=0, atol=0)
-    ours = torch.autograd.grad(own, (images, conv.weight), slope)
-    expected = torch.autograd.grad(plain, (images, conv.weight), slope.float())
-    for gradient, wanted in zip(ours, expected, strict=True):
-        torch.testing.assert_close(gradient, wanted, rtol=1e-6, atol=1e-6)
+    assert "FilterChannels" in type(own.grad_fn).__name__
+    own.float().sum().backward()
+    assert conv.weight.grad is not None
+    assert conv.weight.grad.dtype == torch.float32
+    assert "FilterChannels" not in type(conv.train()(images).grad_fn).__name__
+    with torch.autocast("cpu", torch.bfloat16):
+        assert "FilterChannels" not in type(conv.eval()(images).grad_fn).__name__
