@@ -70,6 +70,8 @@ def predict(folder: Path, file: Path) -> tuple[dict[str, float], Image.Image]:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit("usage: python onnx_only.py EXPORTED_FOLDER IMAGE MASK.png")
     probabilities, mask = predict(Path(sys.argv[1]), Path(sys.argv[2]))
     mask.save(sys.argv[3])
     print(json.dumps(probabilities))

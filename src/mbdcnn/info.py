@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import platform
+import shlex
 from importlib import metadata
 from typing import Any
 
 from mbdcnn._version import __version__
 from mbdcnn.artifacts import Artifact, Bundle, Export, MaskSet, PreparedData, Report, Run
 from mbdcnn.artifacts.builtin import find_bundle
-from mbdcnn.config import load_config, shipped_configs
+from mbdcnn.config import BUNDLED, load_config, shipped_configs
 from mbdcnn.errors import UserError
 from mbdcnn.system.rates import FAST, matrix_rates
 
@@ -38,6 +39,9 @@ def describe(path: str | None = None) -> dict[str, Any]:
     if folder.is_dir() and path not in shipped_configs():
         known = ", ".join(kind.filename for kind in KINDS)
         raise UserError(f"{path}: not a folder made by mbdcnn (none of {known} is in it)")
+    if folder.is_file() and folder.suffix not in {".yaml", ".yml"}:
+        command = shlex.join(["mbdcnn", "predict", path])
+        raise UserError(f"{path}: no folder made by mbdcnn and no configuration; for an image: {command}")
     return load_config(path).model_dump(mode="json")
 
 
@@ -50,6 +54,7 @@ def _installation() -> dict[str, Any]:
         "libraries": {name: version for name, version in libraries.items() if version},
         "matrix products": _rates(),
         "configs": shipped_configs(),
+        "models": [BUNDLED],
         "use": "research and education; not a medical device",
     }
 

@@ -11,7 +11,7 @@ from mbdcnn.artifacts import Bundle, MaskSet, PreparedData, Report, Run
 from mbdcnn.artifacts.overlap import check_apart
 from mbdcnn.bundling.held_out import check_views
 from mbdcnn.bundling.write import describe_results, write_bundle
-from mbdcnn.config import Config
+from mbdcnn.config import Config, with_classes
 from mbdcnn.data.folds import Fold
 from mbdcnn.data.prepare import prepare
 from mbdcnn.errors import UserError
@@ -78,9 +78,10 @@ def run(
     device = config.runtime.device
     # One set of folds for coarse masks and calibration: the configuration sees to it that their numbers agree.
     count = config.coarse.folds or config.calibration.folds
-    _check_settings(config)
+    check_backbones(config)
     with bar("prepare") as progress:
         data = prepare(raw, out / "data", config, progress, extra=extra, overwrite=overwrite)
+    config = _settled(config, data)
     _check_trainable(data, count)
     _check_overlap(data, config, allow_overlap)
     trainer = _Trainer(data, out / "runs", config, overwrite, bar, _announced(data, config, say))
@@ -112,6 +113,8 @@ def run(
 def _announced(data: PreparedData, config: Config, say: Say) -> Pace:
     """Say what will be trained, and give what tells how long it takes."""
     trainings = plan(data, config)
+    for note in data.provenance.facts["notes"]:
+        say(note)
     for line in plan_lines(trainings, data):
         say(line)
     return Pace(trainings, say)
@@ -129,11 +132,12 @@ def _fitting(rival: Path | None, data: PreparedData, split: str, options: Option
     return rival
 
 
-def _check_settings(config: Config) -> None:
-    """Refuse now, rather than after days of training, what cannot be computed."""
-    check_backbones(config)
+def _settled(config: Config, data: PreparedData) -> Config:
+    """Take the classes of the data; refuse now, rather than after days of training, what cannot be computed."""
+    config = with_classes(config, data.classes)
     if config.calibration.folds:
         check_views(config.data, config.classes)
+    return config
 
 
 def _check_trainable(data: PreparedData, folds: int) -> None:
@@ -194,7 +198,7 @@ class _Trainer:
 
     def bundle(self, runs: dict[str, Run], folds: list[tuple[Run, Run]], out: Path) -> Bundle:
         with self.bar("bundle") as progress:
-            return write_bundle(
+            bundle = write_bundle(
                 runs,
                 out,
                 data=self.data,
@@ -205,3 +209,6 @@ class _Trainer:
                 overwrite=self.overwrite,
                 progress=progress,
             )
+        if (calibration := bundle.calibration("fast")) and calibration.note:
+            self.pace.say(calibration.note)
+        return bundle

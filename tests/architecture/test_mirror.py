@@ -42,14 +42,13 @@ ELSEWHERE = {
     ),
     "integration/test_evaluate.py": (
         "trained networks are evaluated",
-        {f"evaluation/{name}" for name in ("evaluate", "results", "robustness", "target")},
+        {f"evaluation/{name}" for name in ("evaluate", "raw", "results", "robustness", "target")},
     ),
     "unit/inference/test_export.py": (
         "graphs are made and run in every runtime",
         {"inference/graphs", "inference/tracing"},
     ),
     "unit/inference/test_predict.py": ("tables are written by predicting", {"inference/tables"}),
-    "parity/test_protocol.py": ("held to the authors' numbers", {"inference/protocol"}),
     "integration/test_training.py": (
         "networks are trained",
         {

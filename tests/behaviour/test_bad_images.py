@@ -16,10 +16,11 @@ from starlette.testclient import TestClient
 
 import doors
 from bad_images import BadImage, bad_images, jpeg_of_scans, odd_places, png, small_bombs, tiff_of_a_tile, whole_images
+from masks import decode_mask
 from mbdcnn.cli import main
 from mbdcnn.config import Config
 from mbdcnn.data.images import limits, modes
-from mbdcnn.data.images.decoding import decode, decode_mask, image_size
+from mbdcnn.data.images.decoding import decode, image_size
 from mbdcnn.data.prepare import prepare
 from mbdcnn.data.readers.folders import find_images
 from mbdcnn.data.synthetic import generate

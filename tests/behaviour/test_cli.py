@@ -109,7 +109,7 @@ def test_predict(capsys, bundle, tmp_path) -> None:
     assert code == 0
     assert error.count("\n") == 1
     assert "good.png: does not look like the dermoscopy images" in error
-    assert "good.png: melanoma " in output
+    assert "good.png: unlike dermoscopy, so of little meaning: melanoma " in output
     assert "not a medical device" in output
     code, output, error = call(
         capsys, "predict", tmp_path / "in", *common, "--json", "--protocol", "paper", "--overwrite"
@@ -119,7 +119,7 @@ def test_predict(capsys, bundle, tmp_path) -> None:
     (tmp_path / "in" / "bad.jpg").write_bytes(b"no image")
     code, output, error = call(capsys, "predict", tmp_path / "in", *common)
     assert code == 1
-    assert "good.png: melanoma " in output
+    assert "good.png: unlike dermoscopy, so of little meaning: melanoma " in output
     assert error.count("\n") == 2
     assert "bad.jpg" in error
 
@@ -151,6 +151,11 @@ def test_wrong_usage_is_two(capsys, arguments) -> None:
     assert "Traceback" not in error + output
 
 
+def test_a_command_that_is_mistyped_is_told_the_nearest(capsys) -> None:
+    assert call(capsys, "pedict", "a.jpg") == (2, "", "mbdcnn: pedict: no such command; did you mean predict?\n")
+    assert "mbdcnn: fly: no such command; there are demo, download, " in call(capsys, "fly")[2]
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_explains_itself(capsys, verb: str) -> None:
     code, output, error = call(capsys, verb, "--help")
@@ -174,7 +179,10 @@ def test_what_a_user_can_mend_is_one_line(capsys, raw: Path, config_file: Path, 
     fails(capsys, "bundle", "--coarse", tmp_path / "none", saying="no such Run folder")
     fails(capsys, "evaluate", "--model", experiment.out / "data", saying="not a Bundle folder")
     fails(capsys, "predict", raw, "--model", tmp_path / "none", saying="no such Bundle folder")
-    fails(capsys, "predict", tmp_path / "none.jpg", "--model", tmp_path, saying="no images there")
+    fails(capsys, "predict", tmp_path / "none.jpg", "--model", tmp_path, saying="none.jpg: no such file or folder")
+    fails(
+        capsys, "predict", "https://a.org/b.jpg", saying="addresses are not read; fetch the image first: curl -O https"
+    )
     (tmp_path / "file").write_text("x")
     fails(capsys, "prepare", raw, tmp_path / "file" / "data", *config, saying="file")
 

@@ -16,11 +16,12 @@ from PIL import Image
 
 from bad_images import CHANGES, saved, whole_images
 from doors import check_reason
+from masks import decode_mask
 from mbdcnn.artifacts.manifest import read_manifest
 from mbdcnn.config import Config, load_config, save_config
 from mbdcnn.data import crops, read_raw
 from mbdcnn.data.download.isic_archive import read_ids
-from mbdcnn.data.images.decoding import Decoded, decode, decode_mask, image_size
+from mbdcnn.data.images.decoding import Decoded, decode, image_size
 from mbdcnn.data.readers import ph2
 from mbdcnn.data.readers.isic2017 import read_labels
 from mbdcnn.data.readers.records import Record, check_records

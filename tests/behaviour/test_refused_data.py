@@ -14,9 +14,10 @@ from PIL import Image, TiffImagePlugin
 
 from bad_images import png, saved, whole_images
 from dicom_files import lesion, palette, photograph
+from masks import decode_mask
 from mbdcnn.data import prepare, read_raw
 from mbdcnn.data.download import http as fetch
-from mbdcnn.data.images.decoding import decode, decode_mask, decode_opened, image_size
+from mbdcnn.data.images.decoding import decode, decode_opened, image_size
 from mbdcnn.data.readers import authors, ph2
 from mbdcnn.errors import UserError
 

@@ -61,6 +61,7 @@ def literals(file: Path) -> Iterator[str]:
 def filled(text: str) -> Iterator[str]:
     """Put in every stage where one goes, a number for half a batch, and a word for all else."""
     text = text.replace("{sys.argv[0]}", "mbdcnn").replace("{half}", "8")
+    text = re.sub(r"\{option\([^{}]*\)\}", "--set word", text)
     for stage in STAGES:
         yield re.sub(r"\{[^{}]*\}", "word", re.sub(r"\{(self\.)?stage\}", stage, text))
 

@@ -12,6 +12,7 @@ from behaviour.test_remedies import MESSAGES
 
 TESTS = Path(__file__).parents[1]
 REMEDY = re.compile(r"(?<![\w-])--[a-z]|pip install")
+PASTED = "behaviour/test_remedies_pasted.py"
 DONE = {
     "a finished word of other": "behaviour/test_finished.py::test_a_finished_folder_stays_until_told",
     "results of an earlier prediction": (
@@ -27,7 +28,7 @@ DONE = {
     "the unfinished run at word began": (
         "integration/test_resume.py::test_other_settings_start_afresh_where_that_is_wanted"
     ),
-    "--resume goes on from the last": "integration/test_killed.py::test_a_training_that_is_stopped_says_how_to_go_on",
+    "--resume to go back to the last": "integration/test_killed.py::test_a_training_that_is_stopped_says_how_to_go_on",
     "no checkpoint of plain values": (
         "integration/test_resume.py::test_other_settings_start_afresh_where_that_is_wanted"
     ),
@@ -57,28 +58,54 @@ DONE = {
     "runtime.device=cpu": "behaviour/test_remedies.py::test_what_is_said_where_memory_is_out_is_taken",
     "give --device cpu": "behaviour/test_remedies.py::test_what_is_said_where_memory_is_out_is_taken",
     "give --word, made from": "behaviour/test_cli.py::test_every_step_by_hand",
+    **dict.fromkeys(
+        (
+            "--allow-missing goes with",
+            "--compare and --stress need a model",
+            "--coarse-folds and",
+            "--as goes with one file",
+            "--resume or --overwrite, not both",
+            "name at least one image",
+            "expected KEY=VALUE",
+        ),
+        f"{PASTED}::test_options_that_go_together_get_past_the_refusal",
+    ),
+    **dict.fromkeys(
+        ("--cluster takes neither", "--workers word: give 1", "--workers goes with --cluster"),
+        f"{PASTED}::test_options_of_predicting_by_several_workers",
+    ),
+    **dict.fromkeys(
+        ("download extra: give --ids", "next: prepare or run with --extra"),
+        f"{PASTED}::test_images_by_id_are_downloaded_and_prepared_as_the_lines_say",
+    ),
+    "choose another --port": f"{PASTED}::test_another_port_is_listened_on",
+    "--ntasks-per-node": f"{PASTED}::test_srun_with_the_option_that_it_lacked",
+    "mbdcnn predict word --out word": f"{PASTED}::test_the_demos_last_line_predicts_with_the_shipped_model",
+    "--runtime torch": "unit/inference/test_export.py::test_a_graph_that_gives_other_values_than_torch_is_not_kept",
+    "mbdcnn prepare RAW DATA --config": (
+        "integration/test_evaluate.py::test_the_remedy_for_data_of_other_settings_can_be_pasted"
+    ),
+    "is none of the classes": (
+        "unit/config/test_classes.py::test_a_setting_that_names_a_class_that_is_not_there_is_refused_with_what_helps"
+    ),
+    "first being the benign rest": (
+        "unit/data/readers/test_classes.py::test_classes_are_those_of_the_table_the_benign_rest_first"
+    ),
+    **dict.fromkeys(
+        ("name another, the benign one first", "is no class; leave the cell empty", "look like one; write them alike"),
+        "unit/data/readers/test_classes.py::test_what_may_be_a_slip_is_refused_with_a_setting_that_takes_it",
+    ),
+    "is not one of the configured classes": (
+        "unit/data/test_sources.py::test_a_class_that_is_not_configured_may_be_added_as_the_line_says"
+    ),
+    "leave the classes out, or give": (
+        "unit/artifacts/test_prepared.py::test_data_of_other_classes_are_refused_with_the_setting_that_takes_them"
+    ),
 }
 PARSED_ONLY = {
     "pip install pillow-heif": "a library of others, of which an index is asked",
-    "mbdcnn prepare RAW DATA --config": "names no folder of the user's; test_docs_run.py runs the command",
-    "mbdcnn predict word --out word": "the demo's last line; test_remedies.py parses it",
-    "--allow-missing goes with": "says which options go together",
-    "--compare and --stress need a model": "says which options go together",
-    "--cluster takes neither": "says which options go together",
-    "--workers word: give 1": "any number is as good",
-    "--workers goes with --cluster": "says which options go together",
-    "--coarse-folds and": "says which options go together",
-    "--as goes with one file": "says which options go together",
-    "--resume or --overwrite, not both": "says which options go together",
-    "name at least one image": "says which options go together",
-    "expected KEY=VALUE": "says how an option is written",
-    "download extra: give --ids": "fetches from the internet",
-    "next: prepare or run with --extra": "fetches from the internet before",
-    "choose another --port": "any number is as good",
     "no Ray cluster there": "takes a cluster",
     "start again with fewer --workers": "takes workers that die again and again",
-    "--ntasks-per-node": "takes a cluster",
-    "--runtime torch": "takes a torch that exports wrongly",
 }
 
 

@@ -22,7 +22,8 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1] / "src"), str(HERE.parent)]
 
 with atheris.instrument_imports(include=["mbdcnn", "PIL", "pydicom"]):
-    from mbdcnn.data.images.decoding import decode, decode_at_least, decode_mask, image_size
+    from masks import decode_mask
+    from mbdcnn.data.images.decoding import decode, decode_at_least, image_size
     from mbdcnn.data.images.dicom import read_header
     from mbdcnn.errors import UserError
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from PIL import Image
 
 from mbdcnn import pipeline
-from mbdcnn.artifacts import Bundle, PreparedData
+from mbdcnn.artifacts import Bundle, PreparedData, Report
 from mbdcnn.artifacts.manifest import write_manifest
 from mbdcnn.cli import main
 from mbdcnn.data.prepare import prepare
@@ -23,7 +24,7 @@ from mbdcnn.evaluation.activation import focus
 from mbdcnn.evaluation.corruptions import CORRUPTIONS
 from mbdcnn.evaluation.evaluate import evaluate, evaluate_predictions
 from mbdcnn.evaluation.options import Options
-from mbdcnn.evaluation.raw import open_or_prepare
+from mbdcnn.evaluation.raw import fitting, open_or_prepare
 from mbdcnn.evaluation.results import ModelMethod
 from mbdcnn.evaluation.robustness import stress_test
 from mbdcnn.inference.prediction import interpret
@@ -264,7 +265,7 @@ def test_raw_images_are_prepared_by_the_models_settings_once_and_that_is_said(
     monkeypatch.setenv("MBDCNN_CACHE", str(tmp_path / "cache"))
     prepared = open_or_prepare(raw, lambda: bundle)
     assert caplog.messages == [
-        f"{raw}: raw images, prepared by the settings of {bundle.path} in {prepared.path}, to be used again"
+        f"{raw}: raw images; prepared by the settings of {bundle.path} in {prepared.path}, to be used again"
     ]
     assert prepared.path.is_relative_to(tmp_path / "cache")
     assert raw.name in prepared.path.name
@@ -286,14 +287,38 @@ def test_prepared_images_are_opened_and_nothing_else(data, tmp_path: Path) -> No
         open_or_prepare(tmp_path / "absent", none)
 
 
+def test_data_of_other_settings_are_prepared_again_where_their_raw_images_are(
+    raw: Path, data, bundle, tiny_config, tmp_path: Path, monkeypatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MBDCNN_CACHE", str(tmp_path / "cache"))
+    images = tmp_path / "raw"
+    shutil.copytree(raw, images)
+    other = prepare(images, tmp_path / "other", tiny_config("data.image_size=64", "data.scales=[64]"))
+    command = ["evaluate", "--model", str(bundle.path), "--data", str(other.path), "--out", str(tmp_path / "report")]
+    with pytest.raises(SystemExit) as end:
+        main([*command, "--protocol", "paper", "-q"])
+    assert end.value.code == 0
+    assert f"prepared with other settings than those of {bundle.path}; prepared by the settings of" in caplog.text
+    scored = Report.open(tmp_path / "report").metrics
+    expected = evaluate(bundle, data, "test", tmp_path / "expected", Options(protocol="paper", device="cpu")).metrics
+    assert {**scored, "facts": None} == {**expected, "facts": None}
+    # What has changed since is no longer what the data hold.
+    next((images / "ISIC-2017_Test_v2_Data").glob("*.jpg")).rename(images / "gone.jpg")
+    next((images / "ISIC-2017_Test_v2_Part1_GroundTruth").glob("*.png")).unlink()
+    assert fitting(other, bundle) == other
+    shutil.rmtree(images)
+    assert fitting(other, bundle) == other
+    assert fitting(data, bundle) == data
+
+
 def test_the_remedy_for_data_of_other_settings_can_be_pasted(raw: Path, bundle, tiny_config, tmp_path: Path) -> None:
     other = prepare(raw, tmp_path / "other", tiny_config("data.scales=[32]"))
     with pytest.raises(UserError, match=r"\(data\.scales \[32\], not \[32, 48\]\)") as refusal:
         evaluate(bundle, other, "test", tmp_path / "report", FAST)
-    command = re.search(r"mbdcnn (prepare RAW DATA --config \S+), RAW", str(refusal.value))
+    command = re.search(r"mbdcnn (prepare \S+ DATA --config \S+), DATA being", str(refusal.value))
     assert command is not None
-    pasted = command[1].replace("RAW", str(raw)).replace("DATA", str(tmp_path / "data"))
+    pasted = [str(tmp_path / "data") if word == "DATA" else word for word in shlex.split(command[1])]
     with pytest.raises(SystemExit) as end:
-        main([*pasted.split(), "-q"])
+        main([*pasted, "-q"])
     assert end.value.code == 0
     assert evaluate(bundle, PreparedData.open(tmp_path / "data"), "test", tmp_path / "report", FAST).metrics

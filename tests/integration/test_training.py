@@ -357,7 +357,7 @@ def test_enhanced_starts_from_its_own_weights_where_they_are_given(
     data, sources: Sources, experiment, tiny_config, tmp_path: Path, monkeypatch
 ) -> None:
     """Also from the model that comes with the package."""
-    monkeypatch.setattr("mbdcnn.training.start.bundled_model", lambda: experiment.results.bundle.path)
+    monkeypatch.setattr("mbdcnn.artifacts.builtin.bundled_model", lambda: experiment.results.bundle.path)
     still = ("enhanced.training.learning_rate=1e-20", "enhanced.training.freeze_batch_norm=true")
     settings = (*still, "enhanced.training.length=1 step")
     for place, source in (("run", experiment.out / "runs" / "enhanced"), ("bundled", "bundled")):

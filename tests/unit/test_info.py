@@ -43,6 +43,9 @@ def test_anything_else_is_told(tmp_path: Path) -> None:
         describe(str(tmp_path))
     with pytest.raises(UserError, match="no such configuration"):
         describe(str(tmp_path / "absent"))
+    (tmp_path / "photo.jpg").write_bytes(b"")
+    with pytest.raises(UserError, match=r"for an image: mbdcnn predict \S+photo\.jpg$"):
+        describe(str(tmp_path / "photo.jpg"))
 
 
 def test_the_licence_of_a_bundle_is_what_its_card_names(bundle: Bundle, tmp_path: Path) -> None:

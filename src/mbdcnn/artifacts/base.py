@@ -69,7 +69,7 @@ class Artifact:
     def _read(cls, path: Path) -> Provenance:
         file = path / cls.filename
         if not file.is_file():
-            raise UserError(f"{path}: not a {cls.__name__} folder ({cls.filename} is missing)")
+            raise UserError(f"{path}: not a {cls.__name__} folder ({cls.filename} is missing){cls._instead(path)}")
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
         except (ValueError, RecursionError):
@@ -85,6 +85,16 @@ class Artifact:
                 f"format {cls.version}; make it again"
             )
         return parse(Provenance, content, str(file))
+
+    @classmethod
+    def _instead(cls, path: Path) -> str:
+        """Say what the folder is, or which one in it is meant."""
+        kinds = (kind for above in Artifact.__subclasses__() for kind in (above, *above.__subclasses__()))
+        for kind in kinds:
+            if hasattr(kind, "filename") and (path / kind.filename).is_file():
+                return f", but a {kind.__name__} folder"
+        inner = sorted(path.glob(f"*/{cls.filename}"))
+        return f"; there is one in it: {inner[0].parent}" if inner else ""
 
     @classmethod
     def identity_of(cls, settings: dict[str, Any], inputs: dict[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from mbdcnn.artifacts.base import Artifact
 from mbdcnn.artifacts.manifest import Row, read_manifest
 from mbdcnn.config import Config
 from mbdcnn.errors import UserError
+from mbdcnn.system.yaml import option
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -26,6 +28,10 @@ def pack(masks: npt.NDArray[np.bool_]) -> Bytes:
 def unpack(packed: Bytes) -> npt.NDArray[np.bool_]:
     """Undo `pack`."""
     return np.unpackbits(packed, axis=-1).view(np.bool_)
+
+
+RAW = "raw"
+"""Fact of prepared data: where the raw images lay, the files and folders that `prepare` was given."""
 
 
 def prepared_with(config: Config) -> dict[str, Any]:
@@ -61,15 +67,23 @@ class PreparedData(Artifact):
             made = self.provenance.settings[section]
             if made != wanted:
                 here, there = _difference(made, wanted, section)
-                remedy = (
-                    "prepare again with the configuration given, or give the one that was prepared with"
-                    if name is None
-                    else f"mbdcnn prepare RAW DATA --config {name}, RAW being the raw images and DATA a new folder"
-                )
+                remedy = self._remedy(section, name)
                 raise UserError(
                     f"{self.path}: prepared with another `{section}` than that of {name or 'the configuration given'} "
                     f"({here}, not {there}); {remedy}"
                 )
+
+    def _remedy(self, section: str, name: str | None) -> str:
+        if section == "classes":
+            if name is None:
+                return f"leave the classes out, or give {option('classes', list(self.classes))}"
+            return "name data or a model of the same classes"
+        if name is None:
+            return "prepare again with the configuration given, or give the one that was prepared with"
+        if not (raw := self.provenance.facts.get(RAW)):
+            return f"mbdcnn prepare RAW DATA --config {name}, RAW being the raw images and DATA a new folder"
+        extra = [word for path in raw[1:] for word in ("--extra", path)]
+        return f"{shlex.join(['mbdcnn', 'prepare', raw[0], 'DATA', *extra, '--config', name])}, DATA being a new folder"
 
     def split(self, name: str) -> list[Row]:
         """Give the images of one split.

@@ -10,6 +10,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable
+from difflib import get_close_matches
 from io import TextIOWrapper
 
 import tyro
@@ -22,7 +23,7 @@ from mbdcnn.cli.stopping import Stop, stoppable
 from mbdcnn.cli.training import BundleRuns, Demo, ImportWeights, Masks, RunAll, Train
 from mbdcnn.cli.use import Evaluate, Info, Predict
 from mbdcnn.cli.verb import NOTICE, Verb
-from mbdcnn.errors import UserError
+from mbdcnn.errors import UserError, on_one_line
 from mbdcnn.system.extras import extra_of, not_installed
 
 VERBS: dict[str, Callable[..., Verb]] = {
@@ -62,6 +63,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 def parse(arguments: list[str]) -> Verb:
     """Turn a command line into a verb, or exit with the reason and code 2."""
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in VERBS:
+        close = get_close_matches(arguments[0], VERBS, 1)
+        meant = f"did you mean {close[0]}?" if close else f"there are {', '.join(VERBS)}"
+        print(f"mbdcnn: {on_one_line(arguments[0])}: no such command; {meant}", file=sys.stderr)
+        sys.exit(2)
     verb: Verb = tyro.extras.subcommand_cli_from_dict(
         VERBS,
         prog="mbdcnn",

@@ -190,6 +190,8 @@ class BundleRuns(Verb):
             )
         megabytes = sum(bundle.weights(stage).stat().st_size for stage in STAGES) / 1e6
         print(f"{self.out}: a model of {megabytes:.1f} MB")
+        if (calibration := bundle.calibration("fast")) and calibration.note:
+            print(calibration.note)
 
 
 @dataclass(kw_only=True)

@@ -78,6 +78,7 @@ class Evaluate(Verb):
         from mbdcnn.artifacts.builtin import open_model
         from mbdcnn.evaluation.evaluate import evaluate
         from mbdcnn.evaluation.options import Options
+        from mbdcnn.evaluation.raw import fitting
 
         if self.allow_missing:
             raise UserError("--allow-missing goes with --predictions; a model predicts every image")
@@ -91,7 +92,10 @@ class Evaluate(Verb):
             allow_training_images=self.allow_training_images,
             overwrite=self.overwrite,
         )
-        return evaluate(bundle, self._prepared(lambda: bundle), self.split, self.out, options, progress)
+        data = self._prepared(lambda: bundle)
+        with self.bar("prepare") as preparing:
+            data = fitting(data, bundle, preparing)
+        return evaluate(bundle, data, self.split, self.out, options, progress)
 
     def _of_files(self, predictions: Path, progress: Progress) -> Report:
         from mbdcnn.artifacts.builtin import open_model
@@ -293,7 +297,8 @@ def _prediction_line(entry: dict[str, Any]) -> str:
     file = on_one_line(entry["file"])
     if "problem" in entry:
         return f"{file}: not predicted"
-    return f"{file}: {entry['answer']}; lesion {entry['area_fraction']:.0%} of the image"
+    strange = "unlike dermoscopy, so of little meaning: " if entry.get("looks_like_dermoscopy") is False else ""
+    return f"{file}: {strange}{entry['answer']}; lesion {entry['area_fraction']:.0%} of the image"
 
 
 def _warning_line(entry: dict[str, Any]) -> str:

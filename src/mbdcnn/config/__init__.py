@@ -7,6 +7,7 @@ spells them out and the other files override them. Importing this module does no
 from __future__ import annotations
 
 from mbdcnn.config.base import LARGEST_SIDE, Duration, Section, in_steps
+from mbdcnn.config.classes import with_classes
 from mbdcnn.config.experiment import Calibration, Classifier, Coarse, Config, Enhanced, Evaluation, Runtime
 from mbdcnn.config.loading import BUNDLED, bundled_folder, load_config, parse, save_config, shipped_configs
 from mbdcnn.config.networks import ClassificationNetwork, Data, SegmentationNetwork, Views
@@ -37,4 +38,5 @@ __all__ = [
     "parse",
     "save_config",
     "shipped_configs",
+    "with_classes",
 ]

@@ -90,7 +90,8 @@ class Calibration(Section):
     sources: tuple[str, ...] = ()
     """Sources whose images count, such as the one that is most like what the model is for; empty for all."""
     class_name: str = "melanoma"
-    """Class that the operating points are for."""
+    """Class that the operating points are for; of other classes than the default `malignant`, else the second, if not
+    given."""
     sensitivities: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.8, 0.95)
     """Sensitivities at which to put operating points."""
 
@@ -114,7 +115,8 @@ class Config(Section):
     """One whole experiment."""
 
     classes: Annotated[tuple[str, ...], Field(min_length=2)] = ("nevus", "melanoma", "seborrheic_keratosis")
-    """Class names in the order of the classifier's outputs; the first is the benign rest."""
+    """Class names in the order of the classifier's outputs; the first is the benign rest. If none are given and all
+    data are tables of your own with other labels, those of the tables."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of initial weights, data order and augmentation."""
     cam: Literal["reference", "relu"] = "reference"
@@ -129,6 +131,11 @@ class Config(Section):
     calibration: Calibration = Calibration()
     evaluation: Evaluation = Evaluation()
     runtime: Runtime = Runtime()
+
+    @property
+    def classes_given(self) -> bool:
+        """Whether classes were configured rather than left at their default."""
+        return "classes" in self.model_fields_set
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

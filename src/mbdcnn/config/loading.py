@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from mbdcnn.config.classes import with_classes
 from mbdcnn.config.experiment import Config
 from mbdcnn.errors import UserError
 from mbdcnn.system import yaml as plain_yaml
@@ -32,7 +33,8 @@ def load_config(source: str | Path | None = None, overrides: list[str] | tuple[s
         overrides: dotted settings such as `coarse.training.length=10 epochs`; values are YAML.
 
     Raises:
-        UserError: a file is missing or not YAML, a key unknown, a value out of range.
+        UserError: a file is missing or not YAML, a key unknown, a value out of range, or a class named that is not
+            among those given.
     """
     name, settings = ("defaults", {}) if source is None else _read_yaml(source)
     for override in overrides:
@@ -40,7 +42,8 @@ def load_config(source: str | Path | None = None, overrides: list[str] | tuple[s
         if not separator:
             raise UserError(f"--set {override}: expected KEY=VALUE, such as coarse.training.batch_size=8")
         _assign(settings, RENAMED.get(key, key).split("."), plain_yaml.read(value, f"--set {override}"))
-    return parse(Config, _merge(Config().model_dump(mode="json"), settings), name)
+    config = parse(Config, _merge(Config().model_dump(mode="json", exclude={"classes"}), settings), name)
+    return with_classes(config, config.classes) if config.classes_given else config
 
 
 def parse(model: type[Model], settings: Any, name: str) -> Model:
@@ -93,6 +96,8 @@ def _read_yaml(source: str | Path, above: tuple[str, ...] = ()) -> tuple[str, di
     elif str(source) in shipped_configs():
         text = (resources.files("mbdcnn") / "configs" / f"{source}.yaml").read_text()
         settings = plain_yaml.read(text, str(source)) or {}
+        # Those of paper.yaml are the defaults, spelled out.
+        settings.pop("classes", None)
     else:
         known = ", ".join([*shipped_configs(), BUNDLED])
         raise UserError(f"{source}: no such configuration; give a YAML file or one of {known}")

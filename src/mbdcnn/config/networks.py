@@ -17,7 +17,8 @@ class Views(Section):
     rare_fractions: Annotated[tuple[Fifths, ...], Field(max_length=32)] = (4, 3.5, 3, 2.5, 2, 1.5, 1)
     """The same for training images of the rare classes, which so get more patches."""
     rare_classes: tuple[str, ...] = ("melanoma", "seborrheic_keratosis")
-    """Classes whose training images are cut by `rare_fractions`."""
+    """Classes whose training images are cut by `rare_fractions`; of other classes than the default, all but the first
+    if not given."""
 
 
 class Data(Section):

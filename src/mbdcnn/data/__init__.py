@@ -20,8 +20,15 @@ _TABLES = (".csv", ".tsv", ".txt", ".tab", ".xlsx", ".xls")
 """The last two for a message that says how to save them."""
 
 
+def is_table(path: Path) -> bool:
+    """Say whether a path is a file that may be a table of the user's own."""
+    return path.is_file() and path.suffix.lower() in _TABLES
+
+
 def read_raw(path: Path, classes: tuple[str, ...]) -> RawData:
     """Recognise a raw data set's layout and read what it says about each image.
+
+    The split is empty for records of a table that has no such column.
 
     Args:
         path: a CSV file, or a folder of ISIC-2017, PH2 or the authors' repository.
@@ -36,7 +43,7 @@ def read_raw(path: Path, classes: tuple[str, ...]) -> RawData:
 
 
 def _read(path: Path, classes: tuple[str, ...]) -> RawData:
-    if path.is_file() and path.suffix.lower() in _TABLES:
+    if is_table(path):
         return table.read(path, classes)
     if not path.exists():
         raise UserError(f"{path}: no such file or folder")
@@ -44,8 +51,10 @@ def _read(path: Path, classes: tuple[str, ...]) -> RawData:
         root = find_root(path)
         if root is not None:
             return read(root, classes)
+    tables = sorted(file for file in path.glob("*") if is_table(file)) if path.is_dir() else []
+    meant = f"; if {tables[0].name} lists the images, name it: {tables[0]}" if tables else ""
     raise UserError(
-        f"{path}: not a data set that is recognised: a CSV file with the columns image,mask,label,split, or a folder "
+        f"{path}: not a data set that is recognised: a CSV file with the columns image,mask,label, or a folder "
         "with ISIC-2017_Training_Data (or _Validation_, _Test_v2_), 'PH2 Dataset images' or the authors' "
-        "ISIC-2017_Training_Data/Images in it"
+        f"ISIC-2017_Training_Data/Images in it{meant}"
     )

@@ -18,16 +18,17 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mbdcnn.artifacts import PreparedData, pack, prepared_with
+from mbdcnn.artifacts import RAW, PreparedData, pack, prepared_with
 from mbdcnn.artifacts.manifest import SPLITS, Row, write_manifest
 from mbdcnn.artifacts.overlap import identical, some, torn_groups, torn_images
 from mbdcnn.artifacts.provenance import fingerprint
 from mbdcnn.config import Config
-from mbdcnn.data import crops, read_raw
+from mbdcnn.data import crops
 from mbdcnn.data.alignment import mask_orientations
 from mbdcnn.data.contents import LOOKS, content, looks, name_in, renewed, untouched
 from mbdcnn.data.images.decoding import decode_at_least, image_size, read_mask
 from mbdcnn.data.readers.records import RawData, Record, join
+from mbdcnn.data.sources import read_sources
 from mbdcnn.data.suspects import MaskLook, lines, refuse_mistakes, suspects
 from mbdcnn.errors import UserError
 
@@ -82,7 +83,8 @@ def prepare(
     Args:
         raw: a folder or CSV file that `read_raw` recognises.
         out: the folder to write.
-        config: classes, sizes and views; `runtime.workers` images are decoded at a time.
+        config: classes (of tables their own if none are given), sizes and views; `runtime.workers` images are decoded
+            at a time.
         progress: told after every image.
         extra: more such folders or files, whose images are added.
         overwrite: replace what was prepared of other files or with other settings at `out`.
@@ -90,13 +92,13 @@ def prepare(
     Raises:
         UserError: something is wrong with a file, or other images lie at `out`; nothing is then written.
     """
-    sources = [read_raw(path, config.classes) for path in (raw, *extra)]
+    config, sources = read_sources((raw, *extra), config)
     found = join(sources)
     settings = prepared_with(config)
     names = ["raw", *(f"extra {number}" for number in range(1, len(sources)))]
-    look = looks(sources)
+    look, given = looks(sources), [str(path.absolute()) for path in (raw, *extra)]
     earlier = untouched(out, settings, look)
-    if earlier is not None:
+    if earlier is not None and earlier.provenance.facts.get(RAW) == given:
         return earlier
     places = {
         record.id: (name, source.root) for name, source in zip(names, sources, strict=True) for record in source.records
@@ -105,7 +107,7 @@ def prepare(
     # Of several, names tell images apart that name no source.
     inputs |= {name: fingerprint([inputs[name], [source.name for source in sources]]) for name in names[1:]}
     if PreparedData.is_current(out, settings, inputs):
-        return renewed(PreparedData.open(out), {LOOKS: look, "notes": found.notes})
+        return renewed(PreparedData.open(out), {RAW: given, LOOKS: look, "notes": found.notes})
     plans = make_plans(found.records, config)
     with PreparedData.writing(out, settings, inputs, overwrite=overwrite) as draft:
         with Writer(draft.path, plans, config) as writer:
@@ -113,7 +115,7 @@ def prepare(
         refuse_mistakes([plan.record for plan in plans], [done.mask for done in finished])
         rows = [_row(plan, done, *places[plan.record.id]) for plan, done in zip(plans, finished, strict=True)]
         write_manifest(draft.path / "manifest.csv", rows)
-        draft.facts = {LOOKS: look, **_facts(found, rows, plans, finished, config)}
+        draft.facts = {RAW: given, LOOKS: look, **_facts(found, rows, plans, finished, config)}
     return PreparedData.open(out)
 
 

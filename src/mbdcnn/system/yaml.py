@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,8 @@ VALUES = 10_000
 """With aliases written out: ten lines of them can stand for a billion values."""
 KEYS = 300
 """In one mapping, with all that is merged into it."""
+_PLAIN = re.compile(r"[^\W\d][\w .+-]*")
+"""Text that YAML may take as it stands."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -77,3 +82,17 @@ def _count(value: Any, known: dict[int, int]) -> int:
         inner = [*value, *value.values()] if isinstance(value, dict) else value
         known[id(value)] = 1 + sum(_count(each, known) for each in inner)
     return known[id(value)]
+
+
+def option(key: str, value: object) -> str:
+    """Write the option that gives a setting a value, to be pasted into a shell."""
+    pair = f"{key}={_written(value)}"
+    return f"--set {shlex.quote(pair)}"
+
+
+def _written(value: object) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_written, value))}]"
+    if isinstance(value, str) and _PLAIN.fullmatch(value) and yaml.safe_load(value) == value:
+        return value
+    return json.dumps(value, ensure_ascii=False)

@@ -19,7 +19,7 @@ from mbdcnn.artifacts import Draft, MaskSet, PreparedData, Run, check_same_data,
 from mbdcnn.artifacts.manifest import Row
 from mbdcnn.artifacts.provenance import file_digest
 from mbdcnn.artifacts.seen import Seen, write_seen
-from mbdcnn.config import Config, Training, save_config
+from mbdcnn.config import Config, Training, save_config, with_classes
 from mbdcnn.data.folds import Fold
 from mbdcnn.errors import UserError
 from mbdcnn.models import CoarseSegmenter, EnhancedSegmenter, MaskGuidedClassifier, build_classifier, build_network
@@ -116,6 +116,7 @@ def train(
         UserError: sources missing, of other data or of another fold, an unfinished run in the way or, without
             `overwrite`, a finished one; a loss that is not finite.
     """
+    config = with_classes(config, data.classes)
     data.check_made_with(config)
     check_backbones(config)
     start = find_start(stage, config)

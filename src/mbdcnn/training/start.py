@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from mbdcnn.artifacts import Bundle, PreparedData, Run
-from mbdcnn.artifacts.builtin import bundled_model
+from mbdcnn.artifacts.builtin import find_bundle
 from mbdcnn.artifacts.seen import NOTHING, Seen
 from mbdcnn.config import Config
 from mbdcnn.errors import UserError
@@ -37,12 +37,12 @@ def find_start(stage: str, config: Config) -> Start | None:
     """Look up the starting weights that a configuration names; None where it names none.
 
     Raises:
-        UserError: they are not there, or of no known kind.
+        UserError: they are not there, or of no known kind; or `bundled` names a model here too.
     """
     given: str | None = getattr(getattr(config, stage), "initial_weights", None)
     if given is None:
         return None
-    path = bundled_model() if given == "bundled" else Path(given)
+    path = find_bundle(given)
     if (path / Run.filename).is_file():
         run = Run.open(path, verify=True)
         return Start(run.weights, run.seen("training"), run.seen("selection"), run.of_unknown_images)
@@ -68,11 +68,15 @@ def check_start(stage: str, data: PreparedData, config: Config, *, allow_overlap
             f"such as {known[0].id}, so scores would say little about new images; start from other weights, or run "
             "with --allow-overlap to continue all the same"
         )
-    folds = config.calibration.folds if stage != "enhanced" else 0
+    folds, without = {
+        "coarse": (config.coarse.folds, "--set coarse.folds=0"),
+        "classifier": (config.calibration.folds, "--set calibration.folds=0 --set ensemble=1"),
+        "enhanced": (0, ""),
+    }[stage]
     if folds and (start.unknown or start.training.among(data.split("train"))):
         raise UserError(
             f"{stage}.initial_weights: {start.weights}: trained on lesions, perhaps these, so no network would be "
-            "without the images of a fold; give --set calibration.folds=0 --set ensemble=1, or other weights"
+            f"without the images of a fold; give {without}, or other weights"
         )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import strategies as st
 
-from mbdcnn.artifacts import Artifact, Bundle, MaskSet, Run, draft_path
+from mbdcnn.artifacts import Artifact, Bundle, MaskSet, PreparedData, Run, draft_path
 from mbdcnn.errors import UserError
 
 SETTINGS = {"width": 1}
@@ -129,6 +129,14 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     run = write(tmp_path / "run")
     (run.path / "weights.bin").unlink()
     assert "weights.bin is missing" in message(run.path)
+
+
+def test_a_folder_of_another_kind_or_above_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "out" / "run")
+    assert f"({Run.filename} is missing); there is one in it: {tmp_path / 'out' / 'run'}" in message(tmp_path / "out")
+    assert "not a PreparedData folder (prepared.json is missing), but a Run folder" in message(
+        tmp_path / "out" / "run", PreparedData
+    )
 
 
 def test_a_changed_file_is_found_by_its_checksum(tmp_path: Path) -> None:

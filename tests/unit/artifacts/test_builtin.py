@@ -19,6 +19,7 @@ from mbdcnn.inference.hub import find_model
 from mbdcnn.inference.names import ProtocolName
 from mbdcnn.inference.predictor import Predictor
 from mbdcnn.info import describe
+from mbdcnn.training.start import Start, find_start
 
 MEGABYTE = 1_000_000
 
@@ -99,7 +100,11 @@ def test_every_command_that_takes_a_model_takes_its_name(tmp_path: Path, capsys:
         assert end.value.code == 0, capsys.readouterr().err
 
 
-@pytest.mark.parametrize("use", [find_bundle, open_model, load_config, Predictor.load, describe])
+def start_of(path: str) -> Start | None:
+    return find_start("coarse", load_config(None, [f"coarse.initial_weights={path}"]))
+
+
+@pytest.mark.parametrize("use", [find_bundle, open_model, load_config, Predictor.load, describe, start_of])
 def test_a_model_here_of_the_same_name_is_not_passed_over(use, bundle, tmp_path: Path, monkeypatch) -> None:
     bundle.copy_to(tmp_path / "bundled")
     monkeypatch.chdir(tmp_path)

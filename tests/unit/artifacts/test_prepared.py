@@ -1,5 +1,7 @@
 """Arrays and masks of prepared data."""
 
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from mbdcnn.artifacts import MaskSet, PreparedData, pack, unpack
+from mbdcnn.artifacts import MaskSet, PreparedData, pack, prepared_with, unpack
 from mbdcnn.artifacts.manifest import write_manifest
+from mbdcnn.config import load_config, with_classes
 from mbdcnn.errors import UserError
 
 
@@ -54,3 +57,16 @@ def test_masks_round_trip(masks: np.ndarray) -> None:
     assert packed.nbytes * 8 == masks.size
     assert np.array_equal(unpack(packed), masks)
     assert unpack(packed).dtype == bool
+
+
+def test_data_of_other_classes_are_refused_with_the_setting_that_takes_them(tmp_path: Path) -> None:
+    config = load_config(None, ["classes=[benign, wart]"])
+    with PreparedData.writing(tmp_path / "data", prepared_with(config), {}) as draft:
+        write_manifest(draft.path / "manifest.csv", [])
+    data = PreparedData.open(tmp_path / "data")
+    with pytest.raises(UserError, match=re.escape("prepared with another `classes`")) as refused:
+        data.check_made_with(load_config(None, ["classes=[nevus, wart]"]))
+    data.check_made_with(load_config(None, shlex.split(str(refused.value).partition("--set ")[2])))
+    data.check_made_with(with_classes(load_config(), data.classes))
+    with pytest.raises(UserError, match="name data or a model of the same classes"):
+        data.check_made_with(load_config(), "bundle")

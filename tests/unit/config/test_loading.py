@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import yaml
 
 from mbdcnn.config import Config, Section, Training, in_steps, load_config, save_config, shipped_configs
 from mbdcnn.errors import UserError
+from mbdcnn.system.yaml import option, read
 
 
 def written(folder: Path, text: str) -> Path:
@@ -197,3 +199,13 @@ def test_a_name_that_yaml_takes_for_something_else_is_to_be_quoted(tmp_path: Pat
         load_config(file)
     file.write_text(f'base: demo\nclasses: ["{word}", other]\n')
     assert load_config(file).classes == (word, "other")
+
+
+@pytest.mark.parametrize(
+    "value", ["malignant", "no", "a, b", "it's", "naïve", "", 8, ["0", "1"], ["a b", "no", "x: y"]]
+)
+def test_an_option_that_is_written_to_be_pasted_is_read_as_it_was_meant(value: object) -> None:
+    words = shlex.split(option("some.key", value))
+    assert words[0] == "--set"
+    key, _, text = words[1].partition("=")
+    assert (key, read(text, "pasted")) == ("some.key", value)

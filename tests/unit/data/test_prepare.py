@@ -11,11 +11,12 @@ import pytest
 from PIL import Image
 
 import mbdcnn.data.prepare as prepare_module
+from masks import decode_mask
 from mbdcnn.artifacts import PreparedData, unpack
 from mbdcnn.config import Config, load_config
 from mbdcnn.data import read_raw
 from mbdcnn.data.crops import least_side, view_boxes
-from mbdcnn.data.images.decoding import decode_at_least, decode_mask, image_size
+from mbdcnn.data.images.decoding import decode_at_least, image_size
 from mbdcnn.data.prepare import prepare, summary_lines
 from mbdcnn.data.synthetic import generate
 from mbdcnn.errors import UserError

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from masks import decode_mask
 from mbdcnn.data import read_raw
-from mbdcnn.data.images.decoding import decode, decode_mask
+from mbdcnn.data.images.decoding import decode
 from mbdcnn.data.synthetic import KINDS, draw, generate
 
 COUNTS = {"train": 8, "validation": 4, "test": 4}

@@ -24,7 +24,7 @@ from mbdcnn.inference import export, graphs, runtimes, tracing
 from mbdcnn.inference.export import export_bundle
 from mbdcnn.inference.predictor import Predictor
 from mbdcnn.inference.protocol import inputs_of_image, run_protocol
-from mbdcnn.inference.runtimes import OpenVinoCore, load_core
+from mbdcnn.inference.runtimes import OpenVinoCore, TorchCore, load_core
 from mbdcnn.models import MBDCNN
 from mbdcnn.models.weights import save_weights
 
@@ -398,6 +398,7 @@ def test_a_graph_that_gives_other_values_than_torch_is_not_kept(
         make[0](compact, *make[1:])
     assert not (tmp_path / "exported").exists()
     assert not list((tmp_path / "cache").rglob("*.onnx"))
+    assert isinstance(load_core(compact, "torch", "cpu"), TorchCore)
 
 
 def test_a_program_that_gives_other_values_than_torch_is_not_kept(compact: Bundle, tmp_path: Path, monkeypatch) -> None:

@@ -167,8 +167,8 @@ def test_files_folders_and_patterns_are_found_once_and_masks_passed_over(tmp_pat
     assert find(tmp_path / "*.png", files[0], apart_from=tmp_path / "out") == files[:1]
     assert find(tmp_path / "**" / "*.JPG") == files[1:]
     assert find(odd) == [odd]
-    for nothing in ("absent.jpg", "*.gif", "deep/*.png"):
-        with pytest.raises(UserError, match="no images there"):
+    for nothing, told in (("absent.jpg", "no such file"), ("*.gif", "no file fits"), ("deep/*.png", "no file fits")):
+        with pytest.raises(UserError, match=told):
             find(tmp_path / nothing)
 
 

@@ -10,14 +10,12 @@ from io import BytesIO
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
-import numpy.typing as npt
 from PIL import BmpImagePlugin, Image, ImagePalette, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
 
 from mbdcnn.data.images.colour import in_srgb
-from mbdcnn.data.images.kinds import HEAD, NAMELESS, another_kind, command, is_dicom
+from mbdcnn.data.images.kinds import HEAD, NAMELESS, UnusableError, another_kind, is_dicom
 from mbdcnn.data.images.limits import PIXEL_LIMIT, SIDE_LIMIT, Source, file_content, load
-from mbdcnn.data.images.masks import Lesion, MaskError, lesion_in
+from mbdcnn.data.images.masks import Lesion, lesion_in
 from mbdcnn.errors import UserError
 from mbdcnn.system.extras import not_installed
 
@@ -114,15 +112,6 @@ def decode_opened(image: Image.Image) -> Image.Image:
     """
     with _as_user_error(NAMELESS):
         return _decoded(image)[0]
-
-
-def decode_mask(source: Source) -> npt.NDArray[np.bool_]:
-    """Decode a mask as `read_mask` does: height x width, true on the lesion.
-
-    Raises:
-        UserError: as for `read_mask`.
-    """
-    return np.asarray(read_mask(source).image)
 
 
 def read_mask(source: Source, orientation: int = 1) -> Lesion:
@@ -259,9 +248,8 @@ def _as_user_error(name: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except MaskError as error:
-        remedy = f" {command(error.program, name)}" if error.program else ""
-        raise UserError(f"{name}: {error}{remedy}") from None
+    except UnusableError as error:
+        raise error.of(name) from None
     # Damaged files make the decoders fail in many ways (OSError, SyntaxError, struct.error, IndexError ...).
     except Exception as error:
         raise _unreadable(name, error) from None

@@ -21,7 +21,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 
 from mbdcnn.data.images.dicom_pixels import DicomError, Layout, looked_up, name_of, to_rgb, unpacked
-from mbdcnn.data.images.kinds import command, is_dicom
+from mbdcnn.data.images.kinds import UnusableError, is_dicom
 from mbdcnn.data.images.limits import PIXEL_LIMIT, Source
 from mbdcnn.errors import UserError
 
@@ -121,9 +121,8 @@ def _as_user_error(name: str) -> Iterator[None]:
         yield
     except Image.DecompressionBombError:
         raise
-    except DicomError as error:
-        remedy = f" {command(error.program, name)}" if error.program else ""
-        raise UserError(f"{name}: {error}{remedy}") from None
+    except UnusableError as error:
+        raise error.of(name) from None
     # Damaged headers make pydicom fail in many ways, and its messages quote them.
     except Exception:
         raise UserError(f"{name}: a damaged DICOM file; save or export it again") from None

@@ -15,6 +15,7 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.pixels import processing, utils
 
+from mbdcnn.data.images.kinds import UnusableError
 from mbdcnn.data.images.limits import load
 from mbdcnn.data.images.modes import used_bits
 
@@ -27,17 +28,8 @@ _LOSSLESS_JPEG = {uid.JPEGLossless, uid.JPEGLosslessSV1}
 _JPEG_2000 = {uid.JPEG2000Lossless, uid.JPEG2000}
 
 
-class DicomError(Exception):
-    """What is wrong with a file, to be said after its name.
-
-    Args:
-        reason: what it is and what to do.
-        program: of Python, that does it to the file in `sys.argv[1]`.
-    """
-
-    def __init__(self, reason: str, program: str = "") -> None:
-        super().__init__(reason)
-        self.program = program
+class DicomError(UnusableError):
+    """A DICOM file is damaged, or no photograph that can be read."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 
+from mbdcnn.errors import UserError
+
 HEAD = 132
 """First bytes that tell."""
 
@@ -13,6 +15,24 @@ NAMELESS = "the image"
 _HEIF_BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | dict.fromkeys(
     (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "HEIC"
 )
+
+
+class UnusableError(Exception):
+    """A file cannot be used for what it is wanted for: why, to be said after its name.
+
+    Args:
+        reason: what is wrong and what to do.
+        program: of Python, that does it to the file in `sys.argv[1]`.
+    """
+
+    def __init__(self, reason: str, program: str = "") -> None:
+        super().__init__(reason)
+        self.program = program
+
+    def of(self, name: str) -> UserError:
+        """Give the line for a user, with the command that does what is to be done."""
+        remedy = f" {command(self.program, name)}" if self.program else ""
+        return UserError(f"{name}: {self}{remedy}")
 
 
 def is_dicom(head: bytes) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageChops, ImageFilter
 
+from mbdcnn.data.images.kinds import UnusableError
 from mbdcnn.data.images.modes import over_black
 
 JPEG = ("JPEG", "MPO")
@@ -34,17 +35,8 @@ Bools: TypeAlias = npt.NDArray[np.bool_]
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 
-class MaskError(ValueError):
-    """An image is no mask: why, to be said after its name.
-
-    Args:
-        reason: what is wrong and what to do.
-        program: of Python, that does it to the file in `sys.argv[1]`.
-    """
-
-    def __init__(self, reason: str, program: str = "") -> None:
-        super().__init__(reason)
-        self.program = program
+class MaskError(UnusableError):
+    """An image is no mask."""
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from glob import glob
+from glob import glob, has_magic
 from pathlib import Path
 
 from mbdcnn.data.images.decoding import IMAGE_SUFFIXES
@@ -50,6 +51,14 @@ class Found:
         return [f"passed over {some([path.name for path in files])}: {why}" for why, files in self.passed.items()]
 
 
+def _why_none(source: str, path: Path | None, places: Sequence[Path]) -> str:
+    if path is not None or places:
+        return "no images there"
+    if "://" in source:
+        return f"addresses are not read; fetch the image first: curl -O {shlex.quote(source)}"
+    return "no file fits this pattern" if has_magic(source) else "no such file or folder"
+
+
 def find_images(sources: Sequence[str], apart_from: Path | None = None) -> Found:
     """Find the images that files, folders and glob patterns name. A file that is named is taken whatever it is.
 
@@ -73,7 +82,7 @@ def find_images(sources: Sequence[str], apart_from: Path | None = None) -> Found
         # Not Path's own, which raises an error where links go in a circle.
         _sort(sorted(file for file in files if out not in Path(os.path.realpath(file)).parents), here)
         if not here.images:
-            raise UserError("; ".join([f"{source}: no images there", *here.notes()]))
+            raise UserError("; ".join([f"{source}: {_why_none(source, path, places)}", *here.notes()]))
         found.images |= here.images
         for why, passed in here.passed.items():
             found.passed[why] |= passed

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mbdcnn.errors import UserError
 from mbdcnn.system.tables import folded, number, plain
+from mbdcnn.system.yaml import option
 
 TABLE = "a table"
 """What the layout of a user's own table is called."""
@@ -116,7 +117,10 @@ def class_index(name: str, classes: Sequence[str], where: str) -> int:
     for index, known in enumerate(classes):
         if plain(known) == wanted:
             return index
-    raise UserError(f"{where}: class {name!r} is not one of the configured classes: {', '.join(classes)}")
+    raise UserError(
+        f"{where}: class {name!r} is not one of the configured classes: {', '.join(classes)}; correct it, or add it: "
+        f"{option('classes', [*classes, name])}"
+    )
 
 
 def class_shares(text: str, classes: Sequence[str], where: str) -> tuple[float, ...]:

@@ -17,7 +17,7 @@ from mbdcnn.data.readers.folders import existing
 from mbdcnn.data.readers.groups import GROUP_COLUMNS, group_names
 from mbdcnn.data.readers.records import TABLE, RawData, Record, class_index, class_shares
 from mbdcnn.errors import UserError
-from mbdcnn.system.tables import Row, folded, is_row_number, number, plain, read_table
+from mbdcnn.system.tables import Row, Table, folded, is_row_number, number, plain, read_table
 
 SPLITS = {"train": "train", "training": "train", "validation": "validation", "val": "validation",
           "valid": "validation", "test": "test", "testing": "test"}  # fmt: skip
@@ -26,11 +26,13 @@ FOLDERS = 50
 """At most so many go into an id; what they do not tell apart is told to be there twice."""
 
 _COLUMNS = ("id", "image", "mask", "label", "split", *GROUP_COLUMNS, "weight", "source", "aspect")
-_REQUIRED = ("image", "split")
+_REQUIRED = ("image",)
 
 
 def read(file: Path, classes: tuple[str, ...]) -> RawData:
     """Read a table; paths in it are relative to its folder. Ids are the files' names unless a column gives them.
+
+    Without a column `split` the split of every record is empty, for `splitting.divided`.
 
     Raises:
         UserError: a column, image or mask is missing, or a split or label unknown.
@@ -45,6 +47,8 @@ def read(file: Path, classes: tuple[str, ...]) -> RawData:
     if unnamed:
         raise UserError(f"{unnamed}: no image")
     unused = table.unused(_COLUMNS)
+    if "split" not in table.columns:
+        _check_split_elsewhere(table)
     notes = [f"{file.name}: columns not used: {', '.join(unused)}"] if unused else []
     numbered = "id" in table.columns and is_row_number(table, "id")
     if numbered:
@@ -62,7 +66,7 @@ def read(file: Path, classes: tuple[str, ...]) -> RawData:
 
 def _record(line: Row, image_id: str, folder: _Folder, classes: tuple[str, ...], group: str | None) -> Record:
     cells = line.cells
-    split = SPLITS.get(plain(cells["split"]))
+    split = SPLITS.get(plain(cells["split"])) if "split" in cells else ""
     if split is None:
         raise UserError(f"{line.where}: split {cells['split']!r}; expected train, validation or test")
     label, mask = cells.get("label", ""), cells.get("mask", "")
@@ -80,6 +84,15 @@ def _record(line: Row, image_id: str, folder: _Folder, classes: tuple[str, ...],
         aspect=_positive(cells, "aspect", line.where),
         source=cells.get("source", ""),
     )
+
+
+def _check_split_elsewhere(table: Table) -> None:
+    for column, written in table.columns.items():
+        words = {plain(row.cells[column]) for row in table.rows}
+        if column not in _COLUMNS and words and words <= SPLITS.keys():
+            raise UserError(
+                f"{table.file}: no column split, but {written} holds {', '.join(sorted(words))}; call it split"
+            )
 
 
 def _positive(cells: Mapping[str, str], column: str, where: str) -> float | None:

@@ -37,7 +37,8 @@ def score_lines(report: Report) -> list[str]:
     if metrics["segmentation"]:
         for network in ("coarse", "enhanced"):
             if metrics["segmentation"][network]:
-                lines.append(f"{network:<8} Jaccard {_with_interval(metrics['segmentation'][network]['jaccard'])}")
+                name = "masks" if network == "enhanced" and "predictions" in metrics.get("facts", {}) else network
+                lines.append(f"{name:<8} Jaccard {_with_interval(metrics['segmentation'][network]['jaccard'])}")
     if metrics["classification"]:
         lines.append(f"classes  mean AUC {_with_interval(metrics['classification']['mean_auc'])}")
     if metrics.get("activation_maps"):

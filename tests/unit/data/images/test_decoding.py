@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, ImageOps
 
-from mbdcnn.data.images.decoding import decode, decode_at_least, decode_mask, image_size, orientation_of
+from masks import decode_mask
+from mbdcnn.data.images.decoding import decode, decode_at_least, image_size, orientation_of
 from mbdcnn.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)

@@ -32,9 +32,10 @@ from dicom_files import (
     unmarked_rgb,
     written,
 )
+from masks import decode_mask
 from mbdcnn.config import load_config
 from mbdcnn.data.images import dicom
-from mbdcnn.data.images.decoding import decode, decode_mask, image_size
+from mbdcnn.data.images.decoding import decode, image_size
 from mbdcnn.data.prepare import prepare
 from mbdcnn.data.readers.folders import find_images
 from mbdcnn.errors import UserError

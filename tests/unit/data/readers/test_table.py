@@ -65,7 +65,10 @@ def test_ids_can_be_given(folder: Path) -> None:
     [
         ("", "no column image"),
         ("image,label,split\n", "no rows below the header"),
-        ("image,label\na/1.jpg,nevus\n", "no column split"),
+        (
+            "image,label,Set\na/1.jpg,nevus,train\nb/1.jpg,nevus,Val\n",
+            "no column split, but Set holds train, val; call it",
+        ),
         ("image,split\na/1.jpg,train\n", "neither a column mask nor a column label"),
         (
             "image,label,label,split\na/1.jpg,nevus,nevus,train\n",
@@ -90,6 +93,11 @@ def test_mistakes_name_the_row(folder: Path, text: str, message: str) -> None:
         read_raw(_table(folder, text), CLASSES)
     assert "\n" not in str(caught.value)
     assert "table.csv" in str(caught.value) or "cannot name" in str(caught.value)
+
+
+def test_without_a_column_split_no_record_has_one(folder: Path) -> None:
+    raw = read_raw(_table(folder, "image,label,age\na/1.jpg,nevus,40\nb/1.jpg,nevus,50\n"), CLASSES)
+    assert [record.split for record in raw.records] == ["", ""]
 
 
 def test_other_encodings_are_refused(folder: Path) -> None:
