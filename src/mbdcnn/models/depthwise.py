@@ -63,7 +63,7 @@ class _FilterChannels(torch.autograd.Function):
         return F.conv2d(x, weight, None, stride, padding, groups=len(weight))
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(context: Any, slope: Tensor) -> tuple[Tensor, Tensor, None, None]:
         x, weight = context.saved_tensors
         arguments = (x, weight, slope, context.stride, context.padding)

@@ -112,9 +112,10 @@ def fit(
 
 def _precision(task: Task, place: torch.device, group: Group) -> str:
     wanted = task.settings.precision
-    # What the first process finds out about the machine is there for the others.
-    group.after_first(lambda: choose_precision(wanted, place))
-    return choose_precision(wanted, place)
+    chosen = [choose_precision(wanted, place) if group.first else wanted]
+    if group.processes.count > 1:
+        torch.distributed.broadcast_object_list(chosen, src=0)
+    return chosen[0]
 
 
 @contextmanager
