@@ -15,7 +15,7 @@ SHORT = 60
 ELSEWHERE = {
     "unit/models/test_every_network.py": (
         "the same tests for every network",
-        {"models/backbones", "models/classifier", "models/deeplab", "models/layers", "models/mbdcnn", "models/weights"},
+        {"models/backbones", "models/classifier", "models/deeplab", "models/mbdcnn", "models/weights"},
     ),
     "unit/models/test_architectures.py": (
         "each encoder against its published layout",
