@@ -3,9 +3,9 @@
     python -m venv smp; smp/bin/pip install torch torchvision segmentation-models-pytorch onnx onnxscript onnxruntime
     python benchmarks/segmentation_models.py --python smp/bin/python
 
-Random weights, batches of 1 and 16 at 192 x 192. The other library runs in that virtual environment; this package's
-Random weights, batches of 1 and 16 at 192 x 192. The other library runs in that virtual environment, this package's
-coarse-SN (the compact one, likewise DeepLabV3+ on a MobileNetV2) in the present one. Both run in turns, and the least
+Random weights, batches of 1 and 16 at 192 x 192. The other library runs in that virtual environment; the compact
+coarse-SN, likewise a DeepLabV3+ on a MobileNetV2, in the present one. Both run in turns, and the least of each figure
+counts.
 """
 
 from __future__ import annotations
