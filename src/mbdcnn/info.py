@@ -1,4 +1,4 @@
-"""What is installed, and what a folder or a configuration is. Imports neither torch nor Lightning."""
+"""What is installed, and what a folder or a configuration is. Imports torch only to measure a machine, once."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from mbdcnn.artifacts import Artifact, Bundle, Export, MaskSet, PreparedData, Re
 from mbdcnn.artifacts.builtin import find_bundle
 from mbdcnn.config import BUNDLED, load_config, shipped_configs
 from mbdcnn.errors import UserError
+from mbdcnn.system.rates import FAST, matrix_rates
 
 KINDS: tuple[type[Artifact], ...] = (PreparedData, Run, MaskSet, Bundle, Report, Export)
 LIBRARIES = ("torch", "lightning", "numpy", "pillow", "onnxruntime", "openvino")
@@ -51,9 +52,20 @@ def _installation() -> dict[str, Any]:
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
         "libraries": {name: version for name, version in libraries.items() if version},
+        "matrix products": _rates(),
         "configs": shipped_configs(),
         "models": [BUNDLED],
         "use": "research and education; not a medical device",
+    }
+
+
+def _rates() -> dict[str, str]:
+    rates = matrix_rates()
+    chosen = "bf16, at least" if rates.bf16_pays else "fp32, as bf16 is not"
+    return {
+        "fp32": f"{rates.fp32 / 1e9:.0f} GFLOP/s on a core",
+        "bf16": f"{rates.bf16 / 1e9:.0f} GFLOP/s on a core",
+        "precision auto on this CPU": f"{chosen} {FAST:g} times as fast",
     }
 
 

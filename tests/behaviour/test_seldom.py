@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,12 +119,3 @@ def test_a_graph_that_cannot_be_put_in_its_place_is_no_graph(bundle: Bundle, tmp
     with pytest.raises(PermissionError):
         graphs.cached_graphs(bundle)
     assert not list((tmp_path / "graphs").iterdir())
-
-
-def test_the_cache_on_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MBDCNN_CACHE", raising=False)
-    monkeypatch.setattr(sys, "platform", "win32")
-    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
-    assert graphs.cache_folder() == tmp_path / "mbdcnn"
-    monkeypatch.delenv("LOCALAPPDATA")
-    assert graphs.cache_folder() == Path.home() / "AppData" / "Local" / "mbdcnn"

@@ -15,7 +15,7 @@ class Coarse(Section):
     """coarse-SN: a rough mask from the image alone."""
 
     network: SegmentationNetwork = SegmentationNetwork()
-    training: Training = Training(precision="bf16")
+    training: Training = Training(precision="auto")
     loss: SegmentationLoss = SegmentationLoss()
     augmentation: Augmentation = Augmentation()
     source_shares: Shares = Field(default_factory=dict)
@@ -61,7 +61,7 @@ class Enhanced(Section):
     """enhanced-SN: the final mask from the image and the classifier's activation map."""
 
     network: SegmentationNetwork = SegmentationNetwork()
-    training: Training = Training(learning_rate=5e-5, precision="bf16")
+    training: Training = Training(learning_rate=5e-5, precision="auto")
     loss: SegmentationLoss = SegmentationLoss()
     augmentation: Augmentation = Augmentation()
     source_shares: Shares = Field(default_factory=dict)

@@ -87,8 +87,9 @@ class Training(Section):
     """Time between two validations, in epochs or steps."""
     validate_from: Annotated[int, Field(ge=0)] = 0
     """No validation before this step, which is the first to be validated unless `validate_every` is more."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Arithmetic of the networks under autocast. `fp16` needs a GPU."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the networks under autocast: `auto` is bf16 where that is faster, on a GPU that has it or a CPU
+    that multiplies matrices 1.5 times as fast in it, and fp32 elsewhere. `fp16` needs a GPU."""
     freeze_batch_norm: bool = False
     """Keep batch-norm statistics as they start."""
     weight_averaging: Annotated[float, Field(ge=0, lt=1)] = 0.0

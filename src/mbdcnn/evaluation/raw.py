@@ -9,7 +9,7 @@ from pathlib import Path
 from mbdcnn.artifacts import RAW, Bundle, PreparedData, prepared_with
 from mbdcnn.artifacts.provenance import fingerprint
 from mbdcnn.data.prepare import prepare
-from mbdcnn.inference.graphs import cache_folder
+from mbdcnn.system.cache import cache_folder
 from mbdcnn.system.progress import Progress, silent
 
 logger = logging.getLogger("mbdcnn")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
 from mbdcnn.artifacts import Bundle
 from mbdcnn.artifacts.provenance import file_digest, fingerprint
 from mbdcnn.errors import UserError
+from mbdcnn.system.cache import cache_folder
 from mbdcnn.system.files import disk_errors_as_user_errors
 
 logger = logging.getLogger("mbdcnn")
@@ -77,16 +76,3 @@ def _is_whole(folder: Path) -> bool:
         return {file.name: file_digest(file) for file in folder.glob("*.onnx*")} == digests
     except (OSError, ValueError, RecursionError):
         return False
-
-
-def cache_folder() -> Path:
-    """Give MBDCNN_CACHE, or the place the system keeps for caches."""
-    if own := os.environ.get("MBDCNN_CACHE"):
-        return Path(own).expanduser()
-    if sys.platform == "win32":
-        place = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        place = str(Path.home() / "Library" / "Caches")
-    else:
-        place = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(place) / "mbdcnn"

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mbdcnn.models.layers import OUTPUT_STRIDE, DepthwiseConv, EncoderFeatures, in_fp32
+from mbdcnn.models.depthwise import DepthwiseConv, filter_channels
+from mbdcnn.models.layers import OUTPUT_STRIDE, EncoderFeatures
 from mbdcnn.models.mobilenet import divisible
 from mbdcnn.types import Features
 
@@ -59,7 +60,9 @@ class HalvingConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         padded = F.pad(x, self.margins)
-        return super().forward(padded) if self.groups == 1 else in_fp32(super().forward, padded, self.training)
+        if self.groups > 1 and self.training and x.device.type == "cpu":
+            return filter_channels(padded, self.weight, 2, 0)
+        return super().forward(padded)
 
 
 class MobileBlock(nn.Module):

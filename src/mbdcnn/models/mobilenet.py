@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from mbdcnn.models.layers import OUTPUT_STRIDE, DepthwiseConv, EncoderFeatures
+from mbdcnn.models.depthwise import DepthwiseConv
+from mbdcnn.models.layers import OUTPUT_STRIDE, EncoderFeatures
 from mbdcnn.types import Features
 
 # Expansion, channels, blocks and stride of each stage.

@@ -24,8 +24,9 @@ from torch.utils.data import DataLoader
 from mbdcnn.artifacts import Draft
 from mbdcnn.errors import UserError
 from mbdcnn.models.weights import save_weights
-from mbdcnn.system.device import choose_device
+from mbdcnn.system.device import choose_device, choose_precision
 from mbdcnn.system.files import replacing
+from mbdcnn.system.memory import keep_freed_memory
 from mbdcnn.system.processes import Processes
 from mbdcnn.system.progress import Progress
 from mbdcnn.system.tables import write_table
@@ -64,6 +65,10 @@ def fit(
     place = choose_device(device)
     if task.settings.precision == "fp16" and place.type == "cpu":
         raise UserError("precision fp16: needs a GPU; choose fp32 or bf16 to train on the CPU")
+    precision = _precision(task, place, group)
+    draft.facts["precision"] = precision
+    if place.type == "cpu":
+        keep_freed_memory()
     checkpoints = draft.path / "checkpoints"
     best = ModelCheckpoint(
         checkpoints, "best", task.score, mode="max", save_on_train_epoch_end=False, enable_version_counter=False
@@ -77,7 +82,7 @@ def fit(
     task.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     trainer = lightning.Trainer(
         **_where(place, group.processes),
-        precision=PRECISIONS[task.settings.precision],
+        precision=PRECISIONS[precision],
         max_steps=task.steps,
         max_epochs=-1,
         callbacks=[OwnSignals(), table, *options, best, last],
@@ -103,6 +108,14 @@ def fit(
             raise UserError(f"{error}{_kept_ids(error, checkpoints)}; {REMEDY}") from None
     if group.first:
         _write_weights(task, checkpoints, draft, best)
+
+
+def _precision(task: Task, place: torch.device, group: Group) -> str:
+    wanted = task.settings.precision
+    chosen = [choose_precision(wanted, place) if group.first else wanted]
+    if group.processes.count > 1:
+        torch.distributed.broadcast_object_list(chosen, src=0)
+    return chosen[0]
 
 
 @contextmanager

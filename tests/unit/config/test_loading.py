@@ -39,9 +39,9 @@ def test_a_partial_section_keeps_the_defaults_of_its_own_network(tmp_path: Path)
     rates = [section.training.learning_rate for section in (config.coarse, config.classifier, config.enhanced)]
     assert rates == [1e-4, 1e-4, 5e-5]
     assert [section.training.precision for section in (config.coarse, config.classifier, config.enhanced)] == [
-        "bf16",
+        "auto",
         "fp32",
-        "bf16",
+        "auto",
     ]
     assert config.classifier.training.length == "50001 steps"
     assert config.classifier.augmentation.crop_probability == 0

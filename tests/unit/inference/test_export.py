@@ -250,15 +250,6 @@ def test_two_processes_may_export_at_a_time(compact: Bundle, tmp_path: Path, mon
     assert list((tmp_path / "graphs").iterdir()) == [folder]
 
 
-def test_the_cache_lies_where_the_system_keeps_caches(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.delenv("MBDCNN_CACHE")
-    monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert graphs.cache_folder() == tmp_path / "mbdcnn"
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert graphs.cache_folder() == Path.home() / "Library" / "Caches" / "mbdcnn"
-
-
 def test_what_cannot_be_used_is_said_in_one_line(compact: Bundle, tmp_path: Path, monkeypatch) -> None:
     with pytest.raises(UserError, match="runtime tensorrt: unknown; give torch, onnx, openvino"):
         load_core(compact, "tensorrt", "cpu")
