@@ -16,7 +16,8 @@ from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 SECONDS = 30
-KEYS = {"Tab": 9, "Enter": 13, " ": 32, "Escape": 27}
+KEYS = {"Tab": 9, "Enter": 13, " ": 32, "Escape": 27, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
+SHIFT, CONTROL = 8, 2
 
 
 def program() -> str | None:
@@ -100,20 +101,54 @@ class Chromium:
         self.call("Page.navigate", url=address)
         self.wait(f"location.href.startsWith({json.dumps(address)}) && document.readyState === 'complete'")
 
-    def press(self, key: str, shift: bool = False) -> None:
+    def press(self, key: str, shift: bool = False, control: bool = False) -> None:
         """Press and release a key."""
-        text = {"Enter": "\r", " ": " "}.get(key, "")
-        stroke = {"key": key, "windowsVirtualKeyCode": KEYS[key], "modifiers": 8 if shift else 0}
+        text = {"Enter": "\r"}.get(key, key if len(key) == 1 and not control else "")
+        code = KEYS.get(key, ord(key.upper()[0]))
+        stroke = {"key": key, "windowsVirtualKeyCode": code, "modifiers": SHIFT * shift + CONTROL * control}
         self.call("Input.dispatchKeyEvent", type="keyDown", text=text, **stroke)
         self.call("Input.dispatchKeyEvent", type="keyUp", **stroke)
 
-    def drag_in(self, file: Path, selector: str) -> None:
-        """Drag a file from outside over an element and let go."""
-        box = f"document.querySelector({json.dumps(selector)}).getBoundingClientRect()"
-        x, y = self.run(f"(() => {{ const b = {box}; return [b.x + b.width / 2, b.y + b.height / 2]; }})()")
-        data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
+    def middle(self, selector: str) -> tuple[float, float]:
+        """Give the middle of an element, in pixels of the screen."""
+        x, y = self.run(
+            f"(() => {{ const box = document.querySelector({json.dumps(selector)}).getBoundingClientRect();"
+            "return [box.x + box.width / 2, box.y + box.height / 2]; })()"
+        )
+        return x, y
+
+    def mouse(self, kind: str, x: float, y: float, **more: Any) -> None:
+        """Let the mouse do one thing."""
+        self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **more)
+
+    def draw(self, *points: tuple[float, float]) -> None:
+        """Press the mouse at the first point, move it over the others, and let go."""
+        held = {"button": "left", "buttons": 1, "clickCount": 1}
+        self.mouse("mouseMoved", *points[0])
+        self.mouse("mousePressed", *points[0], **held)
+        for (x, y), (left, upper) in zip(points[1:], points, strict=False):
+            for step in range(1, 9):
+                self.mouse("mouseMoved", left + (x - left) * step / 8, upper + (y - upper) * step / 8, **held)
+        self.mouse("mouseReleased", *points[-1], **held | {"buttons": 0})
+
+    def pinch(self, x: float, y: float, apart: tuple[float, float]) -> None:
+        """Put two fingers down round a point, so far from it, and move them so far."""
+        before, after = apart
+        for kind, reach in [("touchStart", before), ("touchMove", (before + after) / 2), ("touchMove", after)]:
+            fingers = [{"x": x - reach, "y": y, "id": 0}, {"x": x + reach, "y": y, "id": 1}]
+            self.call("Input.dispatchTouchEvent", type=kind, touchPoints=fingers)
+        self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
+    def drag_in(self, file: Path, selector: str, *others: Path) -> None:
+        """Drag files from outside over an element and let go."""
+        x, y = self.middle(selector)
+        data = {"items": [], "files": [str(each) for each in (file, *others)], "dragOperationsMask": 1}
         for kind in ("dragEnter", "dragOver", "drop"):
             self.call("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
+
+    def print(self) -> bytes:
+        """Print the page, and give the PDF."""
+        return base64.b64decode(self.call("Page.printToPDF", preferCSSPageSize=True, printBackground=True)["data"])
 
     def screenshot(self, file: Path, whole: bool = True) -> None:
         """Save an image of the page."""

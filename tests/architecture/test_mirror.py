@@ -53,10 +53,7 @@ ELSEWHERE = {
         "networks are trained",
         {
             "inference/masks",
-            *(
-                f"training/{name}"
-                for name in ("classification", "engine", "fit", "group", "schedule", "segmentation", "task")
-            ),
+            *(f"training/{name}" for name in ("classification", "engine", "fit", "group", "schedule", "task")),
         },
     ),
     "integration/test_cluster.py": ("workers are processes", {"inference/cluster"}),

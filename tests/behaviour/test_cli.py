@@ -124,6 +124,40 @@ def test_predict(capsys, bundle, tmp_path) -> None:
     assert "bad.jpg" in error
 
 
+def test_predict_with_what_a_person_says(capsys, bundle, tmp_path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (44, 60, 3), np.uint8)
+    for folder in ("in", "masks"):
+        (tmp_path / folder).mkdir()
+    Image.fromarray(pixels).save(tmp_path / "in" / "a.png")
+    mask = np.zeros((44, 60), bool)
+    mask[10:30, 20:40] = True
+    common = ("predict", tmp_path / "in", "--model", bundle.path, "--out", tmp_path / "out", "--device", "cpu", "-q")
+    fails(capsys, *common, "--masks", tmp_path / "masks", saying="no mask of 1 of 1 images: a;")
+    Image.fromarray(mask).save(tmp_path / "masks" / "a_mask.png")
+    sources = {
+        "given": ("--masks", tmp_path / "masks"),
+        "prompted": ("--points", "[[30, 20, 1], [50, 40, 0]]", "--box", "[15, 5, 45, 35]"),
+    }
+    for source, arguments in sources.items():
+        code, output, _ = call(capsys, *common, *arguments, "--json", "--overwrite")
+        assert (code, json.loads(output)[0]["coarse_mask_source"]) == (0, source)
+    with Image.open(tmp_path / "out" / "a_coarse.png") as coarse:
+        assert np.asarray(coarse)[20, 30]
+        assert not np.asarray(coarse)[:, 47:].any()
+    fails(capsys, *common, "--points", "[[60, 0, 1]]", "--overwrite", saying="points: number 1 is not x, y, inside")
+    fails(capsys, *common, "--points", "60,0,1", "--overwrite", saying="points: not a list in JSON, such as [[")
+    fails(capsys, *common, "--box", "[1, 1, 9, 9]", "--cluster", "local", saying="--cluster takes neither --masks")
+    Image.fromarray(pixels).save(tmp_path / "in" / "b.png")
+    fails(
+        capsys,
+        *common,
+        "--box",
+        "[1, 1, 9, 9]",
+        "--overwrite",
+        saying="--points and --box are of one image, and there are 2",
+    )
+
+
 def test_info(capsys, experiment, tmp_path) -> None:
     code, output, _ = call(capsys, "info", "--json")
     assert code == 0

@@ -18,7 +18,7 @@ FORMER = {
 }
 """Former names that are still taken, and the name of a file of each bundle."""
 TEXTS = [
-    *(path for path in (ROOT / "src").rglob("*") if path.suffix in {".py", ".j2", ".html", ".js"}),
+    *(path for path in (ROOT / "src").rglob("*") if path.suffix in {".py", ".j2", ".html", ".js", ".yaml"}),
     *(path for folder in ("docs", "examples", "experiments", "benchmarks") for path in (ROOT / folder).rglob("*.*")),
     *ROOT.glob("*.md"),
 ]

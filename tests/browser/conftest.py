@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -61,3 +62,12 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("photos") / "mole on arm.jpg"
     file.write_bytes(stream.getvalue())
     return file
+
+
+@pytest.fixture
+def checked(browser: Chromium, site: str) -> Iterator[Chromium]:
+    """Whatever a test does, no script fails and no request leaves this machine."""
+    yield browser
+    assert browser.complaints == []
+    outside = [address for address in browser.addresses if urlsplit(address).scheme not in ("blob", "data")]
+    assert {urlsplit(address).netloc for address in outside} == {urlsplit(site).netloc}

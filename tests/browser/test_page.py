@@ -3,67 +3,37 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from chromium import Chromium, until
+from chromium import Chromium
+from dicom_files import photograph
+from visitor import (
+    DONE,
+    STATUS,
+    answer_with,
+    click,
+    downloaded,
+    draw_and_ask_again,
+    extent,
+    opened,
+    ready,
+    rectangle,
+    text,
+)
 
+AXE = Path(__file__).parents[2] / ".ci" / "axe.min.js"
 pytestmark = [pytest.mark.browser, pytest.mark.allow_hosts(["127.0.0.1"])]
 
-DONE = "!document.querySelector('#findings').hidden"
-STATUS = "document.querySelector('#status').textContent"
-DRAWN = """(() => {
-  const canvas = document.querySelector('%s');
-  if (canvas.hidden || !canvas.width) return 0;
-  const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
-  let count = 0;
-  for (let index = 3; index < data.length; index += 4) count += data[index] > 0;
-  return count / (canvas.width * canvas.height);
-})()"""
-COLOUR = """(() => {
-  const canvas = document.querySelector('%s');
-  const place = [%f * canvas.width, %f * canvas.height].map(Math.floor);
-  return [...canvas.getContext('2d').getImageData(...place, 1, 1).data.slice(0, 3)];
-})()"""
-LAYERS = ("#layer-outline", "#layer-coarse", "#layer-cam")
 
-
-def ready(browser: Chromium, site: str, **screen: Any) -> None:
-    browser.open(f"{site}/", **screen)
-    browser.wait("document.querySelector('#model').children.length > 0")
-
-
-def png(image: Image.Image) -> str:
-    stream = io.BytesIO()
-    image.save(stream, "PNG")
-    return base64.b64encode(stream.getvalue()).decode()
-
-
-def downloaded(folder: Path, name: str) -> bytes:
-    file = folder / "downloads" / name
-    until(lambda: file.is_file() and file.stat().st_size > 0, name)
-    content = file.read_bytes()
-    file.unlink()
-    return content
-
-
-@pytest.fixture
-def checked(browser: Chromium, site: str):
-    """Whatever a test does, no script fails and no request leaves this machine."""
-    yield browser
-    assert browser.complaints == []
-    outside = [address for address in browser.addresses if urlsplit(address).scheme not in ("blob", "data")]
-    assert {urlsplit(address).netloc for address in outside} == {urlsplit(site).netloc}
-
-
-def test_a_image_is_dragged_in(checked: Chromium, site: str, photo: Path, folder: Path) -> None:
+def test_an_image_is_dragged_in(checked: Chromium, site: str, photo: Path, folder: Path) -> None:
     browser = checked
     ready(browser, site)
     browser.drag_in(photo, "#drop")
@@ -106,56 +76,75 @@ def test_a_image_is_dragged_in(checked: Chromium, site: str, photo: Path, folder
 def test_layers_are_switched(checked: Chromium, site: str, photo: Path) -> None:
     browser = checked
     ready(browser, site)
-    masks = [Image.new("1", (300, 200)) for _ in range(2)]
-    masks[0].paste(1, (0, 50, 150, 150))
-    masks[1].paste(1, (150, 0, 300, 200))
     cam = {"width": 2, "height": 2, "values": [[1, -1], [0, 0.5]]}
-    change = "".join(
-        f"answer.{name}.data = '{png(mask)}';" for name, mask in zip(("mask", "coarse_mask"), masks, strict=True)
+    masks = (
+        f"answer.mask.data = '{rectangle(0, 50, 150, 150)}'; answer.coarse_mask.data = '{rectangle(150, 0, 300, 200)}';"
     )
-    answer_with(browser, f"{change} answer.cam = {json.dumps(cam)};")
+    answer_with(browser, f"{masks} answer.cam = {json.dumps(cam)};")
     browser.drag_in(photo, "body")
     browser.wait(DONE)
-    # Lines along the inside of the masks' edges, also where they meet the frame: the coarse one is longer.
-    switch = "document.querySelectorAll('[data-layer]').forEach((box) => box.click())"
-    drawn = [browser.run(DRAWN % layer) for layer in LAYERS]
-    assert drawn == [pytest.approx(0.025, abs=0.01), 0, 0]
-    assert browser.run(COLOUR % ("#layer-outline", 0.002, 0.5)) == [0, 125, 255]
-    browser.run(switch)
-    outline, coarse, cam_share = (browser.run(DRAWN % layer) for layer in LAYERS)
-    assert outline == 0
-    assert drawn[0] < coarse < 0.1
-    assert 0.3 < cam_share < 1
-    assert browser.run(COLOUR % ("#layer-coarse", 0.998, 0.5)) == [255, 190, 30]
-    red, green, blue = browser.run(COLOUR % ("#layer-cam", 0.02, 0.02))
+    final, coarse = [0, 50, 150, 150], [150, 0, 300, 200]
+    assert [extent(browser, layer) for layer in ("#layer-outline", "#layer-coarse")] == [final, None]
+    assert browser.run("getComputedStyle(document.querySelector('#layer-cam')).display") == "none"
+    browser.run("document.querySelectorAll('[data-layer]').forEach((box) => box.click())")
+    assert [extent(browser, layer) for layer in ("#layer-outline", "#layer-coarse")] == [None, coarse]
+    colour = "getComputedStyle(document.querySelector('%s .line')).stroke"
+    assert browser.run(colour % "#layer-outline") == "rgb(0, 125, 255)"
+    assert browser.run(colour % "#layer-coarse") == "rgb(255, 190, 30)"
+    red, green, blue = browser.run(
+        "[...document.querySelector('#layer-cam').getContext('2d').getImageData(5, 5, 1, 1).data.slice(0, 3)]"
+    )
     assert red > 200
     assert green > 200
     assert blue < 80
+    browser.run("(() => { opacity.value = 40; opacity.dispatchEvent(new Event('input')); })()")
+    assert browser.run("getComputedStyle(document.querySelector('#layer-cam')).opacity") == "0.4"
 
 
 def test_by_keyboard_alone(checked: Chromium, site: str) -> None:
     browser = checked
     ready(browser, site)
-    focused = (
-        "document.activeElement.id || document.activeElement.dataset.example || document.activeElement.dataset.layer"
-    )
     browser.press("Tab")
-    assert browser.run(focused) == "file"
+    assert browser.run("document.activeElement.id") == "file"
     assert browser.run("getComputedStyle(document.querySelector('#drop')).outlineStyle") == "solid"
-    for number in "123":
+    for name in ("ISIC_0014608", "ISIC_0014558"):
         browser.press("Tab")
-        assert browser.run(focused) == number
+        assert browser.run("document.activeElement.dataset.example") == name
     browser.press("Enter")
     browser.wait(DONE)
-    found = []
-    for _ in range(5):
-        browser.press("Tab")
-        found.append(browser.run(focused))
-        if found[-1] == "layer-cam":
-            browser.press(" ")
-    assert found == ["layer-outline", "layer-coarse", "layer-cam", "download-mask", "download-json"]
-    assert browser.run(DRAWN % "#layer-cam") > 0
+    # The example's button is gone; its image in the row is where one goes on.
+    assert text(browser, ":focus").startswith("ISIC_0014558")
+    tab_to(browser, "stage")
+    for key in ("+", "+", "-", "b", "]", " ", "ArrowRight", "ArrowRight", "ArrowDown", " "):
+        browser.press(key)
+    assert browser.run("document.querySelector('#zoom').textContent") == "140\N{NO-BREAK SPACE}%"
+    assert browser.run("document.querySelector('[name=tool]:checked').value") == "brush"
+    assert extent(browser, "#layer-edited") is not None
+    browser.press("0")
+    tab_to(browser, "again")
+    browser.press("Enter")
+    browser.wait("!document.querySelector('#change').hidden")
+    assert "drawn by hand" in text(browser, "#change-facts")
+    tab_to(browser, "layer-cam")
+    browser.press(" ")
+    assert browser.run("getComputedStyle(document.querySelector('#layer-cam')).display") == "block"
+    tab_to(browser, "why")
+    browser.press("Enter")
+    assert browser.run("document.activeElement.getAttribute('aria-expanded')") == "true"
+    meaning = "document.getElementById(document.activeElement.getAttribute('aria-controls')).innerText.length"
+    assert browser.run(meaning) > 20
+    tab_to(browser, "download-json")
     assert browser.run("document.querySelector('#status').getAttribute('role')") == "status"
+
+
+def tab_to(browser: Chromium, name: str) -> None:
+    """Press Tab until what is wanted is in focus."""
+    active = "document.activeElement"
+    for _ in range(40):
+        browser.press("Tab")
+        if name in browser.run(f"[{active}.id, {active}.className, {active}.dataset.layer ?? '']"):
+            return
+    raise AssertionError(f"not reached by Tab: {name}")
 
 
 @pytest.mark.parametrize("screen", [{"width": 390, "height": 844}, {"width": 320, "height": 568}, {"dark": True}])
@@ -177,31 +166,11 @@ def test_every_screen(checked: Chromium, site: str, photo: Path, screen: dict[st
     assert (sum(map(int, ground[4:-1].split(","))) < 200) == screen.get("dark", False)
 
 
-def answer_with(browser: Chromium, change: str, status: int = 200) -> None:
-    """Let the page see the server's answers changed, or refused the first time."""
-    browser.run(
-        f"""(() => {{
-          const real = window.fetch;
-          let calls = 0;
-          window.fetch = async (address, options) => {{
-            const response = await real(address, options);
-            if (address !== '/v1/predictions') return response;
-            calls += 1;
-            if ({status} !== 200 && calls === 1)
-              return new Response('{{"error": "busy"}}', {{status: {status}, headers: {{'Retry-After': '1'}}}});
-            const answer = await response.json();
-            {change}
-            return new Response(JSON.stringify(answer));
-          }};
-        }})()"""
-    )
-
-
 def test_warnings_and_operating_points(checked: Chromium, site: str, photo: Path) -> None:
     browser = checked
     ready(browser, site)
     change = (
-        "answer.looks_like_dermoscopy = false; answer.unfamiliarity = 2.5; answer.bounding_box = null;"
+        "answer.looks_like_dermoscopy = false; answer.ood_score = 2.5; answer.bounding_box = null;"
         "answer.decisions = {'melanoma at 80% sensitivity': true, 'melanoma at 95% sensitivity': false};"
     )
     answer_with(browser, change)
@@ -229,16 +198,16 @@ def test_an_operating_point_is_explained(checked: Chromium, site: str, photo: Pa
     points = model["calibration"]["fast"]["operating_points"]
     said = browser.run("[...document.querySelectorAll('#decisions small')].map(each => each.textContent)")
     assert len(said) == len(points) > 0
-    for text, point in zip(said, points, strict=True):
+    for told, point in zip(said, points, strict=True):
         numbers = (point["threshold"], point["sensitivity"][0], 1 - point["specificity"][0])
         threshold, cases, others = (f"{int(100 * number + 0.5)}\N{NO-BREAK SPACE}%" for number in numbers)
-        assert text == f"From {threshold} on, flagging {cases} of cases and {others} of others"
+        assert told == f"From {threshold} on, flagging {cases} of cases and {others} of others"
 
 
 def test_no_warning_where_there_is_nothing_to_warn_of(checked: Chromium, site: str, photo: Path) -> None:
     browser = checked
     ready(browser, site)
-    answer_with(browser, "answer.looks_like_dermoscopy = true; answer.unfamiliarity = 0.5; answer.decisions = {};")
+    answer_with(browser, "answer.looks_like_dermoscopy = true; answer.ood_score = 0.5; answer.decisions = {};")
     browser.drag_in(photo, "#drop")
     browser.wait(DONE)
     assert browser.run("document.querySelector('#warning').hidden")
@@ -266,14 +235,19 @@ def test_what_is_wrong_is_said(browser: Chromium, site: str, photo: Path, tmp_pa
     browser.wait(DONE)
 
 
-def test_a_image_that_browsers_cannot_show(checked: Chromium, site: str, photo: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["tif", "dcm"])
+def test_images_that_browsers_cannot_show(checked: Chromium, site: str, photo: Path, kind: str, tmp_path: Path) -> None:
     browser = checked
-    Image.open(photo).save(tmp_path / "photo.tif")
-    ready(browser, site)
-    browser.drag_in(tmp_path / "photo.tif", "#drop")
-    browser.wait(DONE)
-    assert browser.run("document.querySelector('#stage').classList.contains('blank')")
-    assert browser.run(DRAWN % "#layer-outline") > 0
+    file = tmp_path / f"photo.{kind}"
+    if kind == "dcm":
+        file.write_bytes(photograph(np.asarray(Image.open(photo)), PixelSpacing=[0.02, 0.02]))
+    else:
+        Image.open(photo).save(file)
+    opened(browser, site, file)
+    browser.wait("document.querySelector('#image').naturalWidth === 300")
+    assert not browser.run("document.querySelector('#stage').classList.contains('blank')")
+    assert browser.run("document.querySelector('#layer-outline .line').getTotalLength()") > 0
+    assert ("0.02 mm a pixel, from the file" in text(browser, "#lesion")) == (kind == "dcm")
 
 
 def test_the_interface_is_explained(checked: Chromium, site: str) -> None:
@@ -288,3 +262,59 @@ def test_the_interface_is_explained(checked: Chromium, site: str) -> None:
         "Retry-After",
     ):
         assert told in text
+
+
+def test_the_model_tells_of_itself(checked: Chromium, site: str, bundle) -> None:
+    browser = checked
+    ready(browser, site)
+    click(browser, "#about summary")
+    told = text(browser, "#about")
+    model = browser.run("fetch('/v1/model').then(response => response.json())")
+    assert model["fingerprint"] in told
+    assert model["intended_use"] in told
+    # Scores, data and limits are the card's.
+    for line in (bundle.path / "README.md").read_text().splitlines():
+        if line.startswith("## "):
+            assert line.removeprefix("## ") in told
+    assert browser.run("document.querySelectorAll('#card td').length") > 0
+
+
+@pytest.mark.parametrize("screen", [{}, {"dark": True}, {"width": 390, "height": 844}])
+def test_nothing_bars_anybody(checked: Chromium, site: str, photo: Path, screen: dict[str, Any]) -> None:
+    """By the rules of axe-core: contrast, names, roles, order of headings, what the keyboard reaches."""
+    if not AXE.is_file():
+        pytest.skip("axe-core is not there (.ci/run fetches it)")
+    browser = checked
+    ready(browser, site, **screen)
+    faults = "axe.run().then(found => found.violations.map(each => [each.id, ...each.nodes.map(node => node.html)]))"
+    browser.run(f"{AXE.read_text()};0")
+    assert browser.run(faults) == []
+    browser.drag_in(photo, "body")
+    browser.wait(DONE)
+    draw_and_ask_again(browser)
+    browser.run(
+        "document.querySelectorAll('details').forEach((each) => { each.open = true; });"
+        "document.querySelectorAll('.why, [data-layer]:not(:checked)').forEach((each) => each.click());"
+        "document.querySelector('#scale-form').hidden = false"
+    )
+    assert browser.run(faults) == []
+    browser.open(f"{site}/docs")
+    browser.wait("document.querySelectorAll('#operations section').length > 5")
+    browser.run(f"{AXE.read_text()};0")
+    assert browser.run(faults) == []
+
+
+def test_the_report_is_one_page(checked: Chromium, site: str, photo: Path, tmp_path: Path) -> None:
+    browser = checked
+    opened(browser, site, photo)
+    draw_and_ask_again(browser)
+    click(browser, "#zoom-in")
+    (tmp_path / "report.pdf").write_bytes(browser.print())
+    if shutil.which("pdftotext") is None:
+        pytest.skip("no pdftotext is installed (Debian: apt-get install poppler-utils)")
+    printed = subprocess.run(["pdftotext", "-layout", tmp_path / "report.pdf", "-"], capture_output=True, text=True)
+    assert printed.stdout.count("\f") == 1
+    for told in ("Research use only.", "mole on arm", "Before", "Probabilities", "Lesion", "protocol fast"):
+        assert told in printed.stdout
+    for control in ("Brush", "Add images", "Again with this outline", "About this model"):
+        assert control not in printed.stdout

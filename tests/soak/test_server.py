@@ -16,10 +16,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mbdcnn.data.synthetic import draw
 
@@ -98,6 +100,44 @@ def decent(port: int, photo: bytes) -> None:
     assert abs(sum(json.loads(content)["probabilities"].values()) - 1) < 1e-4
 
 
+FORM = "multipart/form-data; boundary=cut"
+
+
+def form(**parts: bytes) -> bytes:
+    """Write a form as a browser does; image and mask are files."""
+    pieces = []
+    for name, content in parts.items():
+        file = '; filename="x"' if name in {"image", "mask"} else ""
+        head = f'--cut\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n'
+        pieces.append(head.encode() + content + b"\r\n")
+    return b"".join(pieces) + b"--cut--\r\n"
+
+
+def outlined(photo: bytes) -> bytes:
+    """Draw an outline of an image's size, as PNG."""
+    with Image.open(BytesIO(photo)) as image:
+        mask = np.zeros((image.height, image.width), bool)
+    mask[40:200, 50:180] = True
+    stream = BytesIO()
+    Image.fromarray(mask).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def corrected(port: int, photo: bytes) -> None:
+    """Send a mask, clicks, or both."""
+    points = {"points": b"[[100, 100, 1], [10, 10, 0]]"}
+    parts, source = random.choice(
+        [({"mask": outlined(photo)}, "given"), (points, "prompted"), ({"mask": outlined(photo)} | points, "prompted")]
+    )
+    body = form(image=photo, **parts)
+    status, content = ask(port, body, FORM)
+    while status == 503:
+        time.sleep(random.uniform(0.01, 0.1))
+        status, content = ask(port, body, FORM)
+    assert status == 200, content
+    assert json.loads(content)["coarse_mask_source"] == source
+
+
 def refused(status: int, kind: str, change: Callable[[bytes], bytes]) -> Callable[[int, bytes], None]:
     def client(port: int, photo: bytes) -> None:
         answer, content = ask(port, change(photo), kind)
@@ -146,12 +186,18 @@ def noise(port: int, photo: bytes) -> None:
 
 
 KINDS: list[tuple[float, Callable[[int, bytes], None]]] = [
-    (80, decent),
+    (70, decent),
+    (10, corrected),
     (3, refused(415, "application/json", lambda photo: photo)),
     (3, refused(415, "image/jpeg", lambda photo: photo[::-1])),
     (3, refused(422, "image/jpeg", lambda photo: photo[: len(photo) // 3])),
     (2, refused(413, "image/jpeg", lambda photo: photo * 200)),
     (2, refused(400, "multipart/form-data; boundary=x", lambda photo: photo)),
+    (1, refused(415, FORM, lambda photo: form(image=photo, mask=photo))),
+    (1, refused(422, FORM, lambda photo: form(image=photo, mask=outlined(photo)[:90]))),
+    (1, refused(422, FORM, lambda photo: form(image=photo, points=b"[[NaN, 1, 1]]"))),
+    (1, refused(422, FORM, lambda photo: form(image=photo, points=str([[1, 1, 1]] * 500).encode()))),
+    (1, refused(422, FORM, lambda photo: form(image=photo, box=b"[5, 5, 1, 1]"))),
     (2, slow),
     (2, cut),
     (2, hung_up),

@@ -21,6 +21,8 @@ class Export(Verb):
     """onnx: model.onnx, for ONNX Runtime, OpenVINO and many others; torch: model.pt2, for torch.export.load."""
     out: Path = Path("exported")
     """Folder for the graph and model.json, which says how to use it."""
+    given_mask: bool = False
+    """The graph takes a coarse mask beside each image, such as a person's outline, and coarse-SN is left out."""
     overwrite: bool = False
     """Replace another graph at --out."""
 
@@ -29,5 +31,7 @@ class Export(Verb):
         from mbdcnn.artifacts.builtin import open_model
         from mbdcnn.inference.export import export_bundle
 
-        exported = export_bundle(open_model(self.model), self.out, self.form, overwrite=self.overwrite)
+        exported = export_bundle(
+            open_model(self.model), self.out, self.form, overwrite=self.overwrite, given_mask=self.given_mask
+        )
         print(f"{exported.path / exported.provenance.facts['model']}. {NOTICE}")

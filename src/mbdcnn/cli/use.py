@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -21,6 +21,7 @@ from mbdcnn.system.progress import Progress
 
 if TYPE_CHECKING:
     from mbdcnn.artifacts import Bundle, PreparedData, Report
+    from mbdcnn.inference.prompts import Prompts
 
 PREDICTIONS = Path("predictions")
 
@@ -145,6 +146,14 @@ class Predict(Verb):
     """What runs the networks. auto: onnx on a CPU where the extra `export` is installed, torch otherwise and with
     --cluster. All but torch work on the CPU and need that extra; results agree up to rounding, those of
     openvino-bf16 to some percent."""
+    masks: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Folder with a coarse mask for each image (ID.png, ID_segmentation.png, ID_mask.png), of the image's size: what a
+    person outlined, in place of coarse-SN's masks."""
+    points: Annotated[str | None, arg(metavar="JSON")] = None
+    """Clicks on one image that correct its coarse mask, in pixels: '[[x, y, 1], [x, y, 0]]', 1 on the lesion and 0
+    beside it."""
+    box: Annotated[str | None, arg(metavar="JSON")] = None
+    """Box round the lesion of one image, in pixels: '[x0, y0, x1, y1]'."""
     tables_only: bool = False
     """Write no masks, overlays and activation maps."""
     cluster: Annotated[str | None, arg(metavar="local|ADDRESS")] = None
@@ -190,6 +199,7 @@ class Predict(Verb):
             check_free(self.place)
         listed: dict[Path, dict[str, list[str]]] = {}
         files = [existing(Path(name), listed) or Path(name) for name in images]
+        prompts = self._prompts(files)
         predictor = Predictor.load(self.model, device=self.device, runtime=self.runtime)
         _tell(notes)
         with self.bar("predict") as progress:
@@ -202,6 +212,7 @@ class Predict(Verb):
                 maps=not self.tables_only,
                 dicom=self.dicom,
                 overwrite=self.overwrite,
+                prompts=prompts,
             )
         if self.json:
             with entries.table.open(encoding="utf-8") as stream:
@@ -235,9 +246,26 @@ class Predict(Verb):
             return ImageList(Path(self.listed)), []
         return [*names_in(sys.stdin)], []
 
+    def _prompts(self, files: list[Path]) -> dict[Path, Prompts]:
+        """Give what is said of coarse masks, by file."""
+        from mbdcnn.inference.predict import masks_in
+        from mbdcnn.inference.prompts import Prompts, parse_prompt
+
+        prompts = {} if self.masks is None else masks_in(self.masks, files)
+        if self.points is None and self.box is None:
+            return prompts
+        if len(files) != 1:
+            raise UserError(f"--points and --box are of one image, and there are {len(files)}; name one")
+        points = None if self.points is None else parse_prompt("points", self.points)
+        box = None if self.box is None else parse_prompt("box", self.box)
+        given = prompts.get(files[0], Prompts())
+        return {files[0]: replace(given, points=points, box=box)}
+
     def _run_on(self, address: str, images: Iterable[str], notes: list[str]) -> None:
         if self.json or self.dicom or self.overwrite or self.device.startswith("cuda:"):
             raise UserError("--cluster takes neither --json, --dicom, --overwrite nor --device cuda:N")
+        if self.masks or self.points or self.box:
+            raise UserError("--cluster takes neither --masks, --points nor --box")
         if self.workers is not None and self.workers < 1:
             raise UserError(f"--workers {self.workers}: give 1 or more")
         try:

@@ -68,10 +68,14 @@ class Enhanced(Section):
     """Share of the training images that comes from each named source; those not named share the rest by size."""
     initial_weights: str | None = None
     """Starting weights as for coarse-SN; coarse-SN's own if not given."""
-    guidance_start: Literal["random", "identity"] = "random"
+    guidance_start: Literal["random", "mixed", "identity"] = "random"
     """The layer that mixes in the activation map starts at random, as in the authors' code, or passes coarse-SN's
-    features on as they are, so that training begins where coarse-SN's ended. Starting weights that hold it go with
+    features on as they are, so that training begins where coarse-SN's ended: with `identity` the map's weights start at
+    0, with `mixed` so that it moves the features by about their spread. Starting weights that hold the layer go with
     `random` alone, and it starts as theirs."""
+    true_masks: Probability = 0.0
+    """Share of training images whose activation map comes from the true lesion in place of the coarse mask, so that
+    enhanced-SN learns to follow an outline that a person corrected."""
 
 
 class Evaluation(Section):

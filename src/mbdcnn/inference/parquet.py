@@ -28,8 +28,8 @@ ROWS = 1000
 """Of a table, but for the last one of a run."""
 KEY = b"mbdcnn"
 """Where a table keeps what decided its rows, as JSON, among its metadata."""
-WHOLE_NUMBERS = ("left", "upper", "right", "lower")
-TEXTS = ("file", "decision", "problem")
+WHOLE_NUMBERS = ("left", "upper", "right", "lower", "area_pixels")
+TEXTS = ("file", "decision", "coarse_mask_source", "problem")
 
 
 @dataclass(frozen=True)

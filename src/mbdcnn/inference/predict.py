@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -12,11 +12,14 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mbdcnn.data.readers.folders import some
+from mbdcnn.data.readers.mask_files import NAMES, find_masks
 from mbdcnn.errors import UserError
 from mbdcnn.inference.earlier import DICOM, MAPS, check_free, results_in
 from mbdcnn.inference.names import ProtocolName
 from mbdcnn.inference.prediction import DRAWN_SIDE, Prediction, write_maps
 from mbdcnn.inference.predictor import Job, Predictor
+from mbdcnn.inference.prompts import Prompts
 from mbdcnn.inference.tables import JSON, Entries, Entry, unique_names, writing_tables
 from mbdcnn.system.extras import not_installed
 from mbdcnn.system.files import disk_errors_as_user_errors, make_folder
@@ -81,6 +84,7 @@ def predict_files(
     maps: bool = True,
     dicom: bool = False,
     overwrite: bool = True,
+    prompts: Mapping[Path, Prompts] | None = None,
 ) -> Entries:
     """Predict files and write `NAME_mask.png`, `_coarse.png`, `_cam.jpg` and `_overlay.jpg` for each into `out`.
 
@@ -96,6 +100,7 @@ def predict_files(
         maps: write these images; the tables alone otherwise.
         dicom: also write `NAME_segmentation.dcm` and `NAME_report.dcm`; every file must then be a DICOM file.
         overwrite: replace the results of an earlier prediction at `out`; what it left beside is removed in the end.
+        prompts: what a person says of the coarse masks of some files, such as `masks_in` gives it.
 
     Returns:
         One entry a file: what `predictions.json` holds, read from it when asked for.
@@ -117,7 +122,8 @@ def predict_files(
     calibration = predictor.bundle.calibration(protocol)
     points = [point.name for point in calibration.operating_points] if calibration else []
     finish, done = partial(_finish, predictor, out, dicom), 0
-    jobs = (FileJob(file, name) for file, name in zip(files, unique_names(files), strict=True))
+    said = prompts or {}
+    jobs = (FileJob(file, name, prompts=said.get(file)) for file, name in zip(files, unique_names(files), strict=True))
     written = (*(MAPS if maps else ()), *(DICOM if dicom else ()))
     with disk_errors_as_user_errors(out), writing_tables(out, predictor.classes, points) as add:
         for entry in predictor.predict_stream(jobs, finish, protocol, shown=DRAWN_SIDE if maps else 0):
@@ -129,6 +135,28 @@ def predict_files(
     for file in earlier:
         file.unlink(missing_ok=True)
     return Entries(out / JSON, done)
+
+
+def masks_in(folder: Path, files: Sequence[Path]) -> dict[Path, Prompts]:
+    """Find the coarse mask of each image in a folder, by the name of its file.
+
+    Raises:
+        UserError: an image has none there, or two; or two images have one name.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder of masks")
+    by_id = {file.stem: file for file in files}
+    if len(by_id) < len(files):
+        twice = next(file for file in files if by_id[file.stem] != file)
+        raise UserError(f"{twice} and {by_id[twice.stem]} have one name, so masks cannot be told apart; rename one")
+    found = find_masks(folder, by_id.keys(), {*files}).of
+    missing = [image_id for image_id in by_id if image_id not in found]
+    if missing:
+        raise UserError(
+            f"{folder}: no mask of {len(missing)} of {len(files)} images: {some(missing)}; they are looked for as "
+            f"{NAMES}"
+        )
+    return {by_id[image_id]: Prompts(mask) for image_id, mask in found.items()}
 
 
 @dataclass

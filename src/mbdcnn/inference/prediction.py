@@ -19,7 +19,9 @@ from mbdcnn.inference.answer import answer, words
 from mbdcnn.inference.names import ProtocolName
 from mbdcnn.inference.overlay import COARSE, HEAT_GRADIENT, heat, outline, shrink, with_key
 from mbdcnn.inference.probabilities import softmax
+from mbdcnn.inference.prompts import CoarseMaskSource
 from mbdcnn.inference.protocol import Outcome, resize_mask
+from mbdcnn.metrics.extent import Diameter, longest_diameter
 from mbdcnn.system.files import disk_errors_as_user_errors, make_folder, replacing
 from mbdcnn.system.templates import render
 
@@ -58,7 +60,7 @@ class Prediction:
     mask_probability: npt.NDArray[np.float32]
     """Probability of lesion for each pixel."""
     coarse_mask: npt.NDArray[np.bool_]
-    """coarse-SN's rough outline, height x width of the image."""
+    """The rough outline that guided the classifier, height x width of the image."""
     cam: npt.NDArray[np.float32]
     """Activation map of `cam_class`, 1/16 of the network's side; at most 1."""
     cam_class: str
@@ -80,6 +82,10 @@ class Prediction:
     kept."""
     uncalibrated: dict[str, float] | None = None
     """Probabilities as the networks give them, before calibration; None where the bundle is not calibrated."""
+    coarse_mask_source: CoarseMaskSource = "model"
+    """Whose `coarse_mask` it is: coarse-SN's, one that was given, or one that clicks or a box moved."""
+    pixel_spacing: tuple[float, float] | None = None
+    """Height and width of a pixel in millimetres; None where the file does not say it."""
     file: str | None = None
     """Where the image was read from; None where it was given as pixels or bytes."""
 
@@ -124,6 +130,24 @@ class Prediction:
         """Share of the image that is lesion."""
         return float(self.mask.mean())
 
+    @cached_property
+    def longest_diameter(self) -> Diameter | None:
+        """The lesion's longest diameter in pixels, and its ends; None where no lesion was found."""
+        return longest_diameter(self.mask)
+
+    @cached_property
+    def longest_diameter_millimetres(self) -> float | None:
+        """The lesion's longest diameter in millimetres; None without a lesion or where the scale is not known."""
+        found = None if self.pixel_spacing is None else longest_diameter(self.mask, self.pixel_spacing)
+        return None if found is None else found.length
+
+    @property
+    def area_square_millimetres(self) -> float | None:
+        """The lesion's area; None where the scale is not known."""
+        if self.pixel_spacing is None:
+            return None
+        return int(np.count_nonzero(self.mask)) * self.pixel_spacing[0] * self.pixel_spacing[1]
+
     def overlay(self) -> Image.Image:
         """Draw the coarse outline (amber) and the final one (blue) on `image`.
 
@@ -163,11 +187,14 @@ class Prediction:
 
         Returns:
             `answer` in a sentence; `probabilities` by class, from 0 to 1; `decision`, the most probable class;
-            `decisions`, whether each operating point is reached; `ood_score`, 1 the most that is in
-            distribution, and
-            `looks_like_dermoscopy`, null where the model cannot tell; `area_fraction`, the lesion's share of the image;
-            `bounding_box` in pixels, right and lower edge exclusive, null without a lesion; `uncertainty`, each from 0
-            to 1; `cam_class`, which the activation map is of; `width` and `height` of the image in pixels; `protocol`.
+            `decisions`, whether each operating point is reached; `ood_score`, 1 the most that is usual, and
+            `looks_like_dermoscopy`, null where the model cannot tell; `coarse_mask_source`, whose coarse mask it was:
+            `model`, `given` or `prompted`; `area_fraction`, the lesion's share of the image, and `area_pixels`;
+            `longest_diameter` in `pixels` with its `ends` and in `millimetres`, null without a lesion;
+            `pixel_spacing`, height and width of a pixel in millimetres, and `area_square_millimetres`, null where the
+            scale is not known; `bounding_box` in pixels, right and lower edge exclusive, null without a lesion;
+            `uncertainty`, each from 0 to 1; `cam_class`, which the activation map is of; `width` and `height` of the
+            image in pixels; `protocol`.
         """
         box = self.bounding_box
         return {
@@ -178,7 +205,12 @@ class Prediction:
             "ood_score": None if self.ood_score is None else round(self.ood_score, 6),
             "unfamiliarity": None if self.ood_score is None else round(self.ood_score, 6),
             "looks_like_dermoscopy": self.looks_like_dermoscopy,
+            "coarse_mask_source": self.coarse_mask_source,
             "area_fraction": round(self.area_fraction, 6),
+            "area_pixels": int(np.count_nonzero(self.mask)),
+            "longest_diameter": self._diameter(),
+            "pixel_spacing": None if self.pixel_spacing is None else [*self.pixel_spacing],
+            "area_square_millimetres": _rounded(self.area_square_millimetres),
             "bounding_box": None if box is None else box._asdict(),
             "uncertainty": self.uncertainty._asdict(),
             "cam_class": self.cam_class,
@@ -186,6 +218,13 @@ class Prediction:
             "height": self.mask.shape[0],
             "protocol": self.protocol,
         }
+
+    def _diameter(self) -> dict[str, Any] | None:
+        found = self.longest_diameter
+        if found is None:
+            return None
+        length, ends = round(found.length, 2), [[*end] for end in found.ends]
+        return {"pixels": length, "ends": ends, "millimetres": _rounded(self.longest_diameter_millimetres)}
 
 
 def overlay(image: Image.Image, prediction: Prediction) -> npt.NDArray[np.uint8]:
@@ -244,6 +283,10 @@ def interpret(
         ood_score=ood_score,
         uncalibrated=None if calibration is None else _by_class(classes, softmax(outcome.view_logits).mean(axis=0)),
     )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
 
 
 def _by_class(classes: tuple[str, ...], probabilities: npt.NDArray[np.float64]) -> dict[str, float]:

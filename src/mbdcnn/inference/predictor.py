@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -16,7 +16,7 @@ from PIL import Image
 from mbdcnn.artifacts import Bundle
 from mbdcnn.artifacts.builtin import open_model
 from mbdcnn.data.crops import least_side
-from mbdcnn.data.images.decoding import Decoded, decode_at_least, decode_opened
+from mbdcnn.data.images.decoding import Decoded, decode_at_least, decode_opened, pixel_spacing
 from mbdcnn.errors import UserError
 from mbdcnn.inference.hub import find_model, push_model
 from mbdcnn.inference.names import ProtocolName, RuntimeChoice
@@ -24,6 +24,7 @@ from mbdcnn.inference.ood import FILE, ImageFeatures, OODScorer
 from mbdcnn.inference.overlay import shrink
 from mbdcnn.inference.prediction import DRAWN_SIDE, Prediction, interpret
 from mbdcnn.inference.predictions import Predictions
+from mbdcnn.inference.prompts import MaskLike, Prompts
 from mbdcnn.inference.protocol import Core, Inputs, Outcome, inputs_of_image, run_protocol
 from mbdcnn.inference.runtimes import load_core
 from mbdcnn.system.prefetch import THREADS, in_order
@@ -110,13 +111,33 @@ class Predictor:
 
     # A string is one image, although it is iterable too.
     @overload
-    def predict(self, images: ImageLike, protocol: ProtocolName = "fast") -> Prediction: ...  # type: ignore[overload-overlap]
+    def predict(  # type: ignore[overload-overlap]
+        self,
+        images: ImageLike,
+        protocol: ProtocolName = "fast",
+        *,
+        coarse_mask: MaskLike | None = None,
+        points: Sequence[Sequence[Any]] | None = None,
+        box: Sequence[Any] | None = None,
+    ) -> Prediction: ...
 
     @overload
-    def predict(self, images: Iterable[ImageLike], protocol: ProtocolName = "fast") -> Predictions: ...
+    def predict(
+        self,
+        images: Iterable[ImageLike],
+        protocol: ProtocolName = "fast",
+        *,
+        coarse_mask: Iterable[MaskLike | None] | None = None,
+    ) -> Predictions: ...
 
     def predict(
-        self, images: ImageLike | Iterable[ImageLike], protocol: ProtocolName = "fast"
+        self,
+        images: ImageLike | Iterable[ImageLike],
+        protocol: ProtocolName = "fast",
+        *,
+        coarse_mask: Any = None,
+        points: Sequence[Sequence[Any]] | None = None,
+        box: Sequence[Any] | None = None,
     ) -> Prediction | Predictions:
         """Outline and classify the lesion in one image, or in each of several. Calling the predictor does the same.
 
@@ -125,14 +146,25 @@ class Predictor:
                 black); or several of them, such as a list or an array n h w 3. All predictions of several are in memory
                 at once, 6 bytes for each pixel; `mbdcnn predict` takes any number.
             protocol: `fast`, one view of each network, or `paper`, all views and scales.
+            coarse_mask: the lesion as a person outlined it, in place of coarse-SN's mask: a bool or uint8 array
+                height x width, a PIL image, a file or its bytes, of the size of the image as it is shown. For several
+                images one for each, None for the model's own.
+            points: clicks on one image, each `(x, y, inside)` in its pixels: they choose among the regions of the
+                coarse mask, the model's or the given one, and move its outline.
+            box: `(x0, y0, x1, y1)` round the lesion of one image, in its pixels, right and lower edge exclusive;
+                corrects the coarse mask as clicks do.
 
         Raises:
-            UserError: an image cannot be read.
+            UserError: an image cannot be read; or a mask is of another size than its image, empty or no mask; or a
+                click or the box lies outside the image.
         """
         if _is_one(images):
-            inputs = self.read(images, protocol, shown=DRAWN_SIDE)
+            inputs = self.read(images, protocol, shown=DRAWN_SIDE, prompts=Prompts(coarse_mask, points, box))
             return replace(next(self.predict_inputs([inputs], protocol)), file=_file_of(images))
-        jobs = (Job(image) for image in cast(Iterable[ImageLike], images))
+        if points is not None or box is not None:
+            raise UserError("points and box are of one image; give each image in a call of its own")
+        pairs = _paired(cast(Iterable[ImageLike], images), coarse_mask)
+        jobs = (Job(image, prompts=Prompts(mask)) for image, mask in pairs)
         return Predictions(self.predict_stream(jobs, _predicted, protocol, shown=DRAWN_SIDE))
 
     __call__ = predict
@@ -140,23 +172,34 @@ class Predictor:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.bundle.path} on {self.core.runtime}>"
 
-    def read(self, image: ImageLike, protocol: ProtocolName = "fast", *, shown: int = 0) -> Inputs:
+    def read(
+        self,
+        image: ImageLike,
+        protocol: ProtocolName = "fast",
+        *,
+        shown: int = 0,
+        prompts: Prompts | None = None,
+    ) -> Inputs:
         """Decode an image and resample it to all that a protocol runs on, as `prepare` does.
 
         Args:
             image: as for `predict`.
             protocol: what will run on it.
             shown: longer side, in pixels, of a copy kept for drawing on; none if 0.
+            prompts: what a person says of its coarse mask.
 
         Raises:
-            UserError: it cannot be read.
+            UserError: it cannot be read, or the prompts do not fit it.
         """
         settings = self.bundle.config.data
+        image = Path(image) if isinstance(image, str) else image
         decoded = _decode(image, least_side(settings))
         return replace(
             inputs_of_image(decoded, settings, protocol),
             shown=_copy(image, decoded, shown) if shown else None,
             profile_ignored=decoded.profile_ignored,
+            correction=prompts.check(decoded.width, decoded.height) if prompts is not None else None,
+            pixel_spacing=pixel_spacing(image) if isinstance(image, Path | bytes) else None,
         )
 
     def predict_inputs(self, inputs: list[Inputs], protocol: ProtocolName) -> Iterator[Prediction]:
@@ -183,7 +226,7 @@ class Predictor:
 
         def read(job: AnyJob) -> AnyJob:
             try:
-                job.inputs = self.read(job.image, protocol, shown=shown)
+                job.inputs = self.read(job.image, protocol, shown=shown, prompts=job.prompts)
             except UserError as error:
                 job.problem = error
             return job
@@ -207,7 +250,13 @@ class Predictor:
     def _prediction(self, inputs: Inputs, outcome: Outcome, protocol: ProtocolName) -> Prediction:
         ood_score = self._ood_score(inputs, outcome)
         calibration = self.bundle.calibration(protocol)
-        return replace(interpret(outcome, self.classes, protocol, calibration, ood_score), image=inputs.shown)
+        prediction = interpret(outcome, self.classes, protocol, calibration, ood_score)
+        prediction = replace(prediction, image=inputs.shown, pixel_spacing=inputs.pixel_spacing)
+        if inputs.correction is None:
+            return prediction
+        source, given = inputs.correction.source, inputs.correction.mask
+        used = given if given is not None and source == "given" else prediction.coarse_mask
+        return replace(prediction, coarse_mask=used, coarse_mask_source=source)
 
     def _ood_score(self, inputs: Inputs, outcome: Outcome) -> float | None:
         if self.ood is None:
@@ -222,6 +271,7 @@ class Job:
     """One image on its way through `predict_stream`; a subclass may carry more."""
 
     image: ImageLike
+    prompts: Prompts | None = field(default=None, kw_only=True)
     inputs: Inputs | None = field(default=None, init=False)
     outcome: Outcome | None = field(default=None, init=False)
     problem: UserError | None = field(default=None, init=False)
@@ -233,6 +283,19 @@ def _predicted(job: Job, prediction: Prediction | None) -> Prediction:
         assert job.problem is not None
         raise job.problem
     return replace(prediction, file=_file_of(job.image))
+
+
+def _paired(images: Iterable[ImageLike], masks: Any) -> Iterator[tuple[ImageLike, MaskLike | None]]:
+    """Put each image with its mask, one after the other, None where none was given."""
+    if masks is None:
+        yield from ((image, None) for image in images)
+        return
+    if isinstance(masks, str | bytes | Path | Image.Image):
+        raise UserError("several images and one coarse mask; give a list of masks, one for each image")
+    try:
+        yield from zip(images, masks, strict=True)
+    except ValueError:
+        raise UserError("as many coarse masks as images are needed; give None for the model's own") from None
 
 
 def _is_one(images: ImageLike | Iterable[ImageLike]) -> TypeGuard[ImageLike]:

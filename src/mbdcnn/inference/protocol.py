@@ -16,9 +16,11 @@ from PIL import Image
 from mbdcnn.artifacts import PreparedData
 from mbdcnn.artifacts.manifest import Row
 from mbdcnn.config import Data, Views
-from mbdcnn.data.crops import squash, unique_boxes, view_boxes, views_of_image
+from mbdcnn.data.crops import Box, squash, unique_boxes, view_boxes, views_of_image
 from mbdcnn.data.images.decoding import Decoded
+from mbdcnn.inference.correction import corrected_mask
 from mbdcnn.inference.names import ProtocolName
+from mbdcnn.inference.prompts import Correction
 from mbdcnn.inference.tta import SIX_VIEWS, all_views, enlarge, merge_views
 
 Pixels = npt.NDArray[Any]
@@ -71,6 +73,12 @@ class Inputs:
     """A copy to draw on, h w 3, where one was asked for."""
     profile_ignored: bool = False
     """Whether it has a colour profile that could not be used."""
+    boxes: tuple[Box, ...] = ()
+    """Which part of the image each patch is; none of one that was prepared."""
+    correction: Correction | None = None
+    """What a person says of its coarse mask."""
+    pixel_spacing: tuple[float, float] | None = None
+    """Height and width of a pixel in millimetres, where the file says it."""
 
 
 class Classified(NamedTuple):
@@ -132,7 +140,8 @@ def inputs_of_image(image: Decoded | Image.Image, settings: Data, protocol: Prot
     patches = np.stack(views_of_image(image, distinct, settings.image_size))
     whole = distinct[0]
     scales = {side: squash(image, whole, side) for side in settings.scales if side != settings.image_size}
-    return Inputs(image.width, image.height, patches, tuple(views), scales | {settings.image_size: patches[0]})
+    scales[settings.image_size] = patches[0]
+    return Inputs(image.width, image.height, patches, tuple(views), scales, boxes=tuple(distinct))
 
 
 def inputs_of_row(data: PreparedData, row: Row, settings: Data) -> Inputs:
@@ -164,7 +173,7 @@ def classify_images(core: Core, inputs: Sequence[Inputs], protocol: ProtocolName
 
 def six_view_masks(coarse: Callable[[Pixels], Logits], pixels: Pixels) -> BoolMasks:
     """Give coarse masks by the sum of six views."""
-    return lesion_minus_background(merge_views(coarse(all_views(pixels)))) > 0
+    return _six_view_logits(coarse, pixels) > 0
 
 
 def enhanced_logits(core: Core, pixels: Pixels, masks: BoolMasks) -> Logits:
@@ -183,6 +192,10 @@ def lesion_minus_background(logits: Logits) -> Logits:
 def resize_mask(mask: BoolMasks, width: int, height: int) -> BoolMasks:
     """Resize one mask by nearest neighbour, as Pillow does."""
     return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
+
+
+def _six_view_logits(coarse: Callable[[Pixels], Logits], pixels: Pixels) -> Logits:
+    return lesion_minus_background(merge_views(coarse(all_views(pixels))))
 
 
 def _fast(core: Core, inputs: Sequence[Inputs]) -> list[Outcome]:
@@ -212,7 +225,7 @@ def _whole_images(inputs: Sequence[Inputs]) -> Pixels:
 
 def _classify_whole(core: Core, inputs: Sequence[Inputs]) -> list[Classified]:
     pixels = _whole_images(inputs)
-    masks = lesion_minus_background(core.coarse(pixels)) > 0
+    masks = _whole_masks(core, inputs, pixels)
     guidance = core.classify(pixels, masks)
     return [
         Classified(
@@ -226,7 +239,7 @@ def _classify_whole(core: Core, inputs: Sequence[Inputs]) -> list[Classified]:
 
 
 def _classify_views(core: Core, image: Inputs) -> Classified:
-    masks = six_view_masks(core.coarse, image.patches)
+    masks = _view_masks(core, image)
     if len(image.views) == 1:
         # No crops to average over: the six symmetries of the whole image instead, the upright one first.
         guidance = core.classify(all_views(image.patches), all_views(masks))
@@ -239,3 +252,44 @@ def _classify_views(core: Core, image: Inputs) -> Classified:
         activation_map=guidance.activation_maps[0, 0],
         embedding=guidance.embedding[0],
     )
+
+
+def _whole_masks(core: Core, inputs: Sequence[Inputs], pixels: Pixels) -> BoolMasks:
+    """Give the coarse masks of whole images by one view; coarse-SN is left out where one was given."""
+    asked = [place for place, image in enumerate(inputs) if _needs_coarse(image)]
+    logits = dict(zip(asked, lesion_minus_background(core.coarse(pixels[asked])), strict=True)) if asked else {}
+    return np.stack([_whole_mask(image, logits.get(place)) for place, image in enumerate(inputs)])
+
+
+def _view_masks(core: Core, image: Inputs) -> BoolMasks:
+    """Give the coarse mask of each of an image's patches; one that a person had a say in is cut out of the whole."""
+    if image.correction is None:
+        return six_view_masks(core.coarse, image.patches)
+    logits = _six_view_logits(core.coarse, image.patches[:1])[0] / len(SIX_VIEWS) if _needs_coarse(image) else None
+    small = _whole_mask(image, logits)
+    given = image.correction.mask if image.correction.source == "given" else None
+    whole = resize_mask(small, image.width, image.height) if given is None else given
+    parts = (whole[box.upper : box.lower, box.left : box.right] for box in image.boxes)
+    return np.stack([resize_mask(part, small.shape[1], small.shape[0]) for part in parts])
+
+
+def _needs_coarse(image: Inputs) -> bool:
+    return image.correction is None or image.correction.packed is None
+
+
+def _whole_mask(image: Inputs, logits: Logits | None) -> BoolMasks:
+    """Give the coarse mask of the whole image at the networks' size, s s, from coarse-SN's logits or a person."""
+    correction = image.correction
+    if correction is None:
+        assert logits is not None
+        return logits > 0
+    pixels = image.patches[0]
+    given = correction.mask
+    start = None if given is None else resize_mask(given, pixels.shape[1], pixels.shape[0])
+    if correction.source == "given":
+        assert start is not None
+        return start
+    if start is not None:
+        return corrected_mask(pixels, correction, start)
+    assert logits is not None
+    return corrected_mask(pixels, correction, logits)

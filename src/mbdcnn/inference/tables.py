@@ -84,6 +84,7 @@ def as_cell(value: Any) -> Any:
 def flat(entry: Entry, classes: Sequence[str], points: Sequence[str]) -> Entry:
     """Give the columns of a table for one entry; None where it says nothing."""
     box, uncertainty = entry.get("bounding_box") or {}, entry.get("uncertainty") or {}
+    diameter = entry.get("longest_diameter") or {}
     return {
         "file": entry.get("file"),
         "name": entry.get("name"),
@@ -92,7 +93,11 @@ def flat(entry: Entry, classes: Sequence[str], points: Sequence[str]) -> Entry:
         **{name: entry.get("decisions", {}).get(name) for name in points},
         "ood_score": entry.get("ood_score"),
         "looks_like_dermoscopy": entry.get("looks_like_dermoscopy"),
+        "coarse_mask_source": entry.get("coarse_mask_source"),
         "area_fraction": entry.get("area_fraction"),
+        "area_pixels": entry.get("area_pixels"),
+        "area_square_millimetres": entry.get("area_square_millimetres"),
+        **{f"longest_diameter_{unit}": diameter.get(unit) for unit in ("pixels", "millimetres")},
         **{edge: box.get(edge) for edge in ("left", "upper", "right", "lower")},
         **{f"uncertainty_{name}": uncertainty.get(name) for name in ("entropy", "outline", "disagreement")},
         "problem": entry.get("problem"),

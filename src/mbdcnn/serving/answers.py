@@ -11,12 +11,16 @@ import numpy.typing as npt
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from mbdcnn.errors import UserError
 from mbdcnn.inference.names import ProtocolName
-from mbdcnn.inference.prediction import Prediction
+from mbdcnn.inference.prediction import DRAWN_SIDE, Prediction
+from mbdcnn.inference.prompts import MOST_POINTS, CoarseMaskSource, Prompts, parse_prompt
 from mbdcnn.serving.limits import RefusedError
 
 NOTICE = "Research use only. Not a medical device."
 LAYERS = ("mask", "coarse_mask", "cam")
+IMAGE = "image"
+"""A layer that is sent only where it is asked for."""
 
 
 class Options(BaseModel):
@@ -28,17 +32,47 @@ class Options(BaseModel):
         None, description="fast: one view; paper: all views and scales, far slower. The server's own if not given."
     )
     layers: str = Field(
-        ",".join(LAYERS), description=f"Maps to send, separated by commas, of {', '.join(LAYERS)}; empty for none."
+        ",".join(LAYERS),
+        description=f"Maps to send, separated by commas, of {', '.join(LAYERS)}; empty for none. Also {IMAGE}, a copy "
+        "for browsers of what they cannot show themselves, such as DICOM.",
     )
     encoding: Literal["png", "rle"] = Field("png", description="How masks are sent.")
+    points: str | None = Field(
+        None,
+        description=f"Clicks that correct the coarse mask, as JSON: [[x, y, inside], ...] in pixels of the image as "
+        f"shown, inside 1 on the lesion and 0 beside it; at most {MOST_POINTS}.",
+    )
+    box: str | None = Field(
+        None,
+        description="A box round the lesion that corrects the coarse mask, as JSON: [x0, y0, x1, y1] in pixels, right "
+        "and lower edge exclusive.",
+    )
 
     @field_validator("layers")
     @classmethod
     def _known(cls, layers: str) -> str:
-        unknown = [layer for layer in layers.split(",") if layer and layer not in LAYERS]
+        known = (*LAYERS, IMAGE)
+        unknown = [layer for layer in layers.split(",") if layer and layer not in known]
         if unknown:
-            raise ValueError(f"unknown layer '{unknown[0][:40]}'; known are {', '.join(LAYERS)}")
+            raise ValueError(f"unknown layer '{unknown[0][:40]}'; known are {', '.join(known)}")
         return layers
+
+    @property
+    def shown(self) -> int:
+        """Longer side of the copy of the image that is sent; 0 if none is."""
+        return DRAWN_SIDE if IMAGE in self.layers.split(",") else 0
+
+    def prompts(self, mask: bytes | None) -> Prompts:
+        """Put together what a person says of the coarse mask.
+
+        Raises:
+            RefusedError: points or box are no list in JSON.
+        """
+        try:
+            points = None if self.points is None else parse_prompt("points", self.points)
+            return Prompts(mask, points, None if self.box is None else parse_prompt("box", self.box))
+        except UserError as error:
+            raise RefusedError(422, str(error)) from None
 
     @classmethod
     def parse(cls, values: dict[str, str]) -> Options:
@@ -100,6 +134,16 @@ class BoxAnswer(BaseModel):
     lower: int
 
 
+class DiameterAnswer(BaseModel):
+    """The largest distance between two corners of the lesion's pixels."""
+
+    pixels: float
+    ends: tuple[tuple[float, float], tuple[float, float]] = Field(
+        description="x and y of both corners in pixels, from the image's upper left corner."
+    )
+    millimetres: float | None = Field(description="Null where the scale is not known.")
+
+
 class UncertaintyAnswer(BaseModel):
     """How unsure the model is, each from 0 (sure) to 1."""
 
@@ -130,10 +174,26 @@ class Answer(BaseModel):
     looks_like_dermoscopy: bool | None = Field(None, description="Whether ood_score is at most 1.")
     bounding_box: BoxAnswer | None = Field(description="Null where no lesion was found.")
     area_fraction: float = Field(description="Share of the image that is lesion.")
+    area_pixels: int = Field(description="Pixels of the lesion.")
+    longest_diameter: DiameterAnswer | None = Field(description="Of the lesion; null where none was found.")
+    pixel_spacing: tuple[float, float] | None = Field(
+        None, description="Height and width of a pixel in millimetres, from DICOM's PixelSpacing; null if not known."
+    )
+    area_square_millimetres: float | None = Field(None, description="Of the lesion; null if the scale is not known.")
     mask: Mask | None = Field(None, description="The lesion; null if not asked for.")
-    coarse_mask: Mask | None = Field(None, description="The first rough outline; null if not asked for.")
+    coarse_mask: Mask | None = Field(
+        None, description="The rough outline that guided the class; null if not asked for."
+    )
+    coarse_mask_source: CoarseMaskSource = Field(
+        description="Whose rough outline that is: the model's; the one that was sent as mask; or one of either that "
+        "points or a box moved."
+    )
     cam_class: str = Field(description="The class that the activation map is of.")
     cam: ActivationMap | None = Field(None, description="Null if not asked for.")
+    image: str | None = Field(
+        None,
+        description=f"A copy as JPEG in base64, the longer side at most {DRAWN_SIDE} pixels; null if not asked for.",
+    )
 
 
 def answer(prediction: Prediction, options: Options, model: str) -> bytes:
@@ -145,6 +205,8 @@ def answer(prediction: Prediction, options: Options, model: str) -> bytes:
             layers[name] = encode_mask(getattr(prediction, name), options.encoding)
     if "cam" in wanted:
         layers["cam"] = _activation_map(prediction.cam)
+    if options.shown and prediction.image is not None:
+        layers[IMAGE] = _encoded(prediction.image, "JPEG", quality=90)
     return Answer(model=model, **prediction.to_dict(), **layers).model_dump_json().encode()
 
 
@@ -152,9 +214,7 @@ def encode_mask(mask: npt.NDArray[np.bool_], encoding: Literal["png", "rle"]) ->
     """Encode a mask, height x width."""
     if encoding == "rle":
         return RleMask(size=(mask.shape[0], mask.shape[1]), counts=run_lengths(mask))
-    stream = io.BytesIO()
-    Image.fromarray(mask).save(stream, "PNG")
-    return PngMask(data=base64.b64encode(stream.getvalue()).decode())
+    return PngMask(data=_encoded(mask, "PNG"))
 
 
 def run_lengths(mask: npt.NDArray[np.bool_]) -> list[int]:
@@ -164,6 +224,13 @@ def run_lengths(mask: npt.NDArray[np.bool_]) -> list[int]:
     lengths = np.diff(np.concatenate([[0], changes, [flat.size]]))
     counts: list[int] = lengths.tolist()
     return [0, *counts] if flat[0] else counts
+
+
+def _encoded(pixels: npt.NDArray[Any], kind: str, **options: int) -> str:
+    """Give pixels as an image file in base64."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, kind, **options)
+    return base64.b64encode(stream.getvalue()).decode()
 
 
 def _activation_map(cam: npt.NDArray[np.float32]) -> ActivationMap:

@@ -3,45 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import logging
 from collections.abc import AsyncIterator, Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
 
 from mbdcnn._version import __version__
-from mbdcnn.data.synthetic import KINDS, draw
 from mbdcnn.inference.names import ProtocolName
 from mbdcnn.inference.predictor import Predictor
+from mbdcnn.inference.prompts import Prompts
 from mbdcnn.serving.answers import NOTICE, Answer, Options, Problem, answer
 from mbdcnn.serving.batching import Batcher, Job, PredictionError
+from mbdcnn.serving.card import card
 from mbdcnn.serving.facts import ModelAnswer, describe_model
 from mbdcnn.serving.limits import Gate, Limits, RefusedError
 from mbdcnn.serving.metrics import CONTENT_TYPE, Metrics
 from mbdcnn.serving.shield import Shield, one_line_errors, problem
-from mbdcnn.serving.uploads import BARE, FIELD, open_image, read_upload
+from mbdcnn.serving.uploads import BARE, FIELD, MASK, open_image, read_upload
 
 logger = logging.getLogger(__name__)
 
-PAGES = {
-    "/": ("index.html", "text/html"),
-    "/page.js": ("page.js", "text/javascript"),
-    "/layers.js": ("layers.js", "text/javascript"),
-    "/page.css": ("page.css", "text/css"),
-    "/icon.svg": ("icon.svg", "image/svg+xml"),
-    "/docs": ("docs.html", "text/html"),
-    "/docs.js": ("docs.js", "text/javascript"),
+PAGE = files("mbdcnn.serving") / "page"
+PLACES = {"index.html": "/", "docs.html": "/docs"}
+"""Addresses of files of the page that are not their names."""
+TYPES = {
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+    ".jpg": "image/jpeg",
 }
-EXAMPLE_SEEDS = (0, 2, 1)
-"""Drawings that show their class well, one for each of the generator's classes."""
+PAGES = {PLACES.get(file.name, f"/{file.name}"): file for file in PAGE.iterdir() if file.is_file()}
 DECODERS = 2
 """Images decoded at the same time; a large one takes hundreds of megabytes while it is."""
 LAST_SECONDS = 5.0
@@ -51,7 +51,7 @@ _REASONS = {
     408: "The upload took too long.",
     413: "Too many bytes or pixels.",
     415: "Not an image that can be read.",
-    422: "A damaged image, or an unknown option.",
+    422: "A damaged image, an unknown option, or a mask, points or a box that do not fit the image.",
     503: "Busy; come back after the seconds in Retry-After.",
     504: "Took too long.",
 }
@@ -86,16 +86,17 @@ class Service:
         with self.gate.place():
             upload = await read_upload(request, self.limits)
             options = Options.parse(dict(request.query_params) | upload.fields)
+            prompts = options.prompts(upload.mask)
             try:
                 async with asyncio.timeout(self.limits.timeout):
-                    return await _unless_gone(request, self._predict(upload.image, options))
+                    return await _unless_gone(request, self._predict(upload.image, options, prompts))
             except TimeoutError:
                 reason = f"not done within {self.limits.timeout:g} seconds; try later, or with protocol=fast"
                 raise RefusedError(504, reason) from None
 
-    async def _predict(self, image: bytes, options: Options) -> bytes:
+    async def _predict(self, image: bytes, options: Options, prompts: Prompts) -> bytes:
         protocol = options.protocol or self.protocol
-        work = partial(open_image, image, self.limits, self.predictor, protocol)
+        work = partial(open_image, image, self.limits, self.predictor, protocol, prompts, options.shown)
         inputs = await asyncio.get_running_loop().run_in_executor(self.decoders, work)
         finish = partial(answer, options=options, model=self.model.fingerprint)
         return await asyncio.wrap_future(self.batcher.submit(Job(inputs, protocol, finish)))
@@ -133,7 +134,7 @@ def create_app(predictor: Predictor, protocol: ProtocolName = "fast", limits: Li
     one_line_errors(app)
     _add_api(app, service)
     _add_state(app, service)
-    _add_pages(app)
+    _add_pages(app, service)
     return app
 
 
@@ -182,25 +183,15 @@ def _add_state(app: FastAPI, service: Service) -> None:
         return Response(service.metrics.text(), media_type=CONTENT_TYPE)
 
 
-def _add_pages(app: FastAPI) -> None:
-    folder = files("mbdcnn.serving") / "page"
-    contents = {path: ((folder / name).read_bytes(), kind) for path, (name, kind) in PAGES.items()}
-    for number, (kind, seed) in enumerate(zip(KINDS, EXAMPLE_SEEDS, strict=True), start=1):
-        contents[f"/examples/{number}.jpg"] = (_example(kind, seed), "image/jpeg")
+def _add_pages(app: FastAPI, service: Service) -> None:
+    contents = {path: (file.read_bytes(), TYPES[Path(file.name).suffix]) for path, file in PAGES.items()}
+    contents["/card"] = (card(service.predictor.bundle).encode(), "text/html")
     for path, (content, kind) in contents.items():
         app.add_api_route(path, partial(_constant, content, kind), include_in_schema=False)
 
 
 async def _constant(content: bytes, kind: str) -> Response:
     return Response(content, media_type=kind)
-
-
-def _example(kind: str, seed: int) -> bytes:
-    """Draw an image to try the model on: images of people cannot be shipped."""
-    image, _ = draw(np.random.default_rng([seed, KINDS.index(kind)]), kind, (480, 360))
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=90)
-    return stream.getvalue()
 
 
 async def _unless_gone(request: Request, work: Awaitable[bytes]) -> bytes:
@@ -224,7 +215,12 @@ def _request_schema() -> dict[str, Any]:
     """Describe options and upload, which are read by hand so that nothing touches the disk."""
     options = Options.model_json_schema()["properties"]
     image = {"type": "string", "format": "binary"}
-    form = {"type": "object", "required": [FIELD], "properties": {FIELD: image, **options}}
+    mask = image | {
+        "contentMediaType": "image/png",
+        "description": "The lesion as a person outlined it, taken as the coarse mask in place of the model's: a PNG of "
+        "the image's size as shown (turned by its EXIF orientation), white on the lesion, with hard edges.",
+    }
+    form = {"type": "object", "required": [FIELD], "properties": {FIELD: image, MASK: mask, **options}}
     return {
         "parameters": [
             {"name": name, "in": "query", "required": False, "description": schema.pop("description"), "schema": schema}

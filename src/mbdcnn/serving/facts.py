@@ -12,6 +12,7 @@ from mbdcnn.artifacts.calibration import Calibration
 from mbdcnn.data.images.decoding import FORMATS
 from mbdcnn.inference.names import ProtocolName
 from mbdcnn.inference.predictor import Predictor
+from mbdcnn.inference.prompts import MOST_POINTS
 from mbdcnn.serving.answers import LAYERS, NOTICE
 from mbdcnn.serving.limits import Limits
 
@@ -21,6 +22,7 @@ class LimitsAnswer(BaseModel):
 
     upload_bytes: int
     pixels: int
+    points: int
     formats: tuple[str, ...]
 
 
@@ -71,5 +73,7 @@ def describe_model(predictor: Predictor, default_protocol: ProtocolName, limits:
         default_protocol=default_protocol,
         layers=LAYERS,
         calibration={protocol: bundle.calibration(protocol) for protocol in protocols},
-        limits=LimitsAnswer(upload_bytes=limits.upload_bytes, pixels=limits.pixels, formats=(*FORMATS, *dicom)),
+        limits=LimitsAnswer(
+            upload_bytes=limits.upload_bytes, pixels=limits.pixels, points=MOST_POINTS, formats=(*FORMATS, *dicom)
+        ),
     )

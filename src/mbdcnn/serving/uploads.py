@@ -19,11 +19,14 @@ from mbdcnn.data.images.kinds import another_kind, is_dicom
 from mbdcnn.errors import UserError
 from mbdcnn.inference.names import ProtocolName
 from mbdcnn.inference.predictor import Predictor
+from mbdcnn.inference.prompts import Prompts
 from mbdcnn.inference.protocol import Inputs
 from mbdcnn.serving.limits import Limits, RefusedError
 
-FIELD = "image"
-"""Name of the image in a form."""
+FIELD, MASK = "image", "mask"
+"""Names of the image and of a person's outline in a form."""
+LONGEST = 10_000
+"""Signs of another field; thirty clicks take less than a tenth."""
 BARE = ("application/octet-stream", "application/dicom")
 """Types, beside image/..., of an image that is the whole body."""
 MOST_FIELDS = 8
@@ -37,6 +40,8 @@ class Upload(NamedTuple):
     """What a request brought."""
 
     image: bytes
+    mask: bytes | None
+    """A person's outline, where one was sent."""
     fields: dict[str, str]
     """The form's other fields."""
 
@@ -56,23 +61,40 @@ async def read_upload(request: Request, limits: Limits) -> Upload:
             body = b"".join([chunk async for chunk in _limited(request, limits)])
     except TimeoutError:
         raise RefusedError(408, f"the upload took more than {limits.upload_timeout:g} seconds") from None
-    upload = await _from_form(body, request.headers) if form else Upload(body, {})
+    upload = await _from_form(body, request.headers) if form else Upload(body, None, {})
     if not upload.image:
         raise RefusedError(400, f"no image: send it as a form's file '{FIELD}', or as the body")
     return upload
 
 
-def open_image(content: bytes, limits: Limits, predictor: Predictor, protocol: ProtocolName) -> Inputs:
-    """Read an image for a protocol.
+def open_image(
+    content: bytes,
+    limits: Limits,
+    predictor: Predictor,
+    protocol: ProtocolName,
+    prompts: Prompts | None = None,
+    shown: int = 0,
+) -> Inputs:
+    """Read an image for a protocol, with what a person says of its coarse mask.
+
+    Args:
+        content: the file.
+        limits: what is taken.
+        predictor: what will run on it.
+        protocol: how it will.
+        prompts: what a person says.
+        shown: longer side, in pixels, of a copy that is kept to be sent back; none if 0.
 
     Raises:
-        RefusedError: it is no image, a damaged one, or too large.
+        RefusedError: it is no image, a damaged one, or too large; or what is said does not fit it.
     """
+    if prompts is not None and isinstance(prompts.mask, bytes):
+        _check_mask(prompts.mask, limits)
     try:
         width, height = _size(content)
         if width * height > limits.pixels:
             raise _too_many_pixels(limits)
-        return predictor.read(content, protocol)
+        return predictor.read(content, protocol, shown=shown, prompts=prompts)
     except UnidentifiedImageError:
         if (reason := another_kind(content, "FILE")) is not None:
             raise RefusedError(415, reason) from None
@@ -86,6 +108,18 @@ def open_image(content: bytes, limits: Limits, predictor: Predictor, protocol: P
     # Damaged files make the decoders fail in many ways.
     except Exception:
         raise RefusedError(422, "the image cannot be decoded; the file is damaged") from None
+
+
+def _check_mask(content: bytes, limits: Limits) -> None:
+    """Look at the header of a mask, before any pixel is decoded."""
+    try:
+        with Image.open(BytesIO(content), formats=("PNG",)) as mask:
+            width, height = mask.size
+    # Damaged headers make Pillow fail in many ways.
+    except Exception:
+        raise RefusedError(415, f"{MASK}: not a PNG that can be read; send a PNG, white on the lesion") from None
+    if width * height > limits.pixels:
+        raise RefusedError(413, f"{MASK}: has more than {limits.megapixels:g} million pixels; send the image's size")
 
 
 def _size(content: bytes) -> tuple[int, int]:
@@ -142,9 +176,18 @@ async def _from_form(body: bytes, headers: Headers) -> Upload:
     except (MultiPartException, FormParserError) as error:
         raise _bad_form(next((ours for its, ours in reasons.items() if its in str(error)), "it is damaged")) from None
     try:
-        image = form.get(FIELD)
-        options = {name: str(value)[:100] for name, value in form.items() if name != FIELD}
-        return Upload(await image.read() if isinstance(image, UploadFile) else b"", options)
+        image, mask = form.get(FIELD), form.get(MASK)
+        if isinstance(mask, str):
+            raise _bad_form(f"its field '{MASK}' is no file; send a PNG")
+        others = {name: value for name, value in form.items() if name not in {FIELD, MASK}}
+        options = {name: value if isinstance(value, str) else "a file" for name, value in others.items()}
+        if any(len(value) > LONGEST for value in options.values()):
+            raise _bad_form(f"a field holds more than {LONGEST} signs")
+        return Upload(
+            await image.read() if isinstance(image, UploadFile) else b"",
+            await mask.read() if isinstance(mask, UploadFile) else None,
+            options,
+        )
     finally:
         await form.close()
 

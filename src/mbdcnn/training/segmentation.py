@@ -35,12 +35,16 @@ class SegmentationTask(Task):
         logits: MaskLogits = self.network(images)
         return logits
 
+    def given(self, truth: Masks, coarse: Masks) -> Masks:
+        """Choose the masks that mask-CN is given."""
+        return coarse
+
     def loss(self, batch: Batch) -> Tensor:
         """Compute the hybrid loss on the augmented batch."""
         self.augment.side = self.side_now()
         masks = [as_masks(batch[name]) for name in ("truth", "coarse") if name in batch]
         images, masks = self.augment(as_images(batch["images"]), masks, batch["frames"], batch["aspects"])
-        coarse = masks[1] if len(masks) > 1 else None
+        coarse = self.given(masks[0], masks[1]) if len(masks) > 1 else None
         loss = dice_rank_loss(self.logits(images, coarse), masks[0], self.loss_settings)
         parts = {"train_dice": loss.dice.detach(), "train_rank": loss.rank.detach()}
         self.log_dict(parts, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
@@ -73,10 +77,16 @@ class EnhancedSegmentationTask(SegmentationTask):
         # In a tuple, so that Lightning neither trains it nor writes it into every checkpoint.
         self.frozen = (classifier.eval().requires_grad_(False),)
         self.cam = cam
+        self.true_masks = section.true_masks
 
     def on_fit_start(self) -> None:
         """Put the classifier where the training runs."""
         self.frozen[0].to(self.device)
+
+    def given(self, truth: Masks, coarse: Masks) -> Masks:
+        """Choose the masks that mask-CN is given: true ones in some images."""
+        true = (torch.rand(len(truth)) < self.true_masks).to(truth.device, non_blocking=True)
+        return torch.where(true.view(-1, 1, 1, 1), truth, coarse) if self.true_masks else coarse
 
     def logits(self, images: Images, coarse: Masks | None) -> MaskLogits:
         """Compute the activation map on the very images and masks that the network is given."""

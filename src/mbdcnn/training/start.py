@@ -104,13 +104,13 @@ def initialise(
     if start is None:
         assert coarse is not None
         continue_from_coarse(network, coarse)
-    if config.enhanced.guidance_start == "identity":
+    if (how := config.enhanced.guidance_start) != "random":
         if start is not None and not _lacks_guidance(facts["starting_weights"]["initial"]):
             raise UserError(
                 f"{start.weights}: holds the layer that mixes in the activation map, which enhanced.guidance_start="
-                "identity would undo; give --set enhanced.guidance_start=random to begin with the file's"
+                f"{how} would undo; give --set enhanced.guidance_start=random to begin with the file's"
             )
-        pass_features_on(network, images())
+        pass_features_on(network, images(), draw_map=how == "mixed")
     return facts
 
 
@@ -157,15 +157,16 @@ def continue_from_coarse(network: Network, coarse: Run) -> None:
 
 
 @torch.no_grad()
-def pass_features_on(network: EnhancedSegmenter, images: Images) -> None:
+def pass_features_on(network: EnhancedSegmenter, images: Images, *, draw_map: bool = False) -> None:
     """Make the layer that mixes in the activation map the identity, up to what batch norm then makes of a batch.
 
     Batch norm gets the features' own mean and spread, as scale and as statistics, so it undoes itself; the weights of
-    the activation map start at 0 and learn.
+    the activation map start at 0 and learn, unless they are drawn.
 
     Args:
         network: enhanced-SN with coarse-SN's weights.
         images: some training images.
+        draw_map: draw the weights of the activation map, 1 in which moves each feature by about its spread.
     """
     network.eval()
     features = network.pyramid(network.encoder(network.normalize(images)).high_level)
@@ -178,6 +179,8 @@ def pass_features_on(network: EnhancedSegmenter, images: Images) -> None:
     assert norm.running_var is not None
     conv.bias.zero_()
     variance, mean = torch.var_mean(features, (0, 2, 3), correction=0)
+    if draw_map:
+        conv.weight[:, -1] = (torch.randn_like(variance) * variance.sqrt())[:, None, None]
     for target, values in (
         (norm.running_mean, mean),
         (norm.running_var, variance),

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from PIL import Image
@@ -23,6 +24,7 @@ from mbdcnn.errors import UserError
 from mbdcnn.inference import export, graphs, runtimes, tracing
 from mbdcnn.inference.export import export_bundle
 from mbdcnn.inference.predictor import Predictor
+from mbdcnn.inference.probabilities import softmax
 from mbdcnn.inference.protocol import inputs_of_image, run_protocol
 from mbdcnn.inference.runtimes import OpenVinoCore, TorchCore, load_core
 from mbdcnn.models import MBDCNN
@@ -138,6 +140,52 @@ def test_every_runtime_gives_what_torch_gives(tiny_bundle: Bundle, lesion: Path,
     for name in ("view_logits", "activation_map", "embedding"):
         assert np.allclose(getattr(outcome, name), getattr(torch_outcome, name), rtol=0, atol=1e-4), name
     assert np.allclose(outcome.lesion_logits(), torch_outcome.lesion_logits(), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("protocol", ["fast", "paper"])
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+def test_every_runtime_gives_the_same_from_a_given_mask_and_from_prompts(
+    compact: Bundle, lesion: Path, runtime, protocol
+) -> None:
+    mask = np.zeros((90, 120), bool)
+    mask[20:60, 50:95] = True
+    for said in ({"coarse_mask": mask}, {"coarse_mask": mask, "points": [(45, 40, 1)]}):
+        expected = Predictor.load(compact.path, device="cpu").predict(lesion, protocol, **said)
+        prediction = Predictor.load(compact.path, runtime=runtime).predict(lesion, protocol, **said)
+        assert np.array_equal(prediction.coarse_mask, expected.coarse_mask)
+        assert prediction.probabilities == pytest.approx(expected.probabilities, abs=1e-4)
+        assert np.allclose(prediction.mask_probability, expected.mask_probability, rtol=0, atol=1e-4)
+    assert not np.array_equal(expected.coarse_mask, mask)
+
+
+@pytest.mark.parametrize("form", ["onnx", "torch"])
+def test_a_graph_that_takes_the_mask_gives_what_the_package_gives(
+    compact: Bundle, lesion: Path, tmp_path: Path, form: export.Format
+) -> None:
+    mask = np.zeros((90, 120), bool)
+    mask[20:60, 50:95] = True
+    expected = Predictor.load(compact.path, device="cpu").predict(lesion, coarse_mask=mask)
+    exported = export_bundle(compact, tmp_path / "graph", form, given_mask=True)
+    facts = exported.provenance.facts
+    assert facts["mask_input"] == {"name": "coarse_mask", "shape": ["n", 1, 32, 32]}
+    assert facts["outputs"] == ["class_logits", "activation_map", "mask_logits", "embedding"]
+    with Image.open(lesion) as opened:
+        pixels = inputs_of_image(opened, compact.config.data, "fast").patches
+    image = pixels.transpose(0, 3, 1, 2).astype(np.float32) / 255
+    small = np.asarray(Image.fromarray(mask).resize((32, 32), Image.Resampling.NEAREST), np.float32)[None, None]
+    file = exported.path / facts["model"]
+    if form == "onnx":
+        session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+        logits, maps, *_ = session.run(facts["outputs"], {"image": image, "coarse_mask": small})
+    else:
+        program = torch.export.load(file).module()
+        logits, maps, *_ = (each.detach().numpy() for each in program(torch.from_numpy(image), torch.from_numpy(small)))
+    assert [*softmax(logits / 2.0)[0]] == pytest.approx([*expected.probabilities.values()], abs=1e-4)
+    assert np.allclose(maps[0, 0], expected.cam, atol=1e-4)
+    # Both kinds are up to date by their own identity.
+    with pytest.raises(UserError, match="overwrite"):
+        export_bundle(compact, tmp_path / "graph", form, overwrite=False)
+    assert export_bundle(compact, tmp_path / "graph", form, given_mask=True, overwrite=False).path == exported.path
 
 
 @pytest.mark.parametrize("variant", TINY)

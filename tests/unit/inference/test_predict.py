@@ -13,7 +13,7 @@ from mbdcnn.data.images.decoding import image_size
 from mbdcnn.data.readers.folders import find_images
 from mbdcnn.data.synthetic import draw
 from mbdcnn.errors import UserError
-from mbdcnn.inference.predict import predict_files
+from mbdcnn.inference.predict import masks_in, predict_files
 from mbdcnn.inference.prediction import DRAWN_SIDE
 from mbdcnn.inference.predictor import Predictor
 from mbdcnn.inference.tables import Entries, unique_names, writing_tables
@@ -30,6 +30,53 @@ def image(file: Path, width: int = 60, height: int = 44) -> Path:
 @pytest.fixture(scope="module")
 def predictor(bundle) -> Predictor:
     return Predictor.load(bundle.path, device="cpu")
+
+
+def test_masks_of_a_folder_are_the_coarse_masks(predictor: Predictor, tmp_path: Path) -> None:
+    files = [image(tmp_path / "in" / name) for name in ("ISIC_0000.jpg", "ISIC_0001.png")]
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for name, left in (("ISIC_0000_segmentation.png", 10), ("ISIC_0001.png", 30)):
+        mask = np.zeros((44, 60), bool)
+        mask[10:30, left : left + 20] = True
+        Image.fromarray(mask).save(masks / name)
+    entries = predict_files(predictor, files, tmp_path / "out", prompts=masks_in(masks, files))
+    assert [entry["coarse_mask_source"] for entry in entries] == ["given", "given"]
+    for name, left in (("ISIC_0000", 10), ("ISIC_0001", 30)):
+        with Image.open(tmp_path / "out" / f"{name}_coarse.png") as coarse:
+            assert np.flatnonzero(np.asarray(coarse).any(axis=0))[[0, -1]].tolist() == [left, left + 19]
+    with (tmp_path / "out" / "predictions.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["coarse_mask_source"] for row in rows] == ["given", "given"]
+    for entry, row in zip(entries, rows, strict=True):
+        assert int(row["area_pixels"]) == entry["area_pixels"]
+        assert row["longest_diameter_millimetres"] == ""
+
+
+def test_a_mask_of_another_size_is_a_problem_of_its_image_alone(predictor: Predictor, tmp_path: Path) -> None:
+    files = [image(tmp_path / "in" / name) for name in ("a.png", "b.png")]
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(np.ones((44, 60), bool)).save(tmp_path / "masks" / "a.png")
+    Image.fromarray(np.ones((44, 61), bool)).save(tmp_path / "masks" / "b.png")
+    good, bad = predict_files(predictor, files, tmp_path / "out", prompts=masks_in(tmp_path / "masks", files))
+    assert good["coarse_mask_source"] == "given"
+    assert "b.png: 61 x 44 pixels, and its image 60 x 44" in bad["problem"]
+
+
+def test_images_without_a_mask_are_named(tmp_path: Path) -> None:
+    files = [image(tmp_path / "in" / f"{name}.png") for name in "abc"]
+    masks = tmp_path / "masks"
+    with pytest.raises(UserError, match="masks: no such folder of masks"):
+        masks_in(masks, files)
+    masks.mkdir()
+    Image.fromarray(np.ones((44, 60), bool)).save(masks / "b_mask.png")
+    with pytest.raises(UserError, match=r"masks: no mask of 2 of 3 images: a.*c; they are looked for as ID\.png"):
+        masks_in(masks, files)
+    with pytest.raises(UserError, match="have one name, so masks cannot be told apart"):
+        masks_in(masks, [*files, image(tmp_path / "other" / "b.png")])
+    # The images' own folder holds no masks of them.
+    with pytest.raises(UserError, match="no mask of 3 of 3 images"):
+        masks_in(tmp_path / "in", files)
 
 
 def test_results_of_each_image_and_tables_of_all(predictor: Predictor, tmp_path: Path) -> None:

@@ -155,6 +155,124 @@ def test_several_are_predicted_as_each_is_alone(predictor: Predictor, tmp_path, 
     assert predictor([]) == []
 
 
+@pytest.mark.parametrize("protocol", ["fast", "paper"])
+def test_the_model_s_own_mask_given_back_changes_nothing(predictor: Predictor, protocol) -> None:
+    # Wide enough for crops with an aspect of their own. On the paper's way each crop has a mask of its own otherwise.
+    own = predictor.predict(ARRAY, protocol)
+    again = predictor.predict(ARRAY, protocol, coarse_mask=own.coarse_mask)
+    assert (own.coarse_mask_source, again.coarse_mask_source) == ("model", "given")
+    assert np.array_equal(again.coarse_mask, own.coarse_mask)
+    if protocol == "fast":
+        assert again.probabilities == pytest.approx(own.probabilities, abs=1e-6)
+        assert np.allclose(again.mask_probability, own.mask_probability, atol=1e-5)
+    else:
+        assert np.allclose(again.cam, own.cam, atol=1e-5)
+        assert np.allclose(again.mask_probability, own.mask_probability, atol=1e-5)
+
+
+@pytest.mark.parametrize("protocol", ["fast", "paper"])
+def test_what_follows_from_a_given_mask(
+    predictor: Predictor, bundle, protocol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mask = np.zeros((44, 60), bool)
+    mask[5:30, 10:41] = True
+
+    def asked(pixels):
+        pytest.fail("coarse-SN was asked")
+
+    monkeypatch.setattr(predictor.core, "coarse", asked)
+    prediction = predictor.predict(ARRAY, protocol, coarse_mask=mask)
+    assert np.array_equal(prediction.coarse_mask, mask)
+    assert prediction.to_dict()["coarse_mask_source"] == "given"
+    inputs = predictor.read(ARRAY, protocol)
+    crops = [mask[box.upper : box.lower, box.left : box.right] for box in inputs.boxes]
+    assert len({crop.shape for crop in crops}) == (1 if protocol == "fast" else 3)
+    small = [np.asarray(Image.fromarray(crop).resize((32, 32), Image.Resampling.NEAREST)) for crop in crops]
+    with torch.inference_mode():
+        pixels = torch.from_numpy(inputs.patches).permute(0, 3, 1, 2).float() / 255
+        guidance = load_model(bundle).guide(pixels, torch.from_numpy(np.stack(small))[:, None].float())
+    temperature = bundle.calibration(protocol).temperature
+    expected = (guidance.class_logits / temperature).softmax(1)[list(inputs.views)].mean(0)
+    assert list(prediction.probabilities.values()) == pytest.approx(expected.tolist(), abs=1e-4)
+    assert np.allclose(prediction.cam, guidance.activation_maps[0, 0].numpy(), atol=1e-4)
+
+
+def test_masks_of_several_images_are_each_its_own(predictor: Predictor) -> None:
+    masks = [None, np.ones((44, 60), bool), None]
+    images = [ARRAY, ARRAY[:, ::-1], ARRAY[::-1]]
+    together = predictor.predict(images, coarse_mask=masks)
+    assert [each.coarse_mask_source for each in together] == ["model", "given", "model"]
+    for prediction, image, mask in zip(together, images, masks, strict=True):
+        alone = predictor.predict(np.ascontiguousarray(image), coarse_mask=mask)
+        assert prediction.probabilities == pytest.approx(alone.probabilities, abs=1e-6)
+        assert np.array_equal(prediction.coarse_mask, alone.coarse_mask)
+    for wrong in (masks[:2], [*masks, None]):
+        with pytest.raises(UserError, match="as many coarse masks as images"):
+            predictor.predict(images, coarse_mask=wrong)
+    with pytest.raises(UserError, match="several images and one coarse mask"):
+        predictor.predict(images, coarse_mask="mask.png")
+    with pytest.raises(UserError, match="points and box are of one image"):
+        predictor.predict(images, points=[(1, 1, 1)])
+
+
+@pytest.mark.parametrize("protocol", ["fast", "paper"])
+def test_a_prompt_moves_the_model_s_mask_or_the_given_one(predictor: Predictor, protocol) -> None:
+    own = predictor.predict(ARRAY, protocol)
+    inside = not own.coarse_mask[20, 30]
+    prompted = predictor.predict(ARRAY, protocol, points=[(30, 20, inside)])
+    assert prompted.coarse_mask_source == "prompted"
+    assert prompted.coarse_mask[20, 30] == inside
+    mask = np.zeros((44, 60), bool)
+    mask[10:20, 10:20] = True
+    kept = predictor.predict(ARRAY, protocol, coarse_mask=mask, points=[(15, 15, 1)])
+    assert kept.coarse_mask_source == "prompted"
+    assert (kept.coarse_mask != mask).mean() < 0.05
+    boxed = predictor.predict(ARRAY, protocol, box=(8, 8, 30, 30))
+    assert boxed.coarse_mask.any()
+    assert not boxed.coarse_mask[32:].any()
+    assert not boxed.coarse_mask[:, 32:].any()
+
+
+def test_what_does_not_fit_the_image_is_refused(predictor: Predictor) -> None:
+    with pytest.raises(UserError, match="44 x 60 pixels, and its image 60 x 44"):
+        predictor.predict(ARRAY, coarse_mask=np.ones((60, 44), bool))
+    with pytest.raises(UserError, match="points: number 1"):
+        predictor.predict(ARRAY, points=[(60, 3, 1)])
+
+
+def test_a_mask_is_of_the_image_as_it_is_shown(predictor: Predictor, tmp_path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(ARRAY).save(tmp_path / "turned.png", exif=exif)
+    mask = np.ones((60, 44), bool)
+    prediction = predictor.predict(tmp_path / "turned.png", coarse_mask=mask)
+    assert prediction.coarse_mask.shape == (60, 44)
+    with pytest.raises(UserError, match="turned by its EXIF orientation"):
+        predictor.predict(tmp_path / "turned.png", coarse_mask=mask.T)
+
+
+def test_millimetres_where_the_file_says_them(predictor: Predictor, tmp_path) -> None:
+    from dataclasses import replace
+
+    from dicom_files import lesion, photograph
+
+    (tmp_path / "scan.dcm").write_bytes(photograph(lesion(), PixelSpacing=[0.5, 0.25]))
+    prediction = predictor.predict(tmp_path / "scan.dcm")
+    assert prediction.pixel_spacing == (0.5, 0.25)
+    mask = np.zeros((44, 60), bool)
+    mask[10:16, 20:36] = True
+    known = replace(prediction, mask=mask).to_dict()
+    assert known["area_pixels"] == 96
+    assert known["area_square_millimetres"] == pytest.approx(96 * 0.125)
+    assert known["longest_diameter"]["pixels"] == pytest.approx(np.hypot(6, 16), abs=0.01)
+    assert known["longest_diameter"]["millimetres"] == pytest.approx(5)
+    assert known["pixel_spacing"] == [0.5, 0.25]
+    plain = replace(prediction, mask=mask, pixel_spacing=None).to_dict()
+    assert (plain["pixel_spacing"], plain["area_square_millimetres"]) == (None, None)
+    assert plain["longest_diameter"]["millimetres"] is None
+    assert replace(prediction, mask=np.zeros((44, 60), bool)).to_dict()["longest_diameter"] is None
+
+
 def test_one_that_cannot_be_read_stops_the_others_and_is_named(predictor: Predictor, tmp_path) -> None:
     with pytest.raises(UserError, match=r"absent\.jpg: no such file"):
         predictor([ARRAY, tmp_path / "absent.jpg", ARRAY])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import json
 import logging
 import re
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,8 +29,10 @@ from dicom_files import BORN, NAME, PATIENT, lesion, photograph, run_lengths, sa
 from mbdcnn.data.images.decoding import FORMATS
 from mbdcnn.inference.prediction import Prediction
 from mbdcnn.inference.predictor import Predictor
+from mbdcnn.inference.prompts import MOST_POINTS
 from mbdcnn.serving.answers import NOTICE, Answer, encode_mask
-from mbdcnn.serving.app import PAGES, create_app
+from mbdcnn.serving.app import PAGES, TYPES, create_app
+from mbdcnn.serving.card import card
 from mbdcnn.serving.limits import Limits
 from serving_clients import form, image, mask_of
 
@@ -92,6 +98,123 @@ def test_options_of_query_and_form(client: TestClient, predictor: Predictor) -> 
     assert answer["mask"]["encoding"] == "rle"
     assert answer["protocol"] == "paper"
     assert answer["probabilities"] == pytest.approx(predictor.predict(image(), "paper").to_dict()["probabilities"])
+
+
+MASK = np.zeros((44, 60), bool)
+MASK[10:30, 20:45] = True
+
+
+def png(image: Any, kind: str = "PNG", **options: Any) -> bytes:
+    stream = io.BytesIO()
+    (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def ask_with(client: TestClient, content: bytes | None = None, query: str = "", **fields: str) -> Any:
+    files = {"image": image()} | ({} if content is None else {"mask": content})
+    return client.post(f"/v1/predictions{query}", files=files, data=fields)
+
+
+@pytest.mark.parametrize("protocol", ["fast", "paper"])
+def test_a_mask_points_and_a_box_are_those_of_the_prediction(client, predictor: Predictor, protocol) -> None:
+    points, box = [[5, 5.5, 1], [50, 40, 0]], [2, 2, 40, 40]
+    canvas = png(Image.fromarray(MASK).convert("RGBA"))
+    cases = [
+        (ask_with(client, png(MASK), protocol=protocol), {"coarse_mask": MASK}, "given"),
+        (ask_with(client, canvas, protocol=protocol), {"coarse_mask": MASK}, "given"),
+        (ask_with(client, protocol=protocol, points=json.dumps(points)), {"points": points}, "prompted"),
+        (ask_with(client, None, f"?box={box}&protocol={protocol}"), {"box": box}, "prompted"),
+        (
+            ask_with(client, png(MASK), protocol=protocol, points=json.dumps(points), box=json.dumps(box)),
+            {"coarse_mask": MASK, "points": points, "box": box},
+            "prompted",
+        ),
+        (ask_with(client, protocol=protocol, points="[]"), {}, "model"),
+    ]
+    for response, said, source in cases:
+        assert response.status_code == 200, response.text
+        answer, expected = response.json(), predictor.predict(image(), protocol, **said)
+        known = expected.to_dict()
+        assert {name: answer[name] for name in known} == known
+        assert answer["coarse_mask_source"] == source
+        assert np.array_equal(mask_of(answer["coarse_mask"]), expected.coarse_mask)
+        assert np.array_equal(mask_of(answer["mask"]), expected.mask)
+
+
+def test_masks_of_one_batch_are_not_mixed_up(predictor: Predictor) -> None:
+    with TestClient(create_app(predictor, limits=Limits(batch_wait=0.2, queue=8))) as client:
+
+        def go(number: int) -> Any:
+            mask = np.zeros((44, 60), bool)
+            mask[5:40, 5 : 10 + 5 * number] = True
+            return ask_with(client, png(mask) if number else None), mask
+
+        with ThreadPoolExecutor(6) as pool:
+            done = list(pool.map(go, range(6)))
+    assert [response.json()["coarse_mask_source"] for response, _ in done] == ["model", *["given"] * 5]
+    for response, mask in done[1:]:
+        assert np.array_equal(mask_of(response.json()["coarse_mask"]), mask)
+
+
+def test_the_scale_of_a_dicom_photograph(client: TestClient) -> None:
+    content = photograph(lesion(), PixelSpacing=[0.02, 0.02])
+    answer = client.post("/v1/predictions", files={"image": content}, data={"box": "[5, 5, 50, 40]"}).json()
+    assert answer["pixel_spacing"] == [0.02, 0.02]
+    assert answer["area_square_millimetres"] == pytest.approx(answer["area_pixels"] * 0.0004, abs=1e-4)
+    diameter = answer["longest_diameter"]
+    if diameter is not None:
+        assert diameter["millimetres"] == pytest.approx(diameter["pixels"] * 0.02, abs=1e-3)
+
+
+def bomb() -> bytes:
+    """A small PNG of many pixels."""
+    return png(Image.new("1", (9000, 9000)))
+
+
+HOSTILE = {
+    "turned": (png(MASK.T), {}, 422, "coarse mask: 44 x 60 pixels, and its image 60 x 44"),
+    "empty": (png(np.zeros_like(MASK)), {}, 422, "coarse mask: empty"),
+    "a photograph": (png(lesion()), {}, 422, "coarse mask: "),
+    "noise": (b"hello", {}, 415, "mask: not a PNG that can be read"),
+    "no bytes": (b"", {}, 415, "mask: not a PNG that can be read"),
+    "a JPEG": (png(np.uint8(MASK * 255), "JPEG"), {}, 415, "mask: not a PNG"),
+    "cut off": (
+        png(np.uint8(np.random.default_rng(0).random((44, 60)) < 0.5))[:200],
+        {},
+        422,
+        "coarse mask: cannot be",
+    ),
+    "a bomb": (bomb(), {}, 413, "mask: has more than 0.01 million pixels"),
+    "a text": (None, {"mask": "hello"}, 400, "its field 'mask' is no file; send a PNG"),
+    "outside": (None, {"points": "[[60, 0, 1]]"}, 422, "points: number 1 is not x, y, inside with 0 <= x < 60"),
+    "NaN": (None, {"points": "[[1, 1, 1], [NaN, 0, 1]]"}, 422, "points: number 2"),
+    "infinity": (None, {"points": "[[1e999, 0, 1]]"}, 422, "points: number 1"),
+    "large numbers": (None, {"points": f"[[{'9' * 4000}, 0, 1]]"}, 422, "points: number 1"),
+    "larger numbers": (None, {"points": f"[[{'9' * 9000}, 0, 1]]"}, 422, "points: not a list in JSON"),
+    "many": (None, {"points": str([[1, 1, 1]] * 31)}, 422, "points: 31 of them; give at most 30"),
+    "thousands": (None, {"points": str([[1, 1, 1]] * 5000)}, 400, "a field holds more than 10000 signs"),
+    "deep": (None, {"points": "[" * 9999}, 422, "points: not a list in JSON"),
+    "an object": (None, {"points": '{"x": 1}'}, 422, "points: not a list in JSON"),
+    "no text": (None, {"points": ""}, 422, "points: not a list in JSON"),
+    "a box inside out": (None, {"box": "[9, 9, 2, 2]"}, 422, "box: not x0, y0, x1, y1"),
+    "a box outside": (None, {"box": "[0, 0, 61, 44]"}, 422, "box: not x0, y0, x1, y1 with 0 <= x0 < x1 <= 60"),
+    "a box of points": (None, {"box": "[[1, 2], [3, 4]]"}, 422, "box: not x0"),
+}
+
+
+@pytest.mark.parametrize(("mask", "fields", "status", "saying"), HOSTILE.values(), ids=HOSTILE)
+def test_hostile_masks_points_and_boxes_are_refused_in_one_line(client, mask, fields, status, saying) -> None:
+    response = ask_with(client, mask, **fields)
+    assert response.status_code == status, response.text
+    assert saying in response.json()["error"]
+    assert response.json().keys() == {"error"}
+    assert "\n" not in response.json()["error"]
+    assert len(response.json()["error"]) < 400
+
+
+def test_a_file_in_place_of_points(client: TestClient) -> None:
+    response = client.post("/v1/predictions", files={"image": image(), "points": b"[[1, 1, 1]]"})
+    assert (response.status_code, response.json()["error"][:24]) == (422, "points: not a list in JS")
 
 
 def test_the_schema_holds_all_that_a_prediction_tells(expected: Prediction) -> None:
@@ -229,6 +352,15 @@ def test_a_dicom_file_that_is_not_read(client: TestClient, content: bytes, sayin
         assert private not in response.text
 
 
+def test_a_copy_for_browsers(client: TestClient) -> None:
+    answer = ask(client, photograph(lesion()), "?layers=image,mask")
+    copy = np.asarray(Image.open(io.BytesIO(base64.b64decode(answer["image"]))))
+    assert copy.shape == lesion().shape
+    assert np.abs(copy.astype(int) - lesion()).mean() < 6
+    assert answer["cam"] is None
+    assert ask(client, image())["image"] is None
+
+
 def test_a_dicom_file_where_the_extra_is_missing(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     import mbdcnn.data.images
 
@@ -253,7 +385,7 @@ def test_the_model_is_described(client: TestClient, bundle) -> None:
     assert model["runtime"] == "torch"
     formats = model["limits"].pop("formats")
     assert formats[: len(FORMATS)] == list(FORMATS)
-    assert model["limits"] == {"upload_bytes": 100_000, "pixels": 10_000}
+    assert model["limits"] == {"upload_bytes": 100_000, "pixels": 10_000, "points": MOST_POINTS}
     for protocol in ("fast", "paper"):
         known = bundle.calibration(protocol)
         assert model["calibration"][protocol] == (known and known.model_dump(mode="json"))
@@ -289,7 +421,10 @@ def test_the_schema_for_machines(client: TestClient) -> None:
     api = client.get("/openapi.json").json()
     assert api["paths"].keys() == {"/v1/predictions", "/v1/model", "/healthz", "/readyz", "/metrics"}
     operation = api["paths"]["/v1/predictions"]["post"]
-    assert {each["name"] for each in operation["parameters"]} == {"protocol", "layers", "encoding"}
+    assert {each["name"] for each in operation["parameters"]} == {*("protocol", "layers", "encoding", "points", "box")}
+    assert {*operation["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]} == {
+        *("image", "mask", "protocol", "layers", "encoding", "points", "box")
+    }
     assert operation["requestBody"]["content"]["multipart/form-data"]["schema"]["required"] == ["image"]
     assert operation["responses"].keys() == {"200", "400", "408", "413", "415", "422", "503", "504"}
     references = set(re.findall(r"#/components/schemas/(\w+)", str(api)))
@@ -297,12 +432,33 @@ def test_the_schema_for_machines(client: TestClient) -> None:
     assert "HTTPValidationError" not in references
 
 
-@pytest.mark.parametrize("path", [*PAGES, "/examples/1.jpg", "/examples/2.jpg", "/examples/3.jpg"])
+@pytest.mark.parametrize("path", [*PAGES, "/card"])
 def test_pages(client: TestClient, path: str) -> None:
     response = client.get(path)
     assert response.status_code == 200
-    assert response.headers["content-type"].split(";")[0] in ("image/jpeg", *(kind for _, kind in PAGES.values()))
+    assert response.headers["content-type"].split(";")[0] in TYPES.values()
     assert len(response.content) > 200
+
+
+def test_the_card_is_shown_without_what_it_might_bring(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text(
+        "---\nlicense: other\n---\n# Card\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n<script>alert(1)</script>\n\n"
+        "[link](javascript:alert(1)) ![image](https://elsewhere.example/a.png)\n\n[paper](https://example.org)\n"
+    )
+    html = card(SimpleNamespace(path=tmp_path))
+    assert html.startswith("<h2>Card</h2>")
+    assert "<td>1</td>" in html
+    assert "license" not in html
+    assert "<script" not in html
+    assert "<img" not in html
+    assert re.findall(r'href="(.*?)"', html) == ["https://elsewhere.example/a.png", "https://example.org"]
+
+
+def test_a_card_that_leads_elsewhere_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    assert card(SimpleNamespace(path=tmp_path)) == ""
+    (tmp_path / "README.md").symlink_to(tmp_path / "secret")
+    assert card(SimpleNamespace(path=tmp_path)) == ""
 
 
 def test_every_answer_keeps_browsers_safe(client: TestClient) -> None:
@@ -318,13 +474,21 @@ def test_every_answer_keeps_browsers_safe(client: TestClient) -> None:
 
 
 def test_pages_need_nothing_from_elsewhere() -> None:
-    assert {file.name for file in PAGE.iterdir()} == {name for name, _ in PAGES.values()}
     for file in PAGE.iterdir():
+        if file.suffix == ".jpg":
+            assert file.stat().st_size < 60_000
+            continue
         text = file.read_text().replace("http://www.w3.org/2000/svg", "")
         assert not re.findall(r"https?://|//cdn|@import|url\(", text), file.name
         if file.suffix == ".html":
             assert not re.findall(r"<style|\sstyle=|\son\w+=|<script(?![^>]*src=)", text), file.name
             assert NOTICE in re.sub(r"<[^>]+>", "", text)
+
+
+def large_mask() -> bytes:
+    mask = np.zeros((900, 1000), np.uint8)
+    mask[200:600, 300:700] = 255
+    return png(mask, compress_level=0)
 
 
 def test_nothing_of_an_upload_is_written_or_logged(predictor: Predictor, caplog: pytest.LogCaptureFixture) -> None:
@@ -348,9 +512,11 @@ def test_nothing_of_an_upload_is_written_or_logged(predictor: Predictor, caplog:
             client.post("/v1/predictions", content=body, headers=headers).status_code,
             client.post("/v1/predictions?Erika-Miller=1", content=body, headers=headers).status_code,
             client.post("/v1/predictions", content=body[:-9000], headers=headers).status_code,
+            client.post("/v1/predictions", files={"image": stream.getvalue(), "mask": large_mask()}).status_code,
+            client.post("/v1/predictions", files={"image": stream.getvalue(), "mask": stream.getvalue()}).status_code,
         ]
     watching = False
-    assert statuses == [200, 422, 400]
+    assert statuses == [200, 422, 400, 200, 422]
     assert written == []
     # The test's own client logs what it asks.
     assert not [record for record in caplog.records if "httpx" not in record.name and "Miller" in record.getMessage()]

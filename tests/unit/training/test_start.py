@@ -166,9 +166,14 @@ def started(tmp_path: Path, stage: str, how: str) -> torch.Tensor:
 def test_how_enhanced_starts_holds_also_for_weights_that_are_named(tmp_path: Path) -> None:
     weight = started(tmp_path, "coarse", "identity")
     torch.testing.assert_close(weight, torch.eye(*weight.shape))
+    mixed = started(tmp_path, "coarse", "mixed")
+    torch.testing.assert_close(mixed[:, :-1], weight[:, :-1])
+    assert mixed[:, -1].abs().max() > 0 == weight[:, -1].abs().max()
     assert started(tmp_path, "coarse", "random").std() > 0.01
     with pytest.raises(UserError, match=r"holds the layer .* give --set enhanced\.guidance_start=random"):
         started(tmp_path, "enhanced", "identity")
+    with pytest.raises(UserError, match=r"which enhanced\.guidance_start=mixed would undo"):
+        started(tmp_path, "enhanced", "mixed")
     assert started(tmp_path, "enhanced", "random").std() > 0.01
 
 

@@ -146,6 +146,19 @@ def image_size(source: Source) -> tuple[int, int]:
             return (height, width) if _is_sideways_by_header(image) else (width, height)
 
 
+def pixel_spacing(source: Source) -> tuple[float, float] | None:
+    """Read height and width of a pixel in millimetres, which only DICOM files say; None where it is not known.
+
+    Raises:
+        UserError: as for `image_size`.
+    """
+    with _as_user_error(name := _name(source)):
+        if not is_dicom(_head(source)):
+            return None
+        spacing: tuple[float, float] | None = _dicom(name).pixel_spacing(source, name)
+        return spacing
+
+
 def orientation_of(source: Source) -> int:
     """Read the EXIF orientation that `decode` turns an image by, 1 to 8; 1 if it does not.
 

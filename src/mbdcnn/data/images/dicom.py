@@ -31,6 +31,9 @@ HEADER_LIMIT = 4 << 20
 ITEM_LIMIT = 10_000
 """Items of sequences, which pydicom reads at 30 microseconds and a kilobyte each."""
 
+SPACINGS = (1e-4, 10.0)
+"""Millimetres that a pixel of a photograph of skin may measure: from a tenth of a micrometre to a centimetre."""
+
 FILE_LIMIT = 3 * PIXEL_LIMIT + HEADER_LIMIT
 
 _PHOTOGRAPHS = {
@@ -83,6 +86,23 @@ def size(source: Source, name: str) -> tuple[int, int]:
     with _as_user_error(name):
         layout = _layout(_read_header(_content(source, HEADER_LIMIT))[0])
         return layout.width, layout.height
+
+
+def pixel_spacing(source: Source, name: str) -> tuple[float, float] | None:
+    """Read height and width of a pixel in millimetres from the header; None where it does not say them.
+
+    Raises:
+        UserError: as for `decode`, but damage behind the header goes unseen.
+    """
+    with _as_user_error(name):
+        header = _read_header(_content(source, HEADER_LIMIT))[0]
+        with quiet():
+            try:
+                down, across = map(float, header.get("PixelSpacing") or ())
+            except (TypeError, ValueError):
+                return None
+        plausible = SPACINGS[0] <= min(down, across) and max(down, across) <= SPACINGS[1]
+        return (down, across) if plausible else None
 
 
 def read_header(source: Source, name: str) -> Dataset:

@@ -1,243 +1,273 @@
-// The page: takes a picture, asks the server, shows the answer. Nothing leaves for anywhere else.
+// The page: takes images, asks the server, shows the answers. Nothing leaves for anywhere else.
 
-import { clear, drawHeat, drawOutline, maskBitmap, pngBlob } from "./layers.js";
+import { showCard, showModel } from "./about.js";
+import * as drawing from "./drawing.js";
+import { Editing } from "./editing.js";
+import { facts, find } from "./elements.js";
+import { Entry } from "./entry.js";
+import * as exports from "./exports.js";
+import { isFlagged, showFindings, summary } from "./findings.js";
+import { takeFiles } from "./inputs.js";
+import { blobOf, isEmpty, readMask, writeMask } from "./masks.js";
+import { readCard, readModel, predict } from "./server.js";
+import { showStrip } from "./strip.js";
+import { Tools } from "./tools.js";
+import { Viewer } from "./viewer.js";
 
-const OUTLINE = "#007dff";
-const COARSE = "#ffbe1e";
-const TRIES = 4;
+const AT_ONCE = 2; // requests
+const BY_MODEL = { given: null, points: [], box: null };
 
-const find = (id) => document.getElementById(id);
-const words = (name) => name.replaceAll("_", " ");
-const percent = (share) => `${Math.round(share * 100)}\u00a0%`;
+const model = await readModel();
+const watched = Object.values(model.calibration).flatMap((each) => each?.operating_points ?? [])[0]?.class_name ?? model.classes[0];
+const entries = [];
+let current = null;
+let busy = false;
 
-let model = null;
-let current = null; // the request under way
-const links = []; // addresses of what can be downloaded, freed with the next picture
-
-find("file").addEventListener("change", (event) => {
-  const [file] = event.target.files;
-  event.target.value = ""; // so that the same file can be chosen again
-  if (file) look(file, stem(file.name));
+const viewer = new Viewer(find("stage"), find("sheet"), (zoom) => {
+  find("stage").classList.toggle("enlarged", zoom > 1);
+  find("zoom").textContent = `${Math.round(zoom * 100)}\u00a0%`;
+  if (current?.now) editing.drawMarks();
 });
+const editing = new Editing(viewer, {
+  ask: (asked) => ask(current, asked),
+  edited: showCurrent,
+  measured: () => {
+    find("scale-form").hidden = false;
+    find("millimetres").focus();
+  },
+});
+const tools = new Tools(viewer, editing);
 
-for (const button of document.querySelectorAll("[data-example]")) {
-  button.addEventListener("click", async () => {
-    const number = button.dataset.example;
-    const response = await fetch(`/examples/${number}.jpg`);
-    look(await response.blob(), `example_${number}`);
-  });
+// Images come in.
+
+function add(files) {
+  if (!files.length) return;
+  const before = entries.length;
+  for (const file of files) entries.push(new Entry(file, uniqueName(file.name)));
+  choose(entries[before]);
+  // An example's button is gone by now.
+  const { activeElement } = document;
+  if (activeElement === document.body || !activeElement.checkVisibility()) find("images").querySelector("[aria-current]").focus();
+  work();
 }
 
-// Anywhere on the page, because the browser would otherwise leave it to show the file.
-let depth = 0;
-addEventListener("dragenter", () => find("drop").classList.toggle("over", (depth += 1) > 0));
-addEventListener("dragleave", () => find("drop").classList.toggle("over", (depth -= 1) > 0));
-addEventListener("dragover", (event) => event.preventDefault());
-addEventListener("drop", (event) => {
-  event.preventDefault();
-  depth = 0;
-  find("drop").classList.remove("over");
-  const [file] = event.dataTransfer.files;
-  if (file) look(file, stem(file.name));
-});
-
-for (const box of document.querySelectorAll("[data-layer]")) {
-  const show = () => { find(box.dataset.layer).hidden = !box.checked; };
-  box.addEventListener("change", show);
-  show();
+function uniqueName(name) {
+  const taken = new Set(entries.map((entry) => entry.name.toLowerCase()));
+  const [, base, ending] = name.match(/^(.*?)(\.[^.]*)?$/s);
+  for (let number = 1; ; number += 1) {
+    const tried = number === 1 ? base : `${base}-${number}`;
+    if (!taken.has((tried || "image").toLowerCase())) return `${tried}${ending ?? ""}`;
+  }
 }
 
-async function look(file, name) {
-  current?.abort();
-  const request = (current = new AbortController());
-  showPicture(file);
-  say("Looking at the picture …", "working");
+function work() {
+  const free = AT_ONCE - entries.filter((entry) => entry.request).length;
+  const waiting = entries.filter((entry) => !entry.now && !entry.problem && !entry.request);
+  for (const entry of waiting.slice(0, Math.max(0, free))) ask(entry, BY_MODEL).then(work);
+}
+
+async function ask(entry, asked) {
+  entry.request?.abort();
+  const request = (entry.request = new AbortController());
+  entry.asked = asked;
+  entry.trouble = null;
+  showCurrent();
   try {
-    const text = await ask(file, request.signal);
-    await show(JSON.parse(text), text, name);
+    const copy = entry.shown === entry.file && !(await entry.canBeShown());
+    const { answer, text } = await predict(entry.file, { ...await prompts(entry, asked), copy }, model, request.signal, showBusy);
+    const [final, coarse] = await Promise.all([answer.mask, answer.coarse_mask].map((mask) => readMask(mask.data, answer.width, answer.height)));
+    if (request.signal.aborted) return;
+    if (copy) showCopy(entry, answer.image);
+    if (entry.now && !find("show-coarse").checked) find("show-coarse").click();
+    entry.add({ answer, text, final, coarse, edited: null, ...asked });
   } catch (error) {
     if (request.signal.aborted) return;
-    find("result").hidden = true;
-    say(error.message, "bad");
+    if (entry.now) entry.trouble = error.message;
+    else entry.problem = error.message;
   }
+  finished(entry);
 }
 
-async function ask(file, signal) {
-  const most = model?.limits.upload_bytes ?? Infinity;
-  if (file.size > most) throw new Error(`The file is larger than ${most / 1e6} MB; choose a smaller one.`);
-  const form = new FormData();
-  form.append("image", file, "image"); // the file's own name stays here
-  for (let attempt = 1; ; attempt += 1) {
-    let response;
-    try {
-      response = await fetch("/v1/predictions", { method: "POST", body: form, signal });
-    } catch (error) {
-      if (signal.aborted) throw error;
-      throw new Error("The server cannot be reached.");
-    }
-    const text = await response.text();
-    if (response.ok) return text;
-    if (response.status !== 503 || attempt === TRIES) throw new Error(sentence(reason(text)));
-    say("The server is busy; waiting for a place …", "working");
-    await pause(1000 * (Number(response.headers.get("Retry-After")) || 1), signal);
-  }
+function showCopy(entry, base64) {
+  entry.show(blobOf(base64, "image/jpeg"));
+  if (entry === current) find("image").src = entry.address;
 }
 
-function reason(text) {
-  try {
-    return JSON.parse(text).error;
-  } catch {
-    return "the server gave no readable answer";
-  }
+async function prompts(entry, { given, points, box }) {
+  const mask = given && await writeMask(given, entry.now.answer.width, entry.now.answer.height);
+  return { mask, points, box };
 }
 
-function showPicture(file) {
-  for (const link of links.splice(0)) URL.revokeObjectURL(link);
-  const picture = find("picture");
+function finished(entry) {
+  entry.request = entry.asked = null;
+  busy = false;
+  showCurrent();
+  if (entry === current && entry.steps.length === 1) find("status").scrollIntoView({ block: "nearest", behavior: "smooth" });
+}
+
+function showBusy() {
+  busy = true;
+  showCurrent();
+}
+
+// One of them is shown.
+
+function choose(entry) {
+  current = entry;
+  const image = find("image");
   const stage = find("stage");
-  picture.onload = () => {
-    stage.classList.remove("blank");
-    stage.style.setProperty("--ratio", picture.naturalWidth / picture.naturalHeight);
-  };
-  picture.onerror = () => stage.classList.add("blank"); // such as TIFF: the server reads it, browsers do not
-  picture.src = address(file);
-  for (const id of ["layer-outline", "layer-coarse", "layer-cam"]) clear(find(id));
-  stage.classList.add("working");
-  find("findings").hidden = true;
-  find("layers").hidden = true;
-  find("result").hidden = false;
-}
-
-async function show(answer, text, name) {
-  const { width, height } = answer;
-  find("stage").style.setProperty("--ratio", width / height);
-  drawOutline(find("layer-outline"), await maskBitmap(answer.mask.data), OUTLINE, width, height);
-  drawOutline(find("layer-coarse"), await maskBitmap(answer.coarse_mask.data), COARSE, width, height);
-  drawHeat(find("layer-cam"), answer.cam, width, height);
-  showFindings(answer);
-  offer("download-mask", pngBlob(answer.mask.data), `${name}_mask.png`);
-  offer("download-json", new Blob([text], { type: "application/json" }), `${name}_prediction.json`);
-  find("stage").classList.remove("working");
-  find("findings").hidden = false;
-  find("layers").hidden = false;
-  say(summary(answer));
-  find("status").scrollIntoView({ block: "start", behavior: "smooth" });
-}
-
-function summary(answer) {
-  const strange = answer.looks_like_dermoscopy === false ? "This does not look like a dermoscopy picture. " : "";
-  const lesion = answer.bounding_box
-    ? `The lesion covers ${percent(answer.area_fraction)} of the picture.`
-    : "No lesion was found.";
-  return `${strange}${sentence(answer.answer.replaceAll(" %", "\u00a0%"))} ${lesion}`;
-}
-
-function showFindings(answer) {
-  find("warning").hidden = answer.looks_like_dermoscopy !== false;
-  find("calibrated").textContent = model?.calibration[answer.protocol] ? "calibrated" : "not calibrated";
-  const points = model?.calibration[answer.protocol]?.operating_points ?? [];
-  const thresholds = (name) => points.filter((point) => point.class_name === name).map((point) => point.threshold);
-  const classes = Object.entries(answer.probabilities);
-  find("probabilities").replaceChildren(...classes.map(([name, share]) => bar(words(name), share, name === answer.decision, thresholds(name))));
-  find("thresholds").hidden = points.length === 0;
-  find("cam-key").textContent = `Activation map of ${words(answer.cam_class)}`;
-  const decisions = Object.entries(answer.decisions);
-  find("decisions-card").hidden = decisions.length === 0;
-  find("decisions").replaceChildren(...decisions.map(([name, reached]) => {
-    const state = element("span", reached ? "● reached" : "○ not reached", reached ? "yes" : "no");
-    return element("li", [element("span", words(name)), state, ...points.filter((point) => point.name === name).map(meaning)]);
-  }));
-  const { entropy, outline, disagreement } = answer.uncertainty;
-  const kinds = [["Between the classes", entropy], ["Along the outline", outline], ["Between views", disagreement]];
-  find("uncertainty").replaceChildren(...kinds.filter(([, share]) => share !== null).map(([name, share]) => bar(name, share)));
-  showLesion(answer);
-}
-
-function meaning({ threshold, sensitivity: [found], specificity: [spared] }) {
-  return element("small", `From ${percent(threshold)} on, flagging ${percent(found)} of cases and ${percent(1 - spared)} of others`);
-}
-
-function showLesion({ width, height, bounding_box: box, area_fraction: area, unfamiliarity }) {
-  const lesion = [["Picture", `${width} × ${height} pixels`]];
-  if (box) {
-    lesion.push(["Area", `${(area * 100).toFixed(1)} % of the picture`]);
-    lesion.push(["Extent", `${box.right - box.left} × ${box.lower - box.upper} pixels`]);
-    lesion.push(["From the corner", `${box.left} right, ${box.upper} down`]);
-  } else {
-    lesion.push(["Lesion", "none found"]);
+  tools.reset();
+  editing.open(entry);
+  drawing.clear();
+  find("scale-form").hidden = true;
+  find("result").hidden = !entry;
+  if (entry) {
+    stage.classList.add("blank");
+    image.onload = () => {
+      stage.classList.remove("blank");
+      if (!entry.now && entry === current) viewer.open(image.naturalWidth, image.naturalHeight);
+    };
+    image.src = entry.address;
+    if (entry.now) viewer.open(entry.now.answer.width, entry.now.answer.height);
   }
-  if (unfamiliarity !== null) lesion.push(["Unfamiliarity", `${unfamiliarity.toFixed(2)} (up to 1 is usual)`]);
-  find("lesion").replaceChildren(...facts(lesion));
+  showCurrent();
 }
 
-function showModel() {
-  const calibrated = model.protocols.filter((name) => model.calibration[name]);
-  find("limits").textContent = `${model.limits.formats.join(", ")}; up to ${model.limits.upload_bytes / 1e6}\u00a0MB`;
-  find("model").replaceChildren(...facts([
-    ["Classes", model.classes.map(words).join(", ")],
-    ["Encoders", Object.entries(model.networks).map(([name, network]) => `${name}: ${network.encoder}`).join(", ")],
-    ["Calibrated for", calibrated.join(", ") || "no protocol: the probabilities are the networks' own"],
-    ["Protocol", model.default_protocol],
-    ["Intended use", model.intended_use],
-    ["Made", model.created.slice(0, 10)],
+function showCurrent() {
+  showStrip(entries, current, watched, choose, remove);
+  for (const id of ["download-csv", "download-zip"]) find(id).disabled = !entries.some((entry) => entry.now);
+  find("strip").hidden = entries.length === 0;
+  document.body.classList.toggle("has-images", entries.length > 0);
+  if (!current) return say("");
+  const { now, problem, request } = current;
+  find("result").hidden = Boolean(problem);
+  for (const id of ["findings", "panel"]) find(id).hidden = !now;
+  find("stage").classList.toggle("working", Boolean(request));
+  if (now) showAnswer();
+  showStatus();
+}
+
+function showAnswer() {
+  const { now, first, changed } = current;
+  const { width, height } = now.answer;
+  if (viewer.width !== width || viewer.height !== height) viewer.open(width, height);
+  drawing.resize(width, height);
+  drawing.drawOutline("layer-outline", now.final);
+  drawing.drawOutline("layer-coarse", now.coarse);
+  drawing.drawOutline("layer-before", changed ? first.final : null);
+  drawing.drawOutline("layer-edited", now.edited);
+  drawing.drawLine("layer-diameter", now.answer.longest_diameter?.ends);
+  drawing.drawHeat(now.answer.cam, width, height);
+  editing.drawMarks();
+  find("before-choice").hidden = !changed;
+  find("diameter-choice").hidden = !now.answer.longest_diameter;
+  find("undo").disabled = !current.canUndo;
+  find("redo").disabled = !current.canRedo;
+  find("again").disabled = !now.edited;
+  showFindings(current, model);
+  find("printed").replaceChildren(...facts([
+    ["Image", current.name], ["Printed", new Date().toLocaleString()], ["Model", `${now.answer.model}, protocol ${now.answer.protocol}`],
     ["Served by", `mbdcnn ${model.version}`],
-    ["Fingerprint", model.fingerprint],
   ]));
 }
 
+function showStatus() {
+  const { now, problem, request, trouble } = current;
+  if (busy && request) return say("The server is busy; waiting for a place …", "working");
+  if (problem ?? trouble) return say(problem ?? trouble, "bad");
+  if (!now) return say("Looking at the image …", "working");
+  if (request) return say("Looking again …", "working");
+  say(summary(current), isFlagged(current) ? "flagged" : "answered");
+}
+
 function say(text, kind = "") {
-  find("status").textContent = text;
-  find("status").className = `status ${kind}`;
+  const status = find("status");
+  // Said once: a screen reader would read the same text again.
+  if (status.textContent !== text) status.textContent = text;
+  status.className = `status ${kind}`;
 }
 
-function bar(name, share, first = false, thresholds = []) {
-  const fill = element("div", "", "fill");
-  fill.style.width = `${Math.min(Math.max(share, 0), 1) * 100}%`;
-  const ticks = thresholds.map((threshold) => {
-    const tick = element("div", "", "tick");
-    tick.style.left = `${threshold * 100}%`;
-    return tick;
+function remove(entry) {
+  entry.close();
+  const place = entries.indexOf(entry);
+  entries.splice(place, 1);
+  if (entry === current) choose(entries[Math.min(place, entries.length - 1)] ?? null);
+  else showCurrent();
+  if (!entries.length) find("file").focus();
+  work();
+}
+
+// Corrections.
+
+function step(way) {
+  if (!current?.now) return;
+  current.request?.abort();
+  current.request = current.asked = current.trouble = null;
+  current[way]();
+  showCurrent();
+}
+
+function again() {
+  const { edited } = current.now;
+  if (isEmpty(edited)) return say("The outline is empty; draw one with the brush.", "bad");
+  ask(current, { given: edited, points: [], box: null });
+}
+
+function setScale() {
+  const millimetres = find("millimetres").valueAsNumber;
+  if (!(millimetres > 0) || !editing.line) return;
+  const [[x1, y1], [x2, y2]] = editing.line;
+  current.scale = millimetres / Math.hypot(x2 - x1, y2 - y1);
+  find("scale-form").hidden = true;
+  showCurrent();
+  find("stage").focus();
+}
+
+// What a person does.
+
+const clicks = {
+  undo: () => step("undo"),
+  redo: () => step("redo"),
+  again,
+  original: () => { current.add(current.first); showCurrent(); },
+  "zoom-in": () => viewer.in(),
+  "zoom-out": () => viewer.out(),
+  "zoom-fit": () => viewer.fit(),
+  "set-scale": setScale,
+  "download-mask": () => exports.save(exports.maskFile(current), `${current.name}_mask.png`),
+  "download-json": () => exports.save(exports.jsonFile(current), `${current.name}_prediction.json`),
+  "download-overlay": async () => exports.save(await exports.overlayFile(current), `${current.name}_overlay.png`),
+  "download-csv": () => exports.save(exports.csvFile(entries, model), "predictions.csv"),
+  "download-zip": async () => exports.save(await exports.zipFile(entries, model), "predictions.zip"),
+  print: () => print(),
+  "remove-all": () => { while (entries.length) remove(entries[0]); },
+};
+for (const [id, does] of Object.entries(clicks)) find(id).addEventListener("click", does);
+
+takeFiles(add, say);
+
+addEventListener("keydown", (event) => {
+  if (!(event.ctrlKey || event.metaKey) || event.target.matches("input[type=number]")) return;
+  const way = { z: event.shiftKey ? "redo" : "undo", y: "redo" }[event.key.toLowerCase()];
+  if (!way) return;
+  event.preventDefault();
+  step(way);
+});
+
+find("sort").addEventListener("change", showCurrent);
+find("millimetres").addEventListener("keydown", (event) => { if (event.key === "Enter") setScale(); });
+find("opacity").addEventListener("input", () => find("sheet").style.setProperty("--opacity", find("opacity").value / 100));
+for (const box of document.querySelectorAll("[data-layer]")) {
+  const show = () => find(box.dataset.layer).toggleAttribute("hidden", !box.checked);
+  box.addEventListener("change", show);
+  show();
+}
+for (const radio of document.querySelectorAll("[name=tool]")) {
+  radio.addEventListener("change", () => {
+    find("stage").dataset.tool = radio.value;
+    find("hint").textContent = radio.title;
   });
-  const track = element("div", [fill, ...ticks], "track");
-  track.ariaHidden = "true";
-  return element("li", [element("span", name), element("span", percent(share), "value"), track], first ? "first" : "");
 }
 
-function facts(pairs) {
-  return pairs.flatMap(([name, value]) => [element("dt", name), element("dd", value)]);
-}
-
-function element(tag, content, name = "") {
-  const made = document.createElement(tag);
-  made.append(...(Array.isArray(content) ? content : [content]));
-  made.className = name;
-  return made;
-}
-
-function offer(id, blob, name) {
-  find(id).href = address(blob);
-  find(id).download = name;
-}
-
-function address(blob) {
-  links.push(URL.createObjectURL(blob));
-  return links.at(-1);
-}
-
-function stem(name) {
-  return name.replace(/\.[^.]*$/, "") || "picture";
-}
-
-function sentence(text) {
-  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
-}
-
-function pause(milliseconds, signal) {
-  return new Promise((resolve, reject) => {
-    setTimeout(resolve, milliseconds);
-    signal.addEventListener("abort", () => reject(new Error("given up")), { once: true });
-  });
-}
-
-model = await fetch("/v1/model").then((response) => response.json());
-showModel();
+showModel(model);
+showCard(await readCard());

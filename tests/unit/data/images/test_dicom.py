@@ -35,7 +35,7 @@ from dicom_files import (
 from masks import decode_mask
 from mbdcnn.config import load_config
 from mbdcnn.data.images import dicom
-from mbdcnn.data.images.decoding import decode, image_size
+from mbdcnn.data.images.decoding import decode, image_size, pixel_spacing
 from mbdcnn.data.prepare import prepare
 from mbdcnn.data.readers.folders import find_images
 from mbdcnn.errors import UserError
@@ -68,6 +68,30 @@ def assert_gives(content: bytes, pixels: npt.NDArray[np.uint8], tolerance: int =
 @pytest.mark.parametrize("syntax", [uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian])
 def test_photographs_of_every_kind(kind: str, syntax: str) -> None:
     assert_gives(photograph(PIXELS, syntax=syntax, kind=kind, NumberOfFrames=1), PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "known"),
+    [
+        ([0.5, 0.25], (0.5, 0.25)),
+        (["0.01", "1e-2"], (0.01, 0.01)),
+        (None, None),
+        ([0.5], None),
+        ([0, 0.1], None),
+        ([-1, 1], None),
+        ([1e-9, 1], None),
+        ([1e300, 1], None),
+    ],
+    ids=str,
+)
+def test_the_spacing_of_pixels_where_it_is_plausible(spacing, known) -> None:
+    content = photograph(PIXELS, **({} if spacing is None else {"PixelSpacing": spacing}))
+    assert pixel_spacing(content) == known
+
+
+def test_other_files_say_no_spacing(tmp_path) -> None:
+    Image.fromarray(PIXELS).save(tmp_path / "x.png", dpi=(300, 300))
+    assert pixel_spacing(tmp_path / "x.png") is None
 
 
 def test_planes_apart() -> None:
