@@ -19,6 +19,7 @@ from mbdcnn.metrics.classes import class_metrics, mean_auc
 from mbdcnn.metrics.masks import mask_metrics
 from mbdcnn.models import build_classifier, build_coarse, build_enhanced, guide
 from mbdcnn.models.weights import load_weights
+from mbdcnn.system.rates import MatrixRates
 from mbdcnn.training import segmentation
 from mbdcnn.training.augment import Augmenter
 from mbdcnn.training.fit import Sources, train
@@ -278,6 +279,20 @@ def test_bf16_trains_on_the_cpu(data, tiny_config, tmp_path: Path) -> None:
     state = load_file(train("coarse", data, tmp_path / "run", config).weights)
     assert {value.dtype for value in state.values()} <= {torch.float32, torch.int64}
     assert all(value.isfinite().all() for value in state.values())
+
+
+@pytest.mark.parametrize(("rate", "precision"), [(2e11, "bf16"), (1e11, "fp32")])
+def test_auto_follows_the_machine(rate, precision, data, tiny_config, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("mbdcnn.system.device.matrix_rates", lambda: MatrixRates(1e11, rate))
+    seen: list[torch.dtype] = []
+    hook = torch.nn.modules.module.register_module_forward_hook(
+        lambda module, inputs, output: seen.append(output.dtype) if isinstance(module, torch.nn.Conv2d) else None
+    )
+    config = tiny_config("coarse.training.precision=auto", "coarse.training.length=1 step")
+    with hook:
+        run = train("coarse", data, tmp_path / "run", config)
+    assert run.provenance.facts["precision"] == precision
+    assert {*seen} == {torch.bfloat16 if precision == "bf16" else torch.float32}
 
 
 def test_fp16_needs_a_gpu(data, tiny_config, tmp_path: Path) -> None:

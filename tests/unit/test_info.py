@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from mbdcnn import info
 from mbdcnn.artifacts import Bundle
 from mbdcnn.config import load_config
 from mbdcnn.errors import UserError
 from mbdcnn.info import describe
+from mbdcnn.system.rates import MatrixRates
 
 
 @pytest.mark.parametrize(
@@ -56,3 +58,15 @@ def test_the_licence_of_a_bundle_is_what_its_card_names(bundle: Bundle, tmp_path
     assert describe(str(copy))["licence"] == Bundle.open(copy).licence == "cc-by-nc-4.0"
     (copy / "README.md").unlink()
     assert Bundle.open(copy).licence is None
+
+
+@pytest.mark.parametrize(
+    ("rate", "said"), [(2e11, "bf16, at least 1.5 times as fast"), (1e11, "fp32, as bf16 is not 1.5 times as fast")]
+)
+def test_it_says_how_fast_the_machine_is_and_what_auto_means_here(rate: float, said: str, monkeypatch) -> None:
+    monkeypatch.setattr(info, "matrix_rates", lambda: MatrixRates(1e11, rate))
+    assert describe()["matrix products"] == {
+        "fp32": "100 GFLOP/s on a core",
+        "bf16": f"{rate / 1e9:.0f} GFLOP/s on a core",
+        "precision auto on this CPU": said,
+    }

@@ -63,12 +63,8 @@ def fit(
         UserError: the device is not there or cannot compute in fp16, or the loss is not finite.
     """
     place = choose_device(device)
-    if task.settings.precision == "fp16" and place.type == "cpu":
-        raise UserError("precision fp16: needs a GPU; choose fp32 or bf16 to train on the CPU")
-    precision = _precision(task, place, group)
+    precision = _prepare(task, place, group)
     draft.facts["precision"] = precision
-    if place.type == "cpu":
-        keep_freed_memory()
     checkpoints = draft.path / "checkpoints"
     best = ModelCheckpoint(
         checkpoints, "best", task.score, mode="max", save_on_train_epoch_end=False, enable_version_counter=False
@@ -79,7 +75,6 @@ def fit(
     table = MetricsTable(draft.path / "metrics.csv", task, progress)
     options = [*_early_stopping(task), *_weight_averaging(task)]
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    task.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     trainer = lightning.Trainer(
         **_where(place, group.processes),
         precision=PRECISIONS[precision],
@@ -110,8 +105,14 @@ def fit(
         _write_weights(task, checkpoints, draft, best)
 
 
-def _precision(task: Task, place: torch.device, group: Group) -> str:
+def _prepare(task: Task, place: torch.device, group: Group) -> str:
+    """Make ready what the training runs on; give its precision, the same in all processes."""
     wanted = task.settings.precision
+    if place.type == "cpu":
+        if wanted == "fp16":
+            raise UserError("precision fp16: needs a GPU; choose fp32 or bf16 to train on the CPU")
+        keep_freed_memory()
+    task.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     chosen = [choose_precision(wanted, place) if group.first else wanted]
     if group.processes.count > 1:
         torch.distributed.broadcast_object_list(chosen, src=0)
