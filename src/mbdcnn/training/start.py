@@ -107,8 +107,8 @@ def initialise(
     if (how := config.enhanced.guidance_start) != "random":
         if start is not None and not _lacks_guidance(facts["starting_weights"]["initial"]):
             raise UserError(
-                f"{start.weights}: holds the layer that mixes in the activation map, which the start '{how}' would undo; "
-                "give --set enhanced.guidance_start=random to begin with the file's"
+                f"{start.weights}: holds the layer that mixes in the activation map, which the start '{how}' would "
+                "undo; give --set enhanced.guidance_start=random to begin with the file's"
             )
         pass_features_on(network, images(), draw_map=how == "mixed")
     return facts
