@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,6 +27,8 @@ from mbdcnn.models.weights import load_weights
 
 PROTOCOLS: tuple[ProtocolName, ...] = ("fast", "paper")
 BATCH = 16
+MOST_IMAGES = 2000
+"""Training images that the out-of-distribution score is fitted to, at most."""
 
 FoldRuns = Sequence[tuple[Run, Run]]
 """Runs of coarse-SN and mask-CN that each left out one fold of the training images, in order. coarse-SN may be one for
@@ -70,10 +73,10 @@ def left_out_by_folds(data: PreparedData, folds: FoldRuns, device: torch.device,
     shares = []
     for number, (coarse, classifier) in enumerate(folds):
         rows = [row for row in Fold(number, len(folds)).split(training)[1] if row.label is not None]
-        rows = [row for row in rows if not sources or row.source in sources]
+        rows = [row for row in rows if not sources or row.origin in sources]
         shares.append((partial(_joined, coarse, classifier, device), rows))
     if not any(rows for _, rows in shares):
-        known = ", ".join(sorted({row.source for row in training if row.source})) or "none"
+        known = ", ".join(sorted({row.origin for row in training if row.origin})) or "none"
         raise UserError(
             f"calibration.sources: no labelled training image is of {', '.join(sources)}; the data's sources: {known}"
         )
@@ -124,6 +127,12 @@ def _check_unseen(run: Run, data: PreparedData, fold: Fold) -> None:
         )
 
 
+def images_for_ood_score(data: PreparedData) -> dict[str, list[Row]]:
+    """Take the training images, evenly spread over the list where there are many, and all validation images."""
+    training = data.split("train")
+    return {"train": training[:: math.ceil(len(training) / MOST_IMAGES)], "validation": data.split("validation")}
+
+
 def fit_ood_score(core: Core, data: PreparedData, settings: Data, advance: Advance) -> OODScorer:
     """Learn what training images look like to the final networks, with limits from validation images."""
 
@@ -134,7 +143,7 @@ def fit_ood_score(core: Core, data: PreparedData, settings: Data, advance: Advan
             yield ImageFeatures.at(np.stack(embedding), np.stack([image.patches[0] for image in inputs]))
             advance(len(batch))
 
-    training, held_out = (ImageFeatures.join(list(looks(data.split(split)))) for split in ("train", "validation"))
+    training, held_out = (ImageFeatures.join(list(looks(rows))) for rows in images_for_ood_score(data).values())
     return OODScorer.fit(training, held_out)
 
 

@@ -155,7 +155,12 @@ def _calibrate(
 ) -> list[Row]:
     """Add calibration and the out-of-distribution scorer to a draft with weights; give the images calibrated on."""
     from mbdcnn.bundling.calibrate import calibrate
-    from mbdcnn.bundling.held_out import fit_ood_score, left_out_by_folds, validation_images
+    from mbdcnn.bundling.held_out import (
+        fit_ood_score,
+        images_for_ood_score,
+        left_out_by_folds,
+        validation_images,
+    )
     from mbdcnn.inference.ood import FILE
     from mbdcnn.inference.runtimes import TorchCore
     from mbdcnn.system.device import choose_device
@@ -163,7 +168,7 @@ def _calibrate(
     place = choose_device(device)
     core = TorchCore(load_networks(config, draft.path), place)
     held_out = left_out_by_folds(data, folds, place, config) if folds else validation_images(data, core)
-    counts = {split: len(data.split(split)) for split in ("train", "validation")}
+    counts = {split: len(rows) for split, rows in images_for_ood_score(data).items()}
     total, done = sum(counts.values()) + len(held_out.rows), 0
 
     def advance(images: int) -> None:

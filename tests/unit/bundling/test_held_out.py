@@ -79,11 +79,11 @@ def test_calibration_by_the_images_of_one_source(made_from: dict[str, Any], data
     with pytest.raises(UserError, match=r"calibration.sources: no labelled training image is of elsewhere; the data's"):
         left_out_by_folds(data, made_from["folds"], torch.device("cpu"), config)
     for number, row in enumerate(data.rows):
-        data.rows[number] = replace(row, source="clinic" if number % 2 else "atlas")
+        data.rows[number] = replace(row, origin="clinic" if number % 2 else "atlas")
     config = tiny_config("calibration.sources=[clinic]")
     held_out = left_out_by_folds(data, made_from["folds"], torch.device("cpu"), config)
-    assert {row.source for row in held_out.rows} == {"clinic"}
-    assert len(held_out.rows) == sum(row.source == "clinic" for row in data.split("train"))
+    assert {row.origin for row in held_out.rows} == {"clinic"}
+    assert len(held_out.rows) == sum(row.origin == "clinic" for row in data.split("train"))
     assert held_out.source.startswith("clinic training images")
 
 
