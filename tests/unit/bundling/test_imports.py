@@ -340,5 +340,5 @@ def test_an_ensemble_is_not_imported_as_one_of_its_networks(tmp_path: Path) -> N
     with pytest.raises(UserError, match=r"the mean of several networks, .* give --model .*bundled"):
         import_model(files, tmp_path / "out", load_config("bundled"))
     assert not (tmp_path / "out").exists()
-    assert Predictor.load(str(bundled_model()), device="cpu").bundle.config.ensemble == 2
+    assert Predictor.load(str(bundled_model()), device="cpu").bundle.config.ensemble == 3
     assert import_run(files[1], tmp_path / "alone", load_config("bundled")).report.head is not None
