@@ -26,7 +26,7 @@ lint: .venv/ready
 
 # One table each; more than a quarter of an hour on two cores.
 bench: .venv/ready
-	for table in losses maps training inference preparation memory startup; do $(BIN)/python benchmarks/$$table.py || exit 1; done
+	for table in losses maps training inference preparation memory startup serving; do $(BIN)/python benchmarks/$$table.py || exit 1; done
 
 types: .venv/ready
 	$(BIN)/mypy

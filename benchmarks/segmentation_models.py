@@ -1,6 +1,6 @@
 """Beside what a user would pick instead: segmentation_models_pytorch's DeepLabV3+ with a MobileNetV2 encoder.
 
-    python -m venv smp; smp/bin/pip install torch torchvision segmentation-models-pytorch onnx onnxscript onnxruntime
+    python -m venv smp; smp/bin/pip install torch torchvision segmentation-models-pytorch onnx onnxruntime
     python benchmarks/segmentation_models.py --python smp/bin/python
 
 Random weights, batches of 1 and 16 at 192 x 192. The other library runs in that virtual environment; the compact
@@ -37,7 +37,7 @@ def evaluated(network, images):
 
 def exported(network, file):
     import onnxruntime
-    torch.onnx.export(network, (torch.rand(1, 3, 192, 192),), file, dynamo=True, verbose=False)
+    torch.onnx.export(network, (torch.rand(1, 3, 192, 192),), file, dynamo=False)
     session = onnxruntime.InferenceSession(file)
     image = {session.get_inputs()[0].name: np.zeros((1, 3, 192, 192), np.float32)}
     return shortest(lambda: session.run(None, image), 20)

@@ -72,14 +72,17 @@ def main() -> None:
             "plain": (plain, ""),
             "mbdcnn serve": (["-m", "mbdcnn", "serve", "--port", "0", "--model", str(options.model)], "?layers=mask"),
         }
-        print(f"{'':<14} {'clients':>7} {'images/s':>9} {'median s':>9} {'p99 s':>7} {'refused':>7} {'most MB':>8}")
+        heads = f"{'images/s':>9} {'median s':>9} {'p99 s':>7} {'CPU s each':>10} {'refused':>7} {'most MB':>8}"
+        print(f"{'':<14} {'clients':>7} {heads}")
         for server, (command, query) in servers.items():
             for clients in options.clients:
                 with running(command) as (port, process):
                     ask(port, body, query)
+                    before = cpu_seconds(process)
                     times, refused, seconds = load(port, body, query, clients, options.seconds)
+                    each = (cpu_seconds(process) - before) / len(times)
                     rate = f"{len(times) / seconds:>9.1f} {np.median(times):>9.3f} {np.quantile(times, 0.99):>7.3f}"
-                    print(f"{server:<14} {clients:>7} {rate} {refused:>7} {peak(process):>8}", flush=True)
+                    print(f"{server:<14} {clients:>7} {rate} {each:>10.3f} {refused:>7} {peak(process):>8}", flush=True)
 
 
 def form(image: bytes) -> bytes:
@@ -144,6 +147,12 @@ def load(port: int, body: bytes, query: str, clients: int, seconds: float) -> tu
         answers = list(threads.map(client, range(clients)))
     taken = time.perf_counter() - start
     return [each for times, _ in answers for each in times], sum(count for _, count in answers), taken
+
+
+def cpu_seconds(process: subprocess.Popen[str]) -> float:
+    """Give the processor's time that a process has taken so far."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def peak(process: subprocess.Popen[str]) -> int:

@@ -43,8 +43,8 @@ class DepthwiseConv(nn.Conv2d):
 def filter_channels(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
     """Filter each channel of a CPU's features, n c h w, by a kernel of its own, c 1 k k; in bf16 with own gradients.
 
-    Three of oneDNN's in bf16 take up to forty times as long as the convolution itself; the others, and all in fp32, are
-    as they should be.
+    Two of oneDNN's in bf16 take up to seventy times as long as the convolution itself, those of a stride and those of a
+    5x5 kernel's weights.
     """
     if torch.is_autocast_enabled("cpu"):
         x = x.to(torch.get_autocast_dtype("cpu"))
