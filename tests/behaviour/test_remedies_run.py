@@ -45,7 +45,12 @@ DONE = {
     "the mean of several networks, of which": (
         "unit/bundling/test_imports.py::test_an_ensemble_is_not_imported_as_one_of_its_networks"
     ),
-    "guidance_start=identity": (
+    **dict.fromkeys(
+        ("--set calibration.folds=0 --set ensemble=1", "--set coarse.folds=0"),
+        "unit/training/test_start.py::test_starting_weights_that_know_training_images_leave_nothing_to_hold_out",
+    ),
+    "--points and --box are of one image": "behaviour/test_cli.py::test_predict_with_what_a_person_says",
+    "guidance_start=random": (
         "unit/training/test_start.py::test_how_enhanced_starts_holds_also_for_weights_that_are_named"
     ),
     "lie in more than one split": (

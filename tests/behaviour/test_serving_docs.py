@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from mbdcnn.cli.serving import Serve
 from mbdcnn.inference.predictor import Predictor
@@ -28,7 +29,10 @@ DOCS = (ROOT / "docs" / "deployment.md").read_text()
 def test_every_curl_command(bundle, tmp_path: Path) -> None:
     commands = re.findall(r"^curl .*$", DOCS, re.MULTILINE)
     assert len(commands) >= 6
-    (tmp_path / "photo.jpg").write_bytes(image())
+    (tmp_path / "photo.jpg").write_bytes(image(400, 300))
+    outline = Image.new("L", (400, 300))
+    outline.paste(255, (100, 75, 200, 150))
+    outline.save(tmp_path / "outline.png")
     app = create_app(Predictor.load(bundle.path, device="cpu"))
     with serving(app, Limits()) as (_, port):
         for command in commands:

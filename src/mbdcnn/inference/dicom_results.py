@@ -190,7 +190,7 @@ def _measurements(
     values = {f"probability of {name}": value for name, value in prediction.probabilities.items()}
     values["area of lesion as fraction of image"] = prediction.area_fraction
     if prediction.ood_score is not None:
-        values["ood_score of image"] = prediction.ood_score
+        values["out-of-distribution score of image"] = prediction.ood_score
     group = hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=hd.sr.TrackingIdentifier(hd.UID(), "Skin lesion"),
         referenced_segment=segment,

@@ -104,7 +104,7 @@ def test_masks_of_sixteen_bits_are_read_too(data, tmp_path: Path, lesion: int) -
     ("text", "wrong"),
     [
         ("name,melanoma\n", "no column seborrheic_keratosis"),
-        ("image,melanoma,seborrheic_keratosis\n", "no column id"),
+        ("photo,melanoma,seborrheic_keratosis\n", "no column id"),
         ("id,nevus,melanoma,seborrheic_keratosis\na,0.1,0.2,many\n", "row 2: not a number"),
         ("id,nevus,melanoma,seborrheic_keratosis\na,0.1,0.2,\n", "row 2: not a number"),
         ("id,nevus,melanoma,seborrheic_keratosis\na,0,0,nan\n", "row 2: a probability is not between"),

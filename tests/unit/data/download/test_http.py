@@ -81,7 +81,9 @@ class TestFetch:
 
     def test_cuts_that_bring_nothing_end(self, site: Site, tmp_path: Path):
         site.files["/a"], site.cuts["/a"] = CONTENT, [50_000] + [0] * 50
-        with pytest.raises(UserError, match="cut at 50000 of 1024000 bytes, 4 times; run again") as error:
+        with pytest.raises(
+            UserError, match="cut at 50000 of 1024000 bytes, 4 times; run the same command again"
+        ) as error:
             fetch.fetch(f"{site.address}/a", tmp_path / "a", md5=MD5)
         one_line(error)
         assert (tmp_path / "a.part").stat().st_size == 50_000

@@ -256,7 +256,7 @@ def test_ids_in_every_form(tmp_path: Path) -> None:
         ("isic_id\n", "no ids in it"),
         ("ISIC_0000001\nISIC_12\n", "ids row 2: 'ISIC_12' is no id"),
         ("isic_id,diagnosis\n,nevus\n", "ids row 2: '' is no id"),
-        ("image\nISIC_0000001", "ids row 1: 'image' is no id"),
+        ("photo\nISIC_0000001", "ids row 1: 'photo' is no id"),
         ("isic_id,ISIC ID\nISIC_0000001,ISIC_0000002", "columns 1 ('isic_id') and 2 ('ISIC ID') have the same name"),
         ("ISIC_0000001 OR sex:male", "is no id"),
     ],

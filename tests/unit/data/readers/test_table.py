@@ -80,7 +80,7 @@ def test_ids_can_be_given(folder: Path) -> None:
         ("image,label,split\na/1.jpg,nevus,holdout\n", "row 2: split 'holdout'; expected train"),
         ("image,label,split\n,nevus,train\n", "row 2: no image"),
         ("image,label,split\na/1.jpg,nevus,train\na/1.jpg,nevus,test\n", "row 3: the id a_1 is a duplicate of .*row 2"),
-        ("image,label,split,id\na/1.jpg,nevus,train,x\nb/1.jpg,nevus,train,X\n", "row 3: the id X stands already"),
+        ("image,label,split,id\na/1.jpg,nevus,train,x\nb/1.jpg,nevus,train,X\n", "row 3: the id X is a duplicate"),
         ("image,label,split,id\na/1.jpg,nevus,train,../x\n", "'../x' cannot name a file"),
         ("image,label,split,id\na/1.jpg,nevus,train,..\n", "'..' cannot name a file"),
         ("image,label,split,Label \na/1.jpg,nevus,train,melanoma\n", "columns 2 .* and 4 .* have the same name"),
