@@ -76,6 +76,8 @@ class Reader:
         self.shelf: dict[str, Callable[[Path], object]] = {
             **dict.fromkeys(("photo.jpg", "one.jpg", "other.jpg"), self.photo),
             **dict.fromkeys(WEIGHTS, self.weights),
+            "outlines": lambda path: [self.outline(path / f"{name}.png") for name in "ab"],
+            "outline.png": self.outline,
             "photos": lambda path: [self.photo(path / f"{name}.jpg") for name in "ab"],
             "isic2017": lambda path: copy(raw, path),
             "bundle": lambda path: copy(experiment / "bundle", path),
@@ -130,7 +132,7 @@ class Reader:
 
     def put_there(self, words: list[str]) -> None:
         for word in words:
-            path = Path(word.rpartition("=")[2].removeprefix("image=@").removeprefix("@"))
+            path = Path(word.rpartition("=")[2].removeprefix("image=@").removeprefix("mask=@").removeprefix("@"))
             name = path.parts[0] if path.parts else ""
             if name in self.shelf and not Path(name).exists() and (name != "out" or len(path.parts) > 1):
                 self.shelf[name](Path(name))
@@ -145,6 +147,13 @@ class Reader:
     def photo(self, path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
         shutil.copyfile(next(self.raw.rglob("*.jpg")), path)
+
+    def outline(self, path: Path) -> None:
+        path.parent.mkdir(exist_ok=True)
+        with Image.open(next(self.raw.rglob("*.jpg"))) as photo:
+            mask = Image.new("L", photo.size)
+        mask.paste(255, (mask.width // 4, mask.height // 4, mask.width // 2, mask.height // 2))
+        mask.save(path)
 
     def table(self, path: Path) -> None:
         names = config.load_config().classes
