@@ -133,7 +133,9 @@ def images_for_ood_score(data: PreparedData) -> dict[str, list[Row]]:
     return {"train": training[:: math.ceil(len(training) / MOST_IMAGES)], "validation": data.split("validation")}
 
 
-def fit_ood_score(core: Core, data: PreparedData, settings: Data, advance: Advance) -> OODScorer:
+def fit_ood_score(
+    core: Core, data: PreparedData, images: dict[str, list[Row]], settings: Data, advance: Advance
+) -> OODScorer:
     """Learn what training images look like to the final networks, with limits from validation images."""
 
     def looks(rows: list[Row]) -> Iterator[ImageFeatures]:
@@ -143,7 +145,7 @@ def fit_ood_score(core: Core, data: PreparedData, settings: Data, advance: Advan
             yield ImageFeatures.at(np.stack(embedding), np.stack([image.patches[0] for image in inputs]))
             advance(len(batch))
 
-    training, held_out = (ImageFeatures.join(list(looks(rows))) for rows in images_for_ood_score(data).values())
+    training, held_out = (ImageFeatures.join(list(looks(rows))) for rows in (images["train"], images["validation"]))
     return OODScorer.fit(training, held_out)
 
 

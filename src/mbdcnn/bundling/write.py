@@ -168,7 +168,8 @@ def _calibrate(
     place = choose_device(device)
     core = TorchCore(load_networks(config, draft.path), place)
     held_out = left_out_by_folds(data, folds, place, config) if folds else validation_images(data, core)
-    counts = {split: len(rows) for split, rows in images_for_ood_score(data).items()}
+    usual = images_for_ood_score(data)
+    counts = {split: len(rows) for split, rows in usual.items()}
     total, done = sum(counts.values()) + len(held_out.rows), 0
 
     def advance(images: int) -> None:
@@ -176,7 +177,7 @@ def _calibrate(
         done += images
         progress(done, total)
 
-    fit_ood_score(core, data, config.data, advance).save(draft.path / FILE)
+    fit_ood_score(core, data, usual, config.data, advance).save(draft.path / FILE)
     draft.facts["out_of_distribution"] = {"training_images": counts["train"], "held_out_images": counts["validation"]}
     if held_out.rows:
         draft.facts["calibration"] = {

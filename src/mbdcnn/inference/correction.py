@@ -148,9 +148,8 @@ def _clicked(mask: Bools, clicks: Sequence[Click], number: int, scene: Scene) ->
     moved = _near(ndimage.label(_moved(before, so_far, distance, scene))[0], clicks)
     if distance < SLIGHT * np.sqrt(np.count_nonzero(before) / np.pi):
         # A slight correction: what lies farther away stays.
-        rows, columns = np.ogrid[: len(mask), : len(mask)]
-        far = np.hypot(rows - row, columns - column) > LOCAL * max(distance, SHALLOWEST)
-        moved = np.where(far, before, moved)
+        around = _disc(mask, clicks[number], LOCAL * max(distance, SHALLOWEST))
+        moved = np.where(around, moved, before)
     return moved
 
 
@@ -165,15 +164,13 @@ def _moved(start: Bools, clicks: Sequence[Click], depth: float, scene: Scene) ->
     """
     from scipy import ndimage
 
-    side = len(start)
-    depth = min(max(depth, SHALLOWEST), DEEPEST * side)
+    depth = min(max(depth, SHALLOWEST), DEEPEST * len(start))
     log_odds = np.clip(TRUST * _signed_distance(start) / depth, -MOST, MOST) + scene.network
     seeds = np.full(start.shape, np.nan)
     if scene.box is not None:
         seeds[~scene.box] = 0
-    rows, columns = np.ogrid[:side, :side]
     for number, click in enumerate(clicks, start=1):
-        away = np.hypot(rows - click.row, columns - click.column)
+        away = _away(start, click)
         last = number == len(clicks)
         if last:
             log_odds += (1 if click.inside else -1) * NEAR * np.exp(-np.square(away / (REACH * depth)))
@@ -264,11 +261,16 @@ def _ellipse(box: Bools) -> Bools:
     return ellipse
 
 
+def _away(mask: Bools, click: Click) -> Floats:
+    """Give each pixel's distance to a click, of the size of a mask."""
+    rows, columns = np.ogrid[: mask.shape[0], : mask.shape[1]]
+    away: Floats = np.hypot(rows - click.row, columns - click.column)
+    return away
+
+
 def _disc(mask: Bools, click: Click, radius: float) -> Bools:
     """Give a disc round a click, of the size of a mask."""
-    rows, columns = np.ogrid[: mask.shape[0], : mask.shape[1]]
-    disc: Bools = np.hypot(rows - click.row, columns - click.column) <= radius
-    return disc
+    return _away(mask, click) <= radius
 
 
 def _depth(region: Bools) -> Floats:

@@ -85,8 +85,10 @@ class EnhancedSegmentationTask(SegmentationTask):
 
     def given(self, truth: Masks, coarse: Masks) -> Masks:
         """Choose the masks that mask-CN is given: true ones in some images."""
+        if not self.true_masks:
+            return coarse
         true = (torch.rand(len(truth)) < self.true_masks).to(truth.device, non_blocking=True)
-        return torch.where(true.view(-1, 1, 1, 1), truth, coarse) if self.true_masks else coarse
+        return torch.where(true.view(-1, 1, 1, 1), truth, coarse)
 
     def logits(self, images: Images, coarse: Masks | None) -> MaskLogits:
         """Compute the activation map on the very images and masks that the network is given."""
