@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from mbdcnn.config.base import LARGEST_SIDE, Duration, Section, in_steps
 from mbdcnn.config.classes import with_classes
-from mbdcnn.config.experiment import Calibration, Classifier, Coarse, Config, Enhanced, Evaluation, Runtime
+from mbdcnn.config.experiment import Calibration, CamMode, Classifier, Coarse, Config, Enhanced, Evaluation, Runtime
 from mbdcnn.config.loading import BUNDLED, bundled_folder, load_config, parse, save_config, shipped_configs
 from mbdcnn.config.networks import ClassificationNetwork, Data, SegmentationNetwork, Views
 from mbdcnn.config.training import Augmentation, SegmentationLoss, Training
@@ -18,6 +18,7 @@ __all__ = [
     "LARGEST_SIDE",
     "Augmentation",
     "Calibration",
+    "CamMode",
     "ClassificationNetwork",
     "Classifier",
     "Coarse",

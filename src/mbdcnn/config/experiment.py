@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
 from mbdcnn.config.base import Probability, Section, Shares
 from mbdcnn.config.networks import ClassificationNetwork, Data, SegmentationNetwork
 from mbdcnn.config.training import Augmentation, SegmentationLoss, Training
+
+CamMode: TypeAlias = Literal["reference", "relu", "centred"]
+"""What becomes of activation maps below 0, and of what all classes have in common: `Config.cam`."""
 
 
 class Coarse(Section):
@@ -53,8 +56,8 @@ class Classifier(Section):
     crops: bool = True
     """Train on the crops of an image too, not on the whole of it alone."""
     evidence_weight: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of a second loss, the share of the class evidence (absolute activation maps of all classes) that lies
-    outside the true lesion, on images that have a mask. 0 for the paper's training."""
+    """Weight of a second loss, the share of the class evidence (all classes' activation maps less their mean, absolute)
+    that lies outside the true lesion, on images that have a mask. 0 for the paper's training."""
 
 
 class Enhanced(Section):
@@ -123,8 +126,9 @@ class Config(Section):
     data are tables of your own with other labels, those of the tables."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of initial weights, data order and augmentation."""
-    cam: Literal["reference", "relu"] = "reference"
-    """Activation maps keep their negative values, as in the authors' code, or are clipped at 0."""
+    cam: CamMode = "reference"
+    """Activation maps keep their negative values, as in the authors' code; or are clipped at 0 (`relu`); or show what
+    speaks for the class rather than the others, clipped at 0 (`centred`)."""
     ensemble: Annotated[int, Field(ge=1, le=21)] = 1
     """Networks that together are the model's mask-CN, their logits and activation maps averaged. With more than 1 they
     are the first of those that each leave out a fold for calibration; none then learns from all training images."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mbdcnn.config import Config
+from mbdcnn.config import CamMode, Config
 from mbdcnn.models.cam import class_activation_map
 from mbdcnn.models.classifier import MaskGuidedClassifier
 from mbdcnn.models.coarse import CoarseSegmenter
@@ -59,9 +59,7 @@ class MBDCNN(nn.Module):
         return guide(self.classifier, images, masks, self.cam_mode)
 
 
-def guide(
-    classifier: MaskGuidedClassifier, images: Images, masks: Masks, cam_mode: Literal["reference", "relu"]
-) -> ClassifierOutput:
+def guide(classifier: MaskGuidedClassifier, images: Images, masks: Masks, cam_mode: CamMode) -> ClassifierOutput:
     """Run the classifier and turn its features into the activation map of the class it predicts."""
     logits, features = classifier(images, masks)
     maps = class_activation_map(features, classifier.head.weight, logits.argmax(1), cam_mode)

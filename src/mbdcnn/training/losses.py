@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mbdcnn.config import SegmentationLoss
+from mbdcnn.models.cam import centred
 from mbdcnn.types import Features, MaskLogits, Masks
 
 Scalar: TypeAlias = Float[Tensor, ""]
@@ -52,12 +53,15 @@ def rank_loss(logits: MaskLogits, truth: Masks, pixels: int = 30, margin: float 
 def evidence_outside(features: Features, weight: Float[Tensor, "k c"], lesions: Masks) -> PerImage:
     """Give the share of the class evidence that lies outside the lesion: of the absolute values of all classes' maps.
 
+    The maps are less their mean over classes, for what all have in common decides nothing: a network could put that
+    into the lesion and decide by what is beside it.
+
     Args:
         features: mask-CN's, at stride 16.
         weight: of its linear layer.
         lesions: true masks at the size of its input.
     """
-    maps = F.conv2d(features, weight.to(features.dtype)[:, :, None, None]).float().abs().sum(1)
+    maps = F.conv2d(features, centred(weight).to(features.dtype)[:, :, None, None]).float().abs().sum(1)
     inside = F.adaptive_avg_pool2d(lesions, (maps.shape[1], maps.shape[2]))[:, 0]
     return 1 - (maps * inside).sum((1, 2)) / maps.sum((1, 2)).clamp(min=1e-6)
 

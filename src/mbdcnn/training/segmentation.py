@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 from torchmetrics import MeanMetric
 
-from mbdcnn.config import Coarse, Enhanced
+from mbdcnn.config import CamMode, Coarse, Enhanced
 from mbdcnn.models import CoarseSegmenter, EnhancedSegmenter, MaskGuidedClassifier, guide
 from mbdcnn.training.augment import Augmenter
 from mbdcnn.training.batches import Batch, as_images, as_masks
@@ -71,7 +69,7 @@ class EnhancedSegmentationTask(SegmentationTask):
         course: Course,
         section: Enhanced,
         classifier: MaskGuidedClassifier,
-        cam: Literal["reference", "relu"],
+        cam: CamMode,
     ) -> None:
         super().__init__(network, course, section)
         # In a tuple, so that Lightning neither trains it nor writes it into every checkpoint.

@@ -104,7 +104,7 @@ def test_unknown_keys_name_the_known_ones() -> None:
         ("coarse=", "coarse"),
         ("classes=[nevus]", "classes"),
         ("classes=[nevus, nevus]", "duplicate"),
-        ("cam=none", "'reference' or 'relu'"),
+        ("cam=none", "'reference', 'relu' or 'centred'"),
     ],
 )
 def test_wrong_values_are_told_in_one_line(override: str, part: str) -> None:

@@ -107,7 +107,7 @@ def tiny_config(backbone: str = "mobilenet_v2", **settings) -> Config:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("cam", ["reference", "relu"])
+@pytest.mark.parametrize("cam", ["reference", "relu", "centred"])
 def test_the_three_help_each_other(cam):
     model = MBDCNN(tiny_config(cam=cam, classes=("benign", "malignant"))).eval()
     images = torch.rand(3, 3, 32, 48)
@@ -142,6 +142,16 @@ def test_activation_map_equals_the_plain_loop():
         divided = class_activation_map(features, weight, classes, "reference")[i, 0]
         torch.testing.assert_close(divided, expected / expected.max())
         torch.testing.assert_close(class_activation_map(features, weight, classes, "relu")[i, 0], divided.clamp(min=0))
+
+
+def test_a_centred_map_shows_what_speaks_for_the_class_rather_than_the_others():
+    # Two classes of which the first is the less unlikely in the left cell: its own map has nothing there.
+    features, weight = torch.tensor([[[[1.0, 0.5]], [[0.0, 1.0]]]]), torch.tensor([[-1.0, 1.0], [-5.0, 1.0]])
+    first = torch.tensor([0])
+    assert class_activation_map(features, weight, first, "relu").flatten().tolist() == [0, 1]
+    assert class_activation_map(features, weight, first, "centred").flatten().tolist() == [1, 0.5]
+    shared = class_activation_map(features, weight + torch.tensor([7.0, -3.0]), first, "centred")
+    torch.testing.assert_close(shared, class_activation_map(features, weight, first, "centred"))
 
 
 @pytest.mark.parametrize("value", [-1.0, 0.0])

@@ -103,7 +103,15 @@ def test_evidence_outside_the_lesion_is_the_share_of_all_maps_there() -> None:
     weight = torch.tensor([[1.0, 0.0], [-1.0, 2.0]])
     lesions = torch.zeros(2, 1, 32, 32)
     lesions[:, :, :16, :16] = 1
-    # Class maps: |3| and |-3| in the lesion, 0 and |2| outside; the second image shows nothing at all.
+    # Class maps: 3 and -3 in the lesion, 0 and 2 outside, -1 and 1 about their mean; the second image shows nothing.
     assert evidence_outside(features, weight, lesions).tolist() == pytest.approx([2 / 8, 1.0])
     lesions[:, :, :16, :8] = 0
     assert evidence_outside(features, weight, lesions)[0] == pytest.approx(1 - 3 / 8)
+
+
+def test_what_all_classes_share_is_no_evidence() -> None:
+    torch.manual_seed(0)
+    features, weight, shared = torch.randn(2, 4, 3, 3), torch.randn(3, 4), torch.randn(4)
+    lesions = (torch.rand(2, 1, 48, 48) > 0.5).float()
+    expected = evidence_outside(features, weight, lesions)
+    torch.testing.assert_close(evidence_outside(features, weight + 10 * shared, lesions), expected)
