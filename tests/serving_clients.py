@@ -7,7 +7,7 @@ import contextlib
 import http.client
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -33,13 +33,13 @@ class HeldPredictor(Predictor):
         self.free = threading.Event()
         self.batches: list[int] = []
 
-    def predict_inputs(self, inputs: list[Any], protocol: Any) -> Iterator[Prediction]:
+    def run_networks(self, inputs: list[Any], protocol: Any) -> Iterator[Callable[[], Prediction]]:
         self.batches.append(len(inputs))
         self.begun.set()
         assert self.free.wait(SECONDS)
         if any(each.patches[0].min() == 255 for each in inputs):
             raise RuntimeError("secret of a patient")
-        yield from super().predict_inputs(inputs, protocol)
+        yield from super().run_networks(inputs, protocol)
 
 
 def image(width: int = 60, height: int = 44, colour: tuple[int, int, int] = (170, 120, 100)) -> bytes:

@@ -81,6 +81,32 @@ def test_a_cancelled_job_leaves_the_line(held: HeldPredictor) -> None:
     assert held.batches == [1, 1]
 
 
+def test_the_networks_go_on_while_an_answer_is_made(held: HeldPredictor) -> None:
+    line, second = batcher(held, batch=1), threading.Event()
+    inputs = open_image(image(), Limits(), held, "fast")
+    held.free.set()
+    first = line.submit(Job(inputs, "fast", lambda _: str(second.wait(SECONDS)).encode()))
+    line.submit(Job(inputs, "fast", lambda _: b"")).add_done_callback(lambda _: second.set())
+    assert first.result(SECONDS) == b"True"
+    line.close()
+    assert held.batches == [1, 1]
+
+
+def test_an_answer_that_cannot_be_made_is_not_the_others(
+    held: HeldPredictor, caplog: pytest.LogCaptureFixture
+) -> None:
+    line = batcher(held, batch=2, batch_wait=0.5)
+    inputs = open_image(image(), Limits(), held, "fast")
+    held.free.set()
+    broken = line.submit(Job(inputs, "fast", lambda _: b"%d" % (1 // 0)))
+    whole = line.submit(job(held, image()))
+    with pytest.raises(PredictionError):
+        broken.result(SECONDS)
+    assert whole.result(SECONDS)
+    line.close()
+    assert "ZeroDivisionError" in caplog.text
+
+
 def test_one_failure_is_not_the_others(held: HeldPredictor, caplog: pytest.LogCaptureFixture) -> None:
     line = batcher(held, batch=3, batch_wait=0.5)
     futures = [line.submit(job(held, content)) for content in (image(), WHITE, image())]

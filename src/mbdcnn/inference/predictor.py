@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Self, TypeGuard, TypeVar, cast, overload
@@ -204,8 +205,16 @@ class Predictor:
 
     def predict_inputs(self, inputs: list[Inputs], protocol: ProtocolName) -> Iterator[Prediction]:
         """Predict images that were read, in one batch; give the large results one by one."""
+        return (make() for make in self.run_networks(inputs, protocol))
+
+    def run_networks(self, inputs: list[Inputs], protocol: ProtocolName) -> Iterator[Callable[[], Prediction]]:
+        """Run the networks on images that were read, in one batch.
+
+        Returns:
+            For each image what makes the prediction, whose maps are large, of their outputs: on any thread.
+        """
         for each, outcome in zip(inputs, run_protocol(self.core, inputs, protocol), strict=True):
-            yield self._prediction(each, outcome, protocol)
+            yield partial(self._prediction, each, outcome, protocol)
 
     def predict_stream(
         self,

@@ -1,4 +1,4 @@
-"""One thread that owns the networks and takes images of many requests together."""
+"""One thread that owns the networks and takes images of many requests together; others make the answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from mbdcnn.inference.names import ProtocolName
@@ -18,6 +18,9 @@ from mbdcnn.serving.limits import Limits, busy
 from mbdcnn.serving.metrics import Metrics
 
 logger = logging.getLogger(__name__)
+
+FINISHERS = 2
+"""Answers made at the same time; maps of full size are in memory while one is."""
 
 
 class PredictionError(Exception):
@@ -31,7 +34,7 @@ class Job:
     inputs: Inputs
     protocol: ProtocolName
     finish: Callable[[Prediction], bytes]
-    """Makes the answer, at once, so that the maps of one image at a time are in memory."""
+    """Makes the answer."""
     future: Future[bytes] = field(default_factory=Future)
 
 
@@ -52,6 +55,7 @@ class Batcher:
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="predictor", daemon=True)
+        self._finishers = ThreadPoolExecutor(FINISHERS, thread_name_prefix="finisher")
         metrics.waiting.set_function(lambda: len(self._waiting))
 
     @property
@@ -95,11 +99,12 @@ class Batcher:
                 self._waiting = deque(job for job in self._waiting if job.future is not future)
 
     def _work(self) -> None:
-        while (jobs := self._next_batch()) is not None:
-            if jobs:
-                started = time.perf_counter()
-                self._predict(jobs)
-                self._metrics.batch(len(jobs), time.perf_counter() - started)
+        with self._finishers:
+            while (jobs := self._next_batch()) is not None:
+                if jobs:
+                    started = time.perf_counter()
+                    self._predict(jobs)
+                    self._metrics.batch(len(jobs), time.perf_counter() - started)
 
     def _next_batch(self) -> list[Job] | None:
         """Wait for jobs of one protocol; None once closed and all is done."""
@@ -118,15 +123,27 @@ class Batcher:
 
     def _predict(self, jobs: list[Job]) -> None:
         try:
-            predictions = self._predictor.predict_inputs([job.inputs for job in jobs], jobs[0].protocol)
-            for job, prediction in zip(jobs, predictions, strict=True):
-                job.future.set_result(job.finish(prediction))
+            makers = list(self._predictor.run_networks([job.inputs for job in jobs], jobs[0].protocol))
         except Exception:
             if len(jobs) == 1:
-                logger.exception("a prediction failed")
-                jobs[0].future.set_exception(PredictionError())
+                _fail(jobs[0])
                 return
             # One of them may have been the cause; the others are not to suffer for it.
             for job in jobs:
-                if not job.future.done():
-                    self._predict([job])
+                self._predict([job])
+        else:
+            for job, make in zip(jobs, makers, strict=True):
+                self._finishers.submit(_finish, job, make)
+
+
+def _finish(job: Job, make: Callable[[], Prediction]) -> None:
+    try:
+        job.future.set_result(job.finish(make()))
+    except Exception:
+        _fail(job)
+
+
+def _fail(job: Job) -> None:
+    """Say why in the log, where an exception is being handled."""
+    logger.exception("a prediction failed")
+    job.future.set_exception(PredictionError())
