@@ -92,9 +92,7 @@ def test_the_networks_go_on_while_an_answer_is_made(held: HeldPredictor) -> None
     assert held.batches == [1, 1]
 
 
-def test_an_answer_that_cannot_be_made_is_not_the_others(
-    held: HeldPredictor, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_answer_that_cannot_be_made_is_not_the_others(held: HeldPredictor, caplog: pytest.LogCaptureFixture) -> None:
     line = batcher(held, batch=2, batch_wait=0.5)
     inputs = open_image(image(), Limits(), held, "fast")
     held.free.set()
