@@ -52,6 +52,9 @@ pytest_plugins = ["sites"]
 hypothesis_settings.register_profile("tests", deadline=None, max_examples=50)
 hypothesis_settings.load_profile("tests")
 
+HERE = Path(__file__).parent
+SLOW = ("integration", "browser")
+"""Rooms whose tests `make test` leaves out."""
 IMAGES = {"train": 16, "validation": 8, "test": 4}
 SETTINGS = """
 data:
@@ -90,7 +93,10 @@ runtime: {device: cpu, workers: 2}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of several processes, let one run the experiment while the others have files to do that need none."""
+    """Call whole rooms slow; of several processes, let one run the experiment while the others do files without it."""
+    for item in items:
+        if item.path.is_relative_to(HERE) and item.path.relative_to(HERE).parts[0] in SLOW:
+            item.add_marker(pytest.mark.slow)
     if "PYTEST_XDIST_WORKER" not in os.environ:
         return
     needing = {item.path: None for item in items if "experiment" in getattr(item, "fixturenames", ())}

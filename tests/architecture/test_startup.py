@@ -38,6 +38,7 @@ def test_no_torch_at_import(module: str) -> None:
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
+@pytest.mark.slow
 def test_prediction_needs_no_training_library() -> None:
     program = (
         "import sys, torch, mbdcnn.inference.predict, mbdcnn.models.weights\n"

@@ -60,6 +60,7 @@ def door(request: pytest.FixtureRequest, predictor: Predictor, client: TestClien
     return made[request.param]()
 
 
+@pytest.mark.slow
 def test_every_image_ends_in_a_result_or_a_line(door: doors.Door, sample: list[BadImage]) -> None:
     outcomes = list(doors.through(door, sample))
     assert {outcome.reason is None for outcome in outcomes} == {True, False}

@@ -35,6 +35,7 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str | Path, saying: st
     assert saying in error
 
 
+@pytest.mark.slow
 def test_every_step_by_hand(capsys, raw: Path, config_file: Path, experiment, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     again = ("--config", str(config_file), "--set", "coarse.folds=0", "-q")

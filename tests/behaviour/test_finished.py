@@ -61,6 +61,7 @@ def commands(raw: Path, config: Path, out: Path, first: Path) -> dict[str, tuple
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["prepare", "train", "masks", "bundle", "run", "evaluate"])
 def test_a_finished_folder_stays_until_told(
     verb: str, raw: Path, config_file: Path, experiment, out: Path, capsys: pytest.CaptureFixture[str]
@@ -81,6 +82,7 @@ def test_a_finished_folder_stays_until_told(
     assert call(capsys, *command)[0] == 0
 
 
+@pytest.mark.slow
 def test_an_exported_graph_stays_until_told(experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["export", experiment.out / "bundle", "--format", "torch", "--out", tmp_path / "graph"]
     assert call(capsys, *command)[0] == 0

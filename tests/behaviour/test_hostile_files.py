@@ -522,6 +522,7 @@ YAML_BOMBS = {
 
 
 class TestSettings:
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", YAML_BOMBS)
     def test_bombs(self, kind: str, tmp_path: Path) -> None:
         file = tmp_path / "a.yaml"

@@ -211,6 +211,7 @@ def test_any_text_is_a_configuration_or_a_line(tmp_path: Path, text: str) -> Non
     result_or_line(lambda: load_config(None, [text]))
 
 
+@pytest.mark.slow
 @few
 @given(
     st.integers(0, 2**32 - 1),

@@ -164,6 +164,7 @@ def test_images_by_id_are_downloaded_and_prepared_as_the_lines_say(
     assert said(prepared, capsys) == ""
 
 
+@pytest.mark.slow
 def test_the_demos_last_line_predicts_with_the_shipped_model(
     experiment: SimpleNamespace, raw: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch
 ) -> None:

@@ -264,6 +264,7 @@ def test_who_goes_away_is_not_waited_for(held: HeldPredictor) -> None:
     assert held.batches == [1]
 
 
+@pytest.mark.slow
 @loopback
 def test_four_times_what_it_can_do(real: Predictor) -> None:
     """Every request is answered or refused; the refused succeed when they come back."""

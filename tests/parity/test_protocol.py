@@ -44,6 +44,7 @@ def test_six_views_of_the_coarse_network(coarse, random_input, golden) -> None:
     assert np.array_equal(masks, expected.argmax(axis=1) == 1)
 
 
+@pytest.mark.slow
 def test_scales_and_views_of_the_enhanced_network(classifier, enhanced, golden) -> None:
     core = ReferenceCore(classifier, enhanced)
     image = Image.fromarray(golden("multiscale_image").numpy())

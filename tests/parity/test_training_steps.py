@@ -14,6 +14,7 @@ from mbdcnn.config import SegmentationLoss
 from mbdcnn.training.losses import dice_rank_loss
 
 
+@pytest.mark.slow
 def test_losses_before_each_step(coarse, golden, random_input):
     network = copy.deepcopy(coarse).double().train()
     for module in network.modules():

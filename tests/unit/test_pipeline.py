@@ -17,6 +17,8 @@ from mbdcnn.inference.masks import generate_masks
 from mbdcnn.pipeline import run
 from mbdcnn.training.fit import Sources, train
 
+pytestmark = pytest.mark.slow
+
 CLASSIFIERS = {"runs/classifier", "runs/classifier-fold0", "runs/classifier-fold1"}
 
 

@@ -83,6 +83,7 @@ def test_its_name_goes_wherever_a_model_or_configuration_does() -> None:
     assert describe("bundled")["kind"] == "Bundle"
 
 
+@pytest.mark.slow
 def test_every_command_that_takes_a_model_takes_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (44, 60, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")

@@ -21,6 +21,8 @@ from mbdcnn.models import MBDCNN
 from mbdcnn.models.weights import load_weights
 from mbdcnn.training.fit import train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def runs(experiment) -> dict[str, Run]:

@@ -31,6 +31,8 @@ from mbdcnn.models.names import AUTHORS_DEEPLAB, XCEPTION, our_name
 from mbdcnn.models.weights import load_weights, read_state_dict, save_weights
 from mbdcnn.training.fit import Sources, train
 
+pytestmark = pytest.mark.slow
+
 NAMES = json.loads((Path(__file__).parents[2] / "parity" / "reference_state_dicts.json").read_text())
 TINY = ["width=0.05", "depth=1", "decoder_channels=8", "low_level_channels=4"]
 PAPER: Config = load_config(

@@ -24,6 +24,8 @@ from mbdcnn.inference.protocol import inputs_of_row, run_protocol
 from mbdcnn.models import build_classifier
 from mbdcnn.models.weights import copy_weights, import_weights, load_weights
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def runs(experiment) -> dict[str, Run]:

@@ -30,6 +30,8 @@ from mbdcnn.inference.runtimes import OpenVinoCore, TorchCore, load_core
 from mbdcnn.models import MBDCNN
 from mbdcnn.models.weights import save_weights
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = Path(__file__).parents[3] / "examples" / "onnx_only.py"
 DECODER = {"decoder_channels": 8, "low_level_channels": 4, "initialisation": "torch"}
 TINY = {

@@ -121,6 +121,7 @@ def test_the_three_help_each_other(cam):
     torch.testing.assert_close(model.classifier.head(outputs.embedding), logits)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("backbone", ["mobilenet_v2", "efficientnet_lite0"])
 def test_exports_with_any_batch_size(backbone):

@@ -51,6 +51,7 @@ def test_a_port_that_is_taken() -> None:
         listen("127.0.0.1", 70_000)
 
 
+@pytest.mark.slow
 @loopback
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_the_command(bundle, number: signal.Signals) -> None:

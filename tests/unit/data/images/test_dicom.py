@@ -330,6 +330,7 @@ SOUND = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", SOUND.values(), ids=SOUND.keys())
 def test_any_damage_gives_a_image_or_one_line(content: bytes) -> None:
     rng = np.random.default_rng(len(content))
