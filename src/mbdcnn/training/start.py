@@ -43,14 +43,16 @@ def find_start(stage: str, config: Config) -> Start | None:
     if given is None:
         return None
     path = find_bundle(given)
-    if (path / Run.filename).is_file():
-        run = Run.open(path, verify=True)
-        return Start(run.weights, run.seen("training"), run.seen("selection"), run.of_unknown_images)
-    if (path / Bundle.filename).is_file():
-        bundle = Bundle.open(path, verify=True)
-        unknown = str(path) if bundle.imported else None
-        return Start(bundle.weights(stage), bundle.seen("training"), bundle.seen("selection"), unknown)
-    if not path.is_file():
+    # A file of weights may lie in the run or bundle that knows its images.
+    file, folder = (path, path.parent) if path.is_file() else (None, path)
+    if (folder / Run.filename).is_file():
+        run = Run.open(folder, verify=True)
+        return Start(file or run.weights, run.seen("training"), run.seen("selection"), run.of_unknown_images)
+    if (folder / Bundle.filename).is_file():
+        bundle = Bundle.open(folder, verify=True)
+        unknown = str(folder) if bundle.imported else None
+        return Start(file or bundle.weights(stage), bundle.seen("training"), bundle.seen("selection"), unknown)
+    if file is None:
         raise UserError(f"{stage}.initial_weights: {path}: no such file, run or bundle")
     source = identify_file(path)
     return Start(path, unknown=source.name if source.trained_on_lesions else None)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mbdcnn.artifacts import PreparedData, Run
+from mbdcnn.artifacts import Bundle, PreparedData, Run
 from mbdcnn.artifacts.manifest import Row
 from mbdcnn.artifacts.seen import NOTHING, Seen, write_seen
 from mbdcnn.bundling.imports import import_run
@@ -126,6 +126,15 @@ def refusal(config: Config, *, allow_overlap: bool = False) -> str:
     with pytest.raises(UserError) as error:
         check_start("coarse", Prepared(), config, allow_overlap=allow_overlap)  # type: ignore[arg-type]
     return str(error.value)
+
+
+def test_the_file_of_a_run_or_bundle_is_known_as_that(tmp_path: Path, bundle: Bundle) -> None:
+    run = run_trained_on(tmp_path / "run", Seen.of(rows()[:2]))
+    start = find_start("coarse", config_from("coarse", run.weights))
+    assert start == Start(run.weights, run.seen("training"))
+    of_bundle = find_start("coarse", config_from("coarse", bundle.weights("coarse")))
+    assert of_bundle == Start(bundle.weights("coarse"), bundle.seen("training"), bundle.seen("selection"))
+    assert of_bundle.training.ids
 
 
 @pytest.mark.parametrize("known", [2, 3])
