@@ -20,24 +20,41 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageCms, ImageOps
 
+ORIENTATION = 0x0112
+"""EXIF's tag of it; from 5 on an image is turned by a quarter."""
 
-def squash(image: Image.Image, side: int, oversampling: float) -> np.ndarray:
-    """Make an image the networks' input, 1 3 s s: averaged in blocks while it is much larger, then bicubic."""
-    ratio = min(image.size) / (side * oversampling)
-    factor = next((factor for factor in (8, 4, 2) if ratio >= factor), 1)
-    whole = (0.0, 0.0, image.width / factor, image.height / factor)
+
+def squash(image: Image.Image, size: tuple[int, int], side: int, oversampling: float) -> np.ndarray:
+    """Make an image the networks' input, 1 3 s s: averaged in blocks while it is much larger, then bicubic.
+
+    `size` is that of the file, of which a JPEG's decoder may have made less.
+    """
+    ratio, shrunk = min(size) / (side * oversampling), round(size[0] / image.width)
+    factor = max(1, next((factor for factor in (8, 4, 2) if ratio >= factor), 1) // shrunk)
+    whole = (0.0, 0.0, size[0] / shrunk / factor, size[1] / shrunk / factor)
     small = image.reduce(factor).resize((side, side), Image.Resampling.BICUBIC, whole)
     return np.asarray(small, np.float32).transpose(2, 0, 1)[None] / 255
 
 
-def read(file: Path) -> Image.Image:
-    """Read an image upright, in the colours of sRGB."""
+def read(file: Path, jpeg_side: float = float("inf")) -> tuple[Image.Image, tuple[int, int]]:
+    """Read an image upright, in the colours of sRGB, and its size; a JPEG shrunk, no side below `jpeg_side`."""
     with Image.open(file) as image:
         if image.mode not in {"L", "P", "RGB"} or image.has_transparency_data:
             sys.exit(
                 f"{file}: of mode {image.mode} or with transparency, which only mbdcnn reads: mbdcnn predict {file}"
             )
+        (width, height), orientation = image.size, image.getexif().get(ORIENTATION, 1)
+        for factor in (8, 4, 2) if image.format in {"JPEG", "MPO"} else ():
+            divides = width % factor == height % factor == 0
+            if min(width, height) // factor >= jpeg_side and (divides or orientation == 1):
+                image.draft(None, (width // factor, height // factor))
+                break
         upright = ImageOps.exif_transpose(image)
+    return in_srgb(file, upright), (height, width) if orientation in range(5, 9) else (width, height)
+
+
+def in_srgb(file: Path, upright: Image.Image) -> Image.Image:
+    """Convert an image by the colour profile that it holds."""
     profile = upright.info.get("icc_profile")
     if not profile or upright.mode == "L":
         return upright.convert("RGB")
@@ -55,8 +72,9 @@ def predict(folder: Path, file: Path) -> tuple[dict[str, float], Image.Image]:
     """Give the probability of each class, and the mask at the image's size."""
     model = json.loads((folder / "model.json").read_text())["facts"]
     session = onnxruntime.InferenceSession(folder / model["model"], providers=["CPUExecutionProvider"])
-    image = read(file)
-    pixels = squash(image, model["input"]["shape"][-1], model["preprocessing"]["oversampling"])
+    preprocessing = model["preprocessing"]
+    image, size = read(file, preprocessing["jpeg_side"])
+    pixels = squash(image, size, model["input"]["shape"][-1], preprocessing["oversampling"])
     values = session.run(model["outputs"], {model["input"]["name"]: pixels})
     outputs = dict(zip(model["outputs"], values, strict=True))
 
@@ -65,7 +83,7 @@ def predict(folder: Path, file: Path) -> tuple[dict[str, float], Image.Image]:
     probabilities = dict(zip(model["classes"], (powers / powers.sum()).tolist(), strict=True))
 
     background, lesion = outputs["mask_logits"][0]
-    enlarged = Image.fromarray(lesion - background).resize(image.size, Image.Resampling.BICUBIC)
+    enlarged = Image.fromarray(lesion - background).resize(size, Image.Resampling.BICUBIC)
     return probabilities, Image.fromarray(np.asarray(enlarged) > 0)
 
 

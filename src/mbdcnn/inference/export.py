@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mbdcnn.artifacts import Bundle, Export
 from mbdcnn.artifacts.provenance import fingerprint
-from mbdcnn.data.crops import OVERSAMPLING
+from mbdcnn.data.crops import OVERSAMPLING, least_side
 from mbdcnn.inference.graphs import VERSION
 from mbdcnn.inference.networks import load_model
 from mbdcnn.inference.tracing import Reference, noise, write_onnx
@@ -32,6 +32,7 @@ MEANING = {
     "embedding": "the classifier's pooled features",
     "oversampling": "an image is averaged in blocks of 8, 4 or 2 pixels as long as its shorter side still has "
     "this many pixels for each one wanted; then it is resampled",
+    "jpeg_side": "a JPEG is decoded at a half, a quarter or an eighth of its size as long as neither side falls below",
 }
 
 
@@ -125,7 +126,12 @@ def _description(bundle: Bundle, file: str, given_mask: bool) -> dict[str, Any]:
         **mask,
         "outputs": [name for name in OUTPUTS if not (given_mask and name == "coarse_logits")],
         "meaning": {name: text for name, text in MEANING.items() if name != MASK_INPUT or given_mask},
-        "preprocessing": {"resample": "bicubic", "oversampling": OVERSAMPLING, "scale": 1 / 255},
+        "preprocessing": {
+            "resample": "bicubic",
+            "oversampling": OVERSAMPLING,
+            "jpeg_side": least_side(config.data),
+            "scale": 1 / 255,
+        },
         "classes": list(config.classes),
         "cam": config.cam,
         "calibration": None if calibration is None else calibration.model_dump(mode="json"),

@@ -18,8 +18,10 @@ from torch import nn
 from bad_images import whole_images
 from mbdcnn.artifacts import Bundle
 from mbdcnn.cli import main
-from mbdcnn.config import Config, parse, save_config
-from mbdcnn.data.images.decoding import decode
+from mbdcnn.config import Config, load_config, parse, save_config
+from mbdcnn.data.crops import OVERSAMPLING, least_side
+from mbdcnn.data.images.decoding import decode, decode_at_least
+from mbdcnn.data.synthetic import draw
 from mbdcnn.errors import UserError
 from mbdcnn.inference import export, graphs, runtimes, tracing
 from mbdcnn.inference.export import export_bundle
@@ -351,7 +353,7 @@ def test_the_example_predicts_with_the_exported_graph_alone(compact: Bundle, les
 
 
 def _read_by_the_example(file: Path) -> Image.Image:
-    image: Image.Image = runpy.run_path(str(EXAMPLE))["read"](file)
+    image: Image.Image = runpy.run_path(str(EXAMPLE))["read"](file)[0]
     return image
 
 
@@ -370,6 +372,23 @@ def test_the_example_reads_as_the_package_does_or_refuses(kind: str, tmp_path: P
         return
     image = _read_by_the_example(file)
     np.testing.assert_allclose(np.asarray(image, int), np.asarray(decode(file), int), atol=2)
+
+
+@pytest.mark.parametrize("size", [(1504, 1129), (1022, 767), (3001, 2003)])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_the_example_makes_of_large_jpegs_what_the_package_makes(
+    size: tuple[int, int], orientation: int, tmp_path: Path
+) -> None:
+    photo, exif = draw(np.random.default_rng(0), "melanoma", size)[0], Image.Exif()
+    exif[0x0112] = orientation
+    photo.save(tmp_path / "x.jpg", exif=exif, quality=80)
+    settings = load_config("compact").data
+    example = runpy.run_path(str(EXAMPLE))
+    image, given = example["read"](tmp_path / "x.jpg", least_side(settings))
+    pixels = example["squash"](image, given, settings.image_size, OVERSAMPLING)
+    expected = inputs_of_image(decode_at_least(tmp_path / "x.jpg", least_side(settings)), settings, "fast")
+    assert given == (expected.width, expected.height)
+    np.testing.assert_allclose(pixels * 255, np.moveaxis(expected.patches[:1], -1, 1), atol=1e-3)
 
 
 def test_a_program_of_torch_runs_without_this_package(compact: Bundle, tmp_path: Path) -> None:
