@@ -215,15 +215,19 @@ def _above_each_threshold(
 def operating_points(
     thresholds: Sequence[OperatingPoint], estimates: Mapping[tuple[str, ...], Any]
 ) -> list[dict[str, Any]]:
-    """Put what calibration promised beside what these images show."""
-    return [
-        {
-            "name": point.name,
-            "class": point.class_name,
-            "target": point.target,
-            "threshold": point.threshold,
-            "promised": {"sensitivity": point.sensitivity._asdict(), "specificity": point.specificity._asdict()},
-            **{score: estimates["operating_points", str(number), score] for score in ("sensitivity", "specificity")},
-        }
-        for number, point in enumerate(thresholds)
-    ]
+    """Put what the calibration images showed beside what these show; `promised` is the former name of that."""
+    found = []
+    for number, point in enumerate(thresholds):
+        shown = {"sensitivity": point.sensitivity._asdict(), "specificity": point.specificity._asdict()}
+        found.append(
+            {
+                "name": point.name,
+                "class": point.class_name,
+                "target": point.target,
+                "threshold": point.threshold,
+                "at_calibration": shown,
+                "promised": shown,
+                **{score: estimates["operating_points", str(number), score] for score in shown},
+            }
+        )
+    return found

@@ -229,15 +229,15 @@ def test_calibration_error_before_and_after() -> None:
 
 
 def operating_point(name: str, threshold: float, class_name: str = "melanoma") -> OperatingPoint:
-    promised = Estimate(0.8, 0.7, 0.9)
+    calibrated = Estimate(0.8, 0.7, 0.9)
     return OperatingPoint(
         name=name,
         class_name=class_name,
         target=0.8,
         threshold=threshold,
         threshold_interval=(0, 1),
-        sensitivity=promised,
-        specificity=promised,
+        sensitivity=calibrated,
+        specificity=calibrated,
     )
 
 
@@ -266,7 +266,7 @@ def test_without_operating_points_a_case_is_missed_where_another_class_is_more_p
         assert wrong
 
 
-def test_operating_points_stand_beside_what_was_promised() -> None:
+def test_operating_points_stand_beside_those_of_calibration() -> None:
     scores = made_up_scores()
     points = [operating_point("low", 0.2), operating_point("all", 0.0)]
     low, everything = summarise(scores, CLASSES, 20, thresholds=points)["classification"]["operating_points"]
@@ -274,7 +274,7 @@ def test_operating_points_stand_beside_what_was_promised() -> None:
     melanoma = np.array([score.label == 1 for score in scores])
     assert low["sensitivity"]["value"] == pytest.approx(above[melanoma].mean())
     assert low["specificity"]["value"] == pytest.approx((~above[~melanoma]).mean())
-    assert low["promised"]["sensitivity"] == {"value": 0.8, "low": 0.7, "high": 0.9}
+    assert low["at_calibration"]["sensitivity"] == {"value": 0.8, "low": 0.7, "high": 0.9}
     assert (everything["sensitivity"]["value"], everything["specificity"]["value"]) == (1, 0)
 
 

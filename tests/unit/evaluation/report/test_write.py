@@ -367,15 +367,15 @@ def test_classes_of_few_cases_are_warned_of_at_the_top(path: Path) -> None:
 
 def test_operating_points_lie_on_the_roc_curve_and_prevalences_beside_the_precision(path: Path) -> None:
     scores = made_up_scores()
-    promised = Estimate(0.8, 0.7, 0.9)
+    calibrated = Estimate(0.8, 0.7, 0.9)
     point = OperatingPoint(
         name="melanoma at 80% sensitivity",
         class_name="melanoma",
         target=0.8,
         threshold=0.25,
         threshold_interval=(0, 1),
-        sensitivity=promised,
-        specificity=promised,
+        sensitivity=calibrated,
+        specificity=calibrated,
     )
     summary = summarise(scores, CLASSES, samples=5, thresholds=[point])
     write_report(path, summary, [], "Test set", {})
