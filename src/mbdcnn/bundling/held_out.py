@@ -81,9 +81,10 @@ def left_out_by_folds(data: PreparedData, folds: FoldRuns, device: torch.device,
             f"calibration.sources: no labelled training image is of {', '.join(sources)}; the data's sources: {known}"
         )
     which = f"{' and '.join(sources)} training images" if sources else "training images"
-    network = "networks" if folds[0][0].fold else "a mask-CN"
-    alone = ", by one mask-CN each" if config.ensemble > 1 else ""
-    return HeldOut(f"{which}, each predicted by {network} trained without its fold of {len(folds)}{alone}", shares)
+    networks = ("a coarse-SN and " if folds[0][0].fold else "") + (
+        "the one mask-CN of the model that was" if config.ensemble > 1 else "a mask-CN"
+    )
+    return HeldOut(f"{which}, each predicted by {networks} trained without its fold of {len(folds)}", shares)
 
 
 def validation_images(data: PreparedData, core: Core) -> HeldOut:

@@ -159,7 +159,7 @@ def test_a_ensemble_is_the_mean_of_the_networks_of_folds(made_from, tmp_path: Pa
     torch.testing.assert_close(joined, sum(maps) / 2, atol=tolerance, rtol=tolerance)
     card = (bundle.path / "README.md").read_text()
     assert "| classifier, 1 of 2 averaged | mobilenet_v2, width 0.1 |" in card
-    assert "by one mask-CN each" in card
+    assert "by a coarse-SN and the one mask-CN of the model that was trained" in card
     assert Predictor.load(bundle.path, device="cpu").predict(np.full((40, 40, 3), 90, np.uint8)).probabilities
 
 
