@@ -314,7 +314,7 @@ def test_the_report_is_one_page(checked: Chromium, site: str, photo: Path, tmp_p
         pytest.skip("no pdftotext is installed (Debian: apt-get install poppler-utils)")
     printed = subprocess.run(["pdftotext", "-layout", tmp_path / "report.pdf", "-"], capture_output=True, text=True)
     assert printed.stdout.count("\f") == 1
-    for told in ("Research use only.", "mole on arm", "Before", "Probabilities", "Lesion", "protocol fast"):
+    for told in ("Research use only.", "mole on arm", "Before", "Probabilities", "Lesion", "protocol fast", "Measured on"):
         assert told in printed.stdout
     for control in ("Brush", "Add images", "Again with this outline", "About this model"):
         assert control not in printed.stdout

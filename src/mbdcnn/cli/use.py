@@ -154,6 +154,9 @@ class Predict(Verb):
     beside it."""
     box: Annotated[str | None, arg(metavar="JSON")] = None
     """Box round the lesion of one image, in pixels: '[x0, y0, x1, y1]'."""
+    keep_outline: bool = False
+    """With --masks, --points or --box: take that outline as the result, in place of enhanced-SN's, which hardly follows
+    it; mask, area and diameter are then the outline's."""
     tables_only: bool = False
     """Write no masks, overlays and activation maps."""
     cluster: Annotated[str | None, arg(metavar="local|ADDRESS")] = None
@@ -195,6 +198,9 @@ class Predict(Verb):
         from mbdcnn.inference.predict import predict_files
         from mbdcnn.inference.predictor import Predictor
 
+        outlined = any(each is not None for each in (self.masks, self.points, self.box))
+        if self.keep_outline and not outlined:
+            raise UserError("--keep-outline goes with --masks, --points or --box, which give the outline")
         if not self.overwrite:
             check_free(self.place)
         listed: dict[Path, dict[str, list[str]]] = {}
@@ -213,6 +219,7 @@ class Predict(Verb):
                 dicom=self.dicom,
                 overwrite=self.overwrite,
                 prompts=prompts,
+                keep_outline=self.keep_outline,
             )
         if self.json:
             with entries.table.open(encoding="utf-8") as stream:
@@ -227,6 +234,8 @@ class Predict(Verb):
                 print(f"mbdcnn: {on_one_line(entry['file'])}: {entry['note']}", file=sys.stderr)
             if "problem" in entry:
                 problems.append(entry["problem"])
+        if outlined and not self.keep_outline:
+            print("mbdcnn: masks are the model's final ones; --keep-outline takes the given outlines", file=sys.stderr)
         if not self.json:
             print(f"written to {self.place}. {NOTICE}")
         if problems:
@@ -264,8 +273,8 @@ class Predict(Verb):
     def _run_on(self, address: str, images: Iterable[str], notes: list[str]) -> None:
         if self.json or self.dicom or self.overwrite or self.device.startswith("cuda:"):
             raise UserError("--cluster takes neither --json, --dicom, --overwrite nor --device cuda:N")
-        if self.masks or self.points or self.box:
-            raise UserError("--cluster takes neither --masks, --points nor --box")
+        if self.masks or self.points or self.box or self.keep_outline:
+            raise UserError("--cluster takes neither --masks, --points, --box nor --keep-outline")
         if self.workers is not None and self.workers < 1:
             raise UserError(f"--workers {self.workers}: give 1 or more")
         try:
@@ -325,8 +334,9 @@ def _prediction_line(entry: dict[str, Any]) -> str:
     file = on_one_line(entry["file"])
     if "problem" in entry:
         return f"{file}: not predicted"
+    whose = "" if entry["mask_source"] == "model" else ", by the given outline"
     strange = "unlike dermoscopy, so of little meaning: " if entry.get("looks_like_dermoscopy") is False else ""
-    return f"{file}: {strange}{entry['answer']}; lesion {entry['area_fraction']:.0%} of the image"
+    return f"{file}: {strange}{entry['answer']}; lesion {entry['area_fraction']:.0%} of the image{whose}"
 
 
 def _warning_line(entry: dict[str, Any]) -> str:

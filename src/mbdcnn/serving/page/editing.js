@@ -86,9 +86,9 @@ export class Editing {
   // Marks correct the outline under correction if there is one, else what they corrected before.
   #mark({ point, box }) {
     const { now } = this.#entry;
-    const before = this.#entry.asked ?? (now.edited ? { given: now.edited, points: [], box: null } : now);
+    const before = this.#entry.asked ?? (now.edited ? { given: now.edited, points: [], box: null, keep: now.keep } : now);
     const points = point ? [...before.points, point] : before.points;
-    this.tell.ask({ given: before.given, points, box: box ?? before.box });
+    this.tell.ask({ given: before.given, points, box: box ?? before.box, keep: before.keep });
   }
 
   #stroke(tool, point) {
