@@ -277,6 +277,9 @@ def test_the_model_tells_of_itself(checked: Chromium, site: str, bundle) -> None
         if line.startswith("## "):
             assert line.removeprefix("## ") in told
     assert browser.run("document.querySelectorAll('#card td').length") > 0
+    assert browser.run(
+        "[...document.querySelectorAll('#card a[href^=\"#\"]')].every((each) => document.querySelector(each.hash))"
+    )
 
 
 @pytest.mark.parametrize("screen", [{}, {"dark": True}, {"width": 390, "height": 844}])
@@ -314,7 +317,7 @@ def test_the_report_is_one_page(checked: Chromium, site: str, photo: Path, tmp_p
         pytest.skip("no pdftotext is installed (Debian: apt-get install poppler-utils)")
     printed = subprocess.run(["pdftotext", "-layout", tmp_path / "report.pdf", "-"], capture_output=True, text=True)
     assert printed.stdout.count("\f") == 1
-    for told in ("Research use only.", "mole on arm", "Before", "Probabilities", "Lesion", "protocol fast", "Measured on"):
+    for told in ("Research use only.", "mole on arm", "Before", "Probabilities", "Lesion", "protocol fast", "Measured"):
         assert told in printed.stdout
     for control in ("Brush", "Add images", "Again with this outline", "About this model"):
         assert control not in printed.stdout

@@ -1,11 +1,11 @@
-"""Commands that use models and look at what was made."""
+"""Commands that use models."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -198,9 +198,6 @@ class Predict(Verb):
         from mbdcnn.inference.predict import predict_files
         from mbdcnn.inference.predictor import Predictor
 
-        outlined = any(each is not None for each in (self.masks, self.points, self.box))
-        if self.keep_outline and not outlined:
-            raise UserError("--keep-outline goes with --masks, --points or --box, which give the outline")
         if not self.overwrite:
             check_free(self.place)
         listed: dict[Path, dict[str, list[str]]] = {}
@@ -224,7 +221,6 @@ class Predict(Verb):
         if self.json:
             with entries.table.open(encoding="utf-8") as stream:
                 shutil.copyfileobj(stream, sys.stdout)
-        problems: list[str] = []
         for entry in entries:
             if not self.json:
                 print(_prediction_line(entry))
@@ -232,9 +228,8 @@ class Predict(Verb):
                 print(_warning_line(entry), file=sys.stderr)
             if "note" in entry:
                 print(f"mbdcnn: {on_one_line(entry['file'])}: {entry['note']}", file=sys.stderr)
-            if "problem" in entry:
-                problems.append(entry["problem"])
-        if outlined and not self.keep_outline:
+        problems = [entry["problem"] for entry in entries if "problem" in entry]
+        if prompts and not self.keep_outline and len(problems) < len(entries):
             print("mbdcnn: masks are the model's final ones; --keep-outline takes the given outlines", file=sys.stderr)
         if not self.json:
             print(f"written to {self.place}. {NOTICE}")
@@ -262,6 +257,8 @@ class Predict(Verb):
 
         prompts = {} if self.masks is None else masks_in(self.masks, files)
         if self.points is None and self.box is None:
+            if self.keep_outline and self.masks is None:
+                raise UserError("--keep-outline goes with --masks, --points or --box, which give the outline")
             return prompts
         if len(files) != 1:
             raise UserError(f"--points and --box are of one image, and there are {len(files)}; name one")
@@ -305,26 +302,6 @@ class Predict(Verb):
         )
 
 
-@dataclass(kw_only=True)
-class Info(Verb):
-    """Say what is installed, or what a folder or configuration is and how it was made."""
-
-    path: Positional[str | None] = None
-    """A folder made by mbdcnn, `bundled` for the model that comes with it, or the name or file of a configuration."""
-    json: bool = False
-    """Print as JSON."""
-
-    def run(self) -> None:
-        """Look and tell."""
-        from mbdcnn.info import describe
-
-        facts = describe(self.path)
-        if self.json:
-            print(json.dumps(facts, indent=2))
-        else:
-            print("\n".join(_lines(facts)))
-
-
 def _tell(notes: list[str]) -> None:
     for note in notes:
         print(f"mbdcnn: {on_one_line(note)}", file=sys.stderr)
@@ -344,16 +321,3 @@ def _warning_line(entry: dict[str, Any]) -> str:
         f"mbdcnn: {on_one_line(entry['file'])}: does not look like the dermoscopy images the model learnt from "
         f"(ood_score {entry['ood_score']:.1f}, usual is up to 1); its results mean little"
     )
-
-
-def _lines(facts: dict[str, Any], margin: str = "") -> Iterator[str]:
-    """Lay facts out, a line each, what lies within others further in."""
-    for name, value in facts.items():
-        inner = [value] if isinstance(value, dict) else value if isinstance(value, list | tuple) else []
-        if inner and all(isinstance(each, dict) for each in inner):
-            for each in inner:
-                yield f"{margin}{name}"
-                yield from _lines(each, f"{margin}  ")
-        else:
-            text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-            yield f"{margin}{name:<{30 - len(margin)}} {text}"

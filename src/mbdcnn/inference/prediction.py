@@ -14,14 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mbdcnn.artifacts.calibration import Calibration, OperatingPoint
+from mbdcnn.artifacts.calibration import OperatingPoint
 from mbdcnn.errors import UserError
 from mbdcnn.inference.answer import answer, words
 from mbdcnn.inference.names import ProtocolName
 from mbdcnn.inference.overlay import COARSE, HEAT_GRADIENT, heat, outline, shrink, with_key
-from mbdcnn.inference.probabilities import softmax
 from mbdcnn.inference.prompts import CoarseMaskSource
-from mbdcnn.inference.protocol import Outcome, resize_mask
+from mbdcnn.inference.protocol import resize_mask
 from mbdcnn.metrics.extent import Diameter, longest_diameter
 from mbdcnn.system.files import disk_errors_as_user_errors, make_folder, replacing
 from mbdcnn.system.templates import render
@@ -209,7 +208,8 @@ class Prediction:
             `answer` in a sentence; `probabilities` by class, from 0 to 1; `decision`, the most probable class;
             `decisions`, whether each operating point is reached; `ood_score`, 1 the most that is usual, and
             `looks_like_dermoscopy`, null where the model cannot tell; `coarse_mask_source`, whose coarse mask it was:
-            `model`, `given` or `prompted`; `mask_source`, the same of the mask that is measured; `area_fraction`, the lesion's share of the image, and `area_pixels`;
+            `model`, `given` or `prompted`; `mask_source`, the same of the mask that is measured; `area_fraction`, the
+            lesion's share of the image, and `area_pixels`;
             `longest_diameter` in `pixels` with its `ends` and in `millimetres`, null without a lesion;
             `pixel_spacing`, height and width of a pixel in millimetres, and `area_square_millimetres`, null where the
             scale is not known; `bounding_box` in pixels, right and lower edge exclusive, null without a lesion;
@@ -275,61 +275,8 @@ def write_maps(prediction: Prediction, folder: Path, name: str) -> list[Path]:
     return [folder / file for file in files]
 
 
-def interpret(
-    outcome: Outcome,
-    classes: tuple[str, ...],
-    protocol: ProtocolName,
-    calibration: Calibration | None,
-    ood_score: float | None,
-) -> Prediction:
-    """Turn what the networks give for one image into a prediction."""
-    views = softmax(outcome.view_logits, calibration.temperature if calibration else 1.0)
-    probabilities = views.mean(axis=0)
-    by_class = _by_class(classes, probabilities)
-    points = calibration.operating_points if calibration else ()
-    logits = outcome.lesion_logits()
-    mask = logits > 0
-    lesion = _sigmoid(logits)
-    return Prediction(
-        mask=mask,
-        mask_probability=lesion,
-        coarse_mask=resize_mask(outcome.coarse_mask, outcome.width, outcome.height),
-        cam=outcome.activation_map,
-        cam_class=classes[outcome.mapped_class],
-        probabilities=by_class,
-        uncertainty=_uncertainty(views, probabilities, lesion),
-        protocol=protocol,
-        decisions={point.name: by_class[point.class_name] >= point.threshold for point in points},
-        operating_points=points,
-        ood_score=ood_score,
-        uncalibrated=None if calibration is None else _by_class(classes, softmax(outcome.view_logits).mean(axis=0)),
-    )
-
-
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
-
-
-def _by_class(classes: tuple[str, ...], probabilities: npt.NDArray[np.float64]) -> dict[str, float]:
-    return dict(zip(classes, map(float, probabilities), strict=True))
-
-
-def _sigmoid(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Turn logits into probabilities, in their own memory: at full size they take hundreds of megabytes."""
-    np.clip(logits, -60, 60, out=logits)
-    np.exp(np.negative(logits, out=logits), out=logits)
-    np.add(logits, 1, out=logits)
-    return np.reciprocal(logits, out=logits)
-
-
-def _uncertainty(
-    views: npt.NDArray[np.float64], probabilities: npt.NDArray[np.float64], lesion: npt.NDArray[np.float32]
-) -> Uncertainty:
-    entropy = -float(np.sum(probabilities * np.log(np.maximum(probabilities, 1e-12)))) / np.log(len(probabilities))
-    possible = int(np.count_nonzero(lesion > 0.2))
-    unsure = int(np.count_nonzero((lesion > 0.2) & (lesion < 0.8)))
-    apart = float(np.abs(views - probabilities).sum(axis=1).mean() / 2) if len(views) > 1 else None
-    return Uncertainty(round(float(entropy), 6), unsure / possible if possible else 0.0, apart)
 
 
 NOTICE = "For research and education. Not a medical device."

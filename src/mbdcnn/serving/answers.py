@@ -199,8 +199,8 @@ class Answer(BaseModel):
         "points or a box moved."
     )
     mask_source: CoarseMaskSource = Field(
-        description="Whose mask it is, and whose area, diameter and bounding_box: the model's; or, with keep_outline, as "
-        "coarse_mask_source."
+        description="Whose mask it is, and whose area, diameter and bounding_box: the model's; or, with keep_outline, "
+        "as coarse_mask_source."
     )
     model_mask: Mask | None = Field(None, description="The model's own final outline; null if not asked for.")
     cam_class: str = Field(description="The class that the activation map is of.")
