@@ -212,7 +212,7 @@ KINDS: list[tuple[float, Callable[[int, bytes], None]]] = [
     (2, refused(413, "image/jpeg", lambda photo: photo * 200)),
     (2, refused(400, "multipart/form-data; boundary=x", lambda photo: photo)),
     (1, refused(415, FORM, lambda photo: form(image=photo, mask=photo))),
-    (1, refused(422, FORM, lambda photo: form(image=photo, mask=outlined(photo)[:90]))),
+    (1, refused(422, FORM, lambda photo: form(image=photo, mask=outlined(photo)[:70]))),
     (1, refused(415, FORM, lambda photo: form(image=photo, mask=b"hello"))),
     (1, refused(422, FORM, lambda photo: form(image=photo, mask=png(np.ones((10, 10), bool))))),
     (1, refused(422, FORM, lambda photo: form(image=photo, mask=png(np.zeros((200, 300), bool))))),
