@@ -147,6 +147,10 @@ def test_a_final_outline_that_does_not_follow_is_told(checked: Chromium, site: s
     assert told[told.index("Area, yours?") + 1] == "30 % of the image"
     assert told[told.index("Area, the model's final?") + 1] == "15 % of the image, as before"
     assert "did not follow" in text(browser, "#stayed")
+    # One goes on from what one has drawn.
+    choose_tool(browser, "brush")
+    browser.draw(on_image(browser, 0.5, 0.5), on_image(browser, 0.55, 0.5))
+    assert extent(browser, "#layer-edited") == [60, 50, 240, 150]
 
 
 def test_a_person_s_outline_may_be_the_result(checked: Chromium, site: str, photo: Path, folder: Path) -> None:

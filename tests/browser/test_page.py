@@ -316,6 +316,7 @@ def test_nothing_bars_anybody(
     browser.wait(f"window.last.mask_source === 'given' && {DONE}")
     faultless("a person's outline as the result")
     (tmp_path / "text.jpg").write_bytes(b"hello")
+    browser.run("scrollTo(0, 0)")
     browser.drag_in(tmp_path / "text.jpg", "#drop", photo, photo)
     browser.wait("document.querySelector('#images .failed') && !document.querySelector('#images .waiting')")
     faultless("several images, of which one failed")

@@ -35,8 +35,9 @@ export class Editing {
     if (!this.#entry?.now) return;
     this.#from = point;
     if (tool === "brush" || tool === "eraser") {
-      const { edited, final } = this.#entry.now;
-      this.#work = copyOf(edited ?? final);
+      // Whoever corrected it goes on from there, for the final outline may not have followed.
+      const { edited, final, coarse, answer } = this.#entry.now;
+      this.#work = copyOf(edited ?? (answer.coarse_mask_source === "model" ? final : coarse));
       this.#stroke(tool, point);
     }
   }
