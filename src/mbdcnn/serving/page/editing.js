@@ -35,7 +35,7 @@ export class Editing {
     if (!this.#entry?.now) return;
     this.#from = point;
     if (tool === "brush" || tool === "eraser") {
-      // Whoever corrected it goes on from there, for the final outline may not have followed.
+      // From what a person drew before, for the final outline may not have followed.
       const { edited, final, coarse, answer } = this.#entry.now;
       this.#work = copyOf(edited ?? (answer.coarse_mask_source === "model" ? final : coarse));
       this.#stroke(tool, point);
