@@ -341,9 +341,15 @@ def test_nothing_bars_anybody(
     faultless("the interface for programs")
 
 
-def test_the_report_is_one_page(checked: Chromium, site: str, photo: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("odd", [False, True])
+def test_the_report_is_one_page(checked: Chromium, site: str, photo: Path, odd: bool, tmp_path: Path) -> None:
     browser = checked
-    opened(browser, site, photo)
+    ready(browser, site)
+    told = "answer.looks_like_dermoscopy = false; answer.ood_score = 2.5;"
+    spread = "answer.uncertainty.disagreement = 0.1; answer.pixel_spacing = [0.0123, 0.0123];"
+    answer_with(browser, told + spread if odd else "answer.looks_like_dermoscopy = true;")
+    browser.drag_in(photo, "body")
+    browser.wait(DONE)
     draw_and_ask_again(browser)
     click(browser, "#zoom-in")
     (tmp_path / "report.pdf").write_bytes(browser.print())
