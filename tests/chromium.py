@@ -53,6 +53,8 @@ class Chromium:
         """Of every request the tab made."""
         self.complaints: list[str] = []
         """Errors of scripts, of the content security policy, and of requests that failed."""
+        self.dialogs: list[str] = []
+        """What the tab asked, such as `beforeunload` or a question's text; each was agreed to."""
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self._session: str | None = None
@@ -98,6 +100,7 @@ class Chromium:
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.addresses.clear()
         self.complaints.clear()
+        self.dialogs.clear()
         self.call("Page.navigate", url=address)
         self.wait(f"location.href.startsWith({json.dumps(address)}) && document.readyState === 'complete'")
 
@@ -184,6 +187,11 @@ class Chromium:
             self.addresses.append(event["request"]["url"])
         elif method == "Runtime.exceptionThrown":
             self.complaints.append(str(event["exceptionDetails"]))
+        elif method == "Page.javascriptDialogOpening":
+            self.dialogs.append(event["message"] or event["type"])
+            # Here, because the command that brought it up waits for the answer. Nobody waits for number 0.
+            agreed = {"method": "Page.handleJavaScriptDialog", "params": {"accept": True}}
+            self._commands.write(json.dumps({"id": 0, "sessionId": self._session, **agreed}).encode() + b"\0")
         elif method == "Log.entryAdded" and event["entry"]["level"] == "error":
             self.complaints.append(f"{event['entry']['text']} {event['entry'].get('url', '')}")
 

@@ -49,6 +49,10 @@ DONE = {
         ("--set calibration.folds=0 --set ensemble=1", "--set coarse.folds=0"),
         "unit/training/test_start.py::test_starting_weights_that_know_training_images_leave_nothing_to_hold_out",
     ),
+    **dict.fromkeys(
+        ("--keep-outline goes with", "--keep-outline takes the given"),
+        "behaviour/test_cli.py::test_predict_with_what_a_person_says",
+    ),
     "--points and --box are of one image": "behaviour/test_cli.py::test_predict_with_what_a_person_says",
     "guidance_start=random": (
         "unit/training/test_start.py::test_how_enhanced_starts_holds_also_for_weights_that_are_named"

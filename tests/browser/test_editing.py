@@ -17,6 +17,7 @@ from visitor import (
     answer_with,
     choose_tool,
     click,
+    downloaded,
     draw_and_ask_again,
     extent,
     on_image,
@@ -129,11 +130,81 @@ def test_what_changed_is_told(checked: Chromium, site: str, photo: Path) -> None
     assert "nevus 80 % \N{RIGHTWARDS ARROW} melanoma 70 %" in told
     assert "no \N{RIGHTWARDS ARROW} at 80% sensitivity" in told
     assert "15 % \N{RIGHTWARDS ARROW} 30 % of the image" in told
-    assert told[told.index("Area, coarse outline?") + 1] == "30 % of the image"
+    assert told[told.index("Area, yours?") + 1] == "30 % of the image"
     # 90 x 100 pixels before, 180 x 100 after: twice the half, over the sum.
-    assert told[told.index("Dice, final outline before and after?") + 1] == "0.667"
-    assert told[told.index("Dice, coarse outline and final?") + 1] == "1.000"
+    assert told[told.index("Dice, the model's final before and after?") + 1] == "0.667"
+    assert told[told.index("Dice, yours and the model's final?") + 1] == "1.000"
+    assert text(browser, "#status").startswith("Corrected, melanoma 10 % \N{RIGHTWARDS ARROW} 70 %. ")
+    assert browser.run("document.querySelector('#stayed').hidden")
     assert "corrected" in text(browser, "#images")
+
+
+def test_a_final_outline_that_does_not_follow_is_told(checked: Chromium, site: str, photo: Path) -> None:
+    browser = checked
+    with_rectangle(browser, site, photo, f"answer.coarse_mask.data = '{rectangle(60, 50, 240, 150)}';")
+    draw_and_ask_again(browser)
+    told = text(browser, "#change-facts").split("\n")
+    assert told[told.index("Area, yours?") + 1] == "30 % of the image"
+    assert told[told.index("Area, the model's final?") + 1] == "15 % of the image, as before"
+    assert "did not follow" in text(browser, "#stayed")
+    # One goes on from what one has drawn.
+    choose_tool(browser, "brush")
+    browser.draw(on_image(browser, 0.5, 0.5), on_image(browser, 0.55, 0.5))
+    assert extent(browser, "#layer-edited") == [60, 50, 240, 150]
+
+
+def test_a_person_s_outline_may_be_the_result(checked: Chromium, site: str, photo: Path, folder: Path) -> None:
+    """Theirs is measured and saved, and the model's is still shown."""
+    browser = checked
+    ready(browser, site)
+    answer_with(browser, f"if (!form.has('mask')) {FINAL} window.last = answer;")
+    browser.drag_in(photo, "body")
+    browser.wait(DONE)
+    draw_and_ask_again(browser)
+    model, drawn = extent(browser, "#layer-outline"), asked(browser)["mask"] == 255
+    assert text(browser, "#measured") == "by the model's final outline"
+    click(browser, "[name=result][value=yours]")
+    browser.wait(f"window.asked.length === 3 && {DONE}")
+    assert text(browser, "#measured") == "by your outline"
+    assert f"{100 * drawn.mean():.1f} % of the image" in text(browser, "#lesion")
+    assert text(browser, "#status").endswith("of the image, by your outline.")
+    assert extent(browser, "#layer-outline") == model
+    assert browser.run("window.last.model_mask.data !== window.last.mask.data")
+    click(browser, "#download-mask")
+    saved = np.array(Image.open(io.BytesIO(downloaded(folder, "mole on arm_mask.png"))))
+    assert saved.tolist() == drawn.tolist()
+
+    # The choice holds for the next correction, and can be undone.
+    browser.draw(on_image(browser, 0.6, 0.1), on_image(browser, 0.8, 0.2))
+    draw_and_ask_again(browser)
+    assert browser.run("window.last.mask_source") == "given"
+    browser.run("document.querySelector('[name=result][value=model]').click()")
+    browser.wait(f"window.last.mask_source === 'model' && {DONE}")
+    click(browser, "#undo")
+    assert browser.run("document.querySelector('[name=result]:checked').value") == "yours"
+
+
+def test_corrections_are_not_lost_unasked(browser: Chromium, site: str, photo: Path, folder: Path) -> None:
+    opened(browser, site, photo)
+    ready(browser, site)
+    assert browser.dialogs == []
+    browser.drag_in(photo, "body")
+    browser.wait(DONE)
+    choose_tool(browser, "brush")
+    browser.draw(on_image(browser, 0.1, 0.1), on_image(browser, 0.3, 0.2))
+    opened(browser, site, photo)
+    assert browser.dialogs == ["beforeunload"]
+    draw_and_ask_again(browser)
+    click(browser, "#images .remove")
+    assert browser.dialogs[1:] == ["Corrections that were not downloaded are lost. Go on all the same?"]
+    opened(browser, site, photo)
+    assert browser.dialogs == []
+    draw_and_ask_again(browser)
+    click(browser, "#download-zip")
+    downloaded(folder, "predictions.zip")
+    browser.wait("document.querySelectorAll('#images li').length === 1")
+    ready(browser, site)
+    assert browser.dialogs == []
 
 
 def test_clicks_and_a_box(checked: Chromium, site: str, photo: Path) -> None:
@@ -225,8 +296,9 @@ def test_zoom_and_pan(checked: Chromium, site: str, photo: Path) -> None:
     place = on_image(browser, 0.25, 0.5)
     browser.mouse("mouseWheel", *place, deltaX=0, deltaY=-600)
     browser.wait("parseInt(document.querySelector('#zoom').textContent) > 150")
-    # What was under the mouse stays there.
-    assert on_image(browser, 0.25, 0.5) == pytest.approx(place, abs=1)
+    # What was under the mouse stays there, but for a wheel's place being given in whole pixels.
+    assert on_image(browser, 0.25, 0.5) == pytest.approx(place, abs=3)
+    place = on_image(browser, 0.25, 0.5)
     browser.draw(place, (place[0] - 40, place[1] + 30))
     assert on_image(browser, 0.25, 0.5) == pytest.approx((place[0] - 40, place[1] + 30), abs=1)
     click(browser, "#zoom-fit")

@@ -19,10 +19,12 @@ from visitor import (
     DONE,
     STATUS,
     answer_with,
+    choose_tool,
     click,
     downloaded,
     draw_and_ask_again,
     extent,
+    on_image,
     opened,
     ready,
     rectangle,
@@ -277,36 +279,77 @@ def test_the_model_tells_of_itself(checked: Chromium, site: str, bundle) -> None
         if line.startswith("## "):
             assert line.removeprefix("## ") in told
     assert browser.run("document.querySelectorAll('#card td').length") > 0
+    assert browser.run(
+        "[...document.querySelectorAll('#card a[href^=\"#\"]')].every((each) => document.querySelector(each.hash))"
+    )
 
 
-@pytest.mark.parametrize("screen", [{}, {"dark": True}, {"width": 390, "height": 844}])
-def test_nothing_bars_anybody(checked: Chromium, site: str, photo: Path, screen: dict[str, Any]) -> None:
+FAULTS = "axe.run().then(found => found.violations.map(each => [each.id, ...each.nodes.map(node => node.html)]))"
+
+
+@pytest.mark.parametrize("screen", [{}, {"dark": True}, {"width": 390, "height": 844}, {"width": 2560, "height": 1440}])
+def test_nothing_bars_anybody(
+    browser: Chromium, site: str, photo: Path, screen: dict[str, Any], tmp_path: Path
+) -> None:
     """By the rules of axe-core: contrast, names, roles, order of headings, what the keyboard reaches."""
     if not AXE.is_file():
         pytest.skip("axe-core is not there (.ci/run fetches it)")
-    browser = checked
     ready(browser, site, **screen)
-    faults = "axe.run().then(found => found.violations.map(each => [each.id, ...each.nodes.map(node => node.html)]))"
     browser.run(f"{AXE.read_text()};0")
-    assert browser.run(faults) == []
+
+    def faultless(state: str) -> None:
+        found = browser.run(FAULTS)
+        assert found == [], f"{state}: {found}"
+
+    faultless("the start")
+    answer_with(browser, "window.last = answer;")
     browser.drag_in(photo, "body")
     browser.wait(DONE)
+    faultless("one result")
+    choose_tool(browser, "eraser")
+    browser.mouse("mouseMoved", *on_image(browser, 0.5, 0.5))
+    browser.draw(on_image(browser, 0.1, 0.1), on_image(browser, 0.3, 0.2))
+    faultless("an outline under correction")
     draw_and_ask_again(browser)
+    faultless("a correction")
+    browser.run("document.querySelector('[name=result][value=yours]').click()")
+    browser.wait(f"window.last.mask_source === 'given' && {DONE}")
+    faultless("a person's outline as the result")
+    (tmp_path / "text.jpg").write_bytes(b"hello")
+    browser.run("scrollTo(0, 0)")
+    browser.drag_in(tmp_path / "text.jpg", "#drop", photo, photo)
+    browser.wait("document.querySelector('#images .failed') && !document.querySelector('#images .waiting')")
+    faultless("several images, of which one failed")
+    browser.run("document.querySelector('#images .failed .show').click()")
+    faultless("the one that failed")
+    browser.run("document.querySelector('#images .show').click()")
+    answer_with(browser, "answer.looks_like_dermoscopy = false; answer.ood_score = 2.5; window.odd = true;")
+    click(browser, "[value=inside]")
+    browser.run("document.querySelector('#stage').scrollIntoView({block: 'center'})")
+    browser.draw(on_image(browser, 0.5, 0.5))
+    browser.wait(f"window.odd && {DONE}")
+    faultless("an image of another kind, with a click on it")
     browser.run(
         "document.querySelectorAll('details').forEach((each) => { each.open = true; });"
         "document.querySelectorAll('.why, [data-layer]:not(:checked)').forEach((each) => each.click());"
         "document.querySelector('#scale-form').hidden = false"
     )
-    assert browser.run(faults) == []
+    faultless("all that opens, about the model too")
     browser.open(f"{site}/docs")
     browser.wait("document.querySelectorAll('#operations section').length > 5")
     browser.run(f"{AXE.read_text()};0")
-    assert browser.run(faults) == []
+    faultless("the interface for programs")
 
 
-def test_the_report_is_one_page(checked: Chromium, site: str, photo: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("odd", [False, True])
+def test_the_report_is_one_page(checked: Chromium, site: str, photo: Path, odd: bool, tmp_path: Path) -> None:
     browser = checked
-    opened(browser, site, photo)
+    ready(browser, site)
+    told = "answer.looks_like_dermoscopy = false; answer.ood_score = 2.5;"
+    spread = "answer.uncertainty.disagreement = 0.1; answer.pixel_spacing = [0.0123, 0.0123];"
+    answer_with(browser, told + spread if odd else "answer.looks_like_dermoscopy = true;")
+    browser.drag_in(photo, "body")
+    browser.wait(DONE)
     draw_and_ask_again(browser)
     click(browser, "#zoom-in")
     (tmp_path / "report.pdf").write_bytes(browser.print())
@@ -314,7 +357,7 @@ def test_the_report_is_one_page(checked: Chromium, site: str, photo: Path, tmp_p
         pytest.skip("no pdftotext is installed (Debian: apt-get install poppler-utils)")
     printed = subprocess.run(["pdftotext", "-layout", tmp_path / "report.pdf", "-"], capture_output=True, text=True)
     assert printed.stdout.count("\f") == 1
-    for told in ("Research use only.", "mole on arm", "Before", "Probabilities", "Lesion", "protocol fast"):
+    for told in ("Research use only.", "mole on arm", "Before", "Probabilities", "Lesion", "protocol fast", "Measured"):
         assert told in printed.stdout
     for control in ("Brush", "Add images", "Again with this outline", "About this model"):
         assert control not in printed.stdout

@@ -27,7 +27,7 @@ from mbdcnn.evaluation.options import Options
 from mbdcnn.evaluation.raw import fitting, open_or_prepare
 from mbdcnn.evaluation.results import ModelMethod
 from mbdcnn.evaluation.robustness import stress_test
-from mbdcnn.inference.prediction import interpret
+from mbdcnn.inference.interpret import interpret
 from mbdcnn.inference.predictor import Predictor
 from mbdcnn.inference.protocol import inputs_of_row
 from mbdcnn.metrics.masks import mask_metrics

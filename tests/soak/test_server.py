@@ -38,12 +38,16 @@ HOST = "127.0.0.1"
 class Server:
     """`mbdcnn serve` as a process."""
 
-    def __init__(self, bundle: Path, port: int = 0) -> None:
+    def __init__(self, bundle: Path, folder: Path, port: int = 0) -> None:
+        self.folder = folder
+        """Where it runs, and where anything temporary would go."""
         self.process = subprocess.Popen(
             [sys.executable, "-m", "mbdcnn", "serve", "--model", str(bundle), "--port", str(port), *ARGUMENTS.split()],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            cwd=folder,
+            env=os.environ | {"TMPDIR": str(folder)},
         )
         assert self.process.stdout
         self.port = int(self.process.stdout.readline().partition(f"{HOST}:")[2].split()[0])
@@ -65,8 +69,8 @@ class Server:
 
 
 @pytest.fixture
-def server(bundle) -> Iterator[Server]:
-    server = Server(bundle.path)
+def server(bundle, tmp_path: Path) -> Iterator[Server]:
+    server = Server(bundle.path, tmp_path)
     yield server
     server.process.kill()
     server.process.communicate()
@@ -81,21 +85,30 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     return [file.read_bytes() for file in sorted(folder.iterdir())]
 
 
+STATUSES: list[int] = []
+"""Of all answers, in order."""
+
+
 def ask(port: int, body: bytes, kind: str = "image/jpeg") -> tuple[int, bytes]:
     connection = http.client.HTTPConnection(HOST, port, timeout=SECONDS)
     try:
         connection.request("POST", "/v1/predictions", body, {"Content-Type": kind})
         response = connection.getresponse()
+        STATUSES.append(response.status)
         return response.status, response.read()
     finally:
         connection.close()
 
 
-def decent(port: int, photo: bytes) -> None:
-    status, content = ask(port, photo)
-    while status == 503:
+def insist(port: int, body: bytes, kind: str = "image/jpeg") -> tuple[int, bytes]:
+    """Come back as long as the server is busy."""
+    while (answer := ask(port, body, kind))[0] == 503:
         time.sleep(random.uniform(0.01, 0.1))
-        status, content = ask(port, photo)
+    return answer
+
+
+def decent(port: int, photo: bytes) -> None:
+    status, content = insist(port, photo)
     assert status == 200
     assert abs(sum(json.loads(content)["probabilities"].values()) - 1) < 1e-4
 
@@ -118,32 +131,37 @@ def outlined(photo: bytes) -> bytes:
     with Image.open(BytesIO(photo)) as image:
         mask = np.zeros((image.height, image.width), bool)
     mask[40:200, 50:180] = True
+    return png(mask)
+
+
+def png(mask: np.ndarray) -> bytes:
     stream = BytesIO()
     Image.fromarray(mask).save(stream, "PNG")
     return stream.getvalue()
 
 
 def corrected(port: int, photo: bytes) -> None:
-    """Send a mask, clicks, or both."""
+    """Send a mask, clicks, a box or several of them, to be kept as the result or not."""
     points = {"points": b"[[100, 100, 1], [10, 10, 0]]"}
+    mask, box = {"mask": outlined(photo)}, {"box": b"[40, 30, 200, 180]"}
     parts, source = random.choice(
-        [({"mask": outlined(photo)}, "given"), (points, "prompted"), ({"mask": outlined(photo)} | points, "prompted")]
+        [(mask, "given"), (points, "prompted"), (mask | points, "prompted"), (box | points, "prompted")]
     )
-    body = form(image=photo, **parts)
-    status, content = ask(port, body, FORM)
-    while status == 503:
-        time.sleep(random.uniform(0.01, 0.1))
-        status, content = ask(port, body, FORM)
+    keep = random.random() < 0.5
+    body = form(image=photo, **parts, **({"keep_outline": b"true"} if keep else {}))
+    status, content = insist(port, body, FORM)
     assert status == 200, content
-    assert json.loads(content)["coarse_mask_source"] == source
+    answer = json.loads(content)
+    assert (answer["coarse_mask_source"], answer["mask_source"]) == (source, source if keep else "model")
 
 
 def refused(status: int, kind: str, change: Callable[[bytes], bytes]) -> Callable[[int, bytes], None]:
     def client(port: int, photo: bytes) -> None:
-        answer, content = ask(port, change(photo), kind)
-        assert answer in (status, 503), (answer, content)
+        answer, content = insist(port, change(photo), kind)
+        assert answer == status, (answer, content)
         assert "\n" not in json.loads(content)["error"]
 
+    client.__name__ = f"refused with {status}"
     return client
 
 
@@ -194,10 +212,18 @@ KINDS: list[tuple[float, Callable[[int, bytes], None]]] = [
     (2, refused(413, "image/jpeg", lambda photo: photo * 200)),
     (2, refused(400, "multipart/form-data; boundary=x", lambda photo: photo)),
     (1, refused(415, FORM, lambda photo: form(image=photo, mask=photo))),
-    (1, refused(422, FORM, lambda photo: form(image=photo, mask=outlined(photo)[:90]))),
+    (1, refused(422, FORM, lambda photo: form(image=photo, mask=outlined(photo)[:70]))),
+    (1, refused(415, FORM, lambda photo: form(image=photo, mask=b"hello"))),
+    (1, refused(422, FORM, lambda photo: form(image=photo, mask=png(np.ones((10, 10), bool))))),
+    (1, refused(422, FORM, lambda photo: form(image=photo, mask=png(np.zeros((200, 300), bool))))),
     (1, refused(422, FORM, lambda photo: form(image=photo, points=b"[[NaN, 1, 1]]"))),
+    (1, refused(422, FORM, lambda photo: form(image=photo, points=b"[[1e9, -5, 1]]"))),
+    (1, refused(400, FORM, lambda photo: form(image=photo, points=b"[" + b"[1,1,1]," * 50_000 + b"[1,1,1]]"))),
+    (1, refused(413, FORM, lambda photo: form(image=photo, points=b"[" + b"[1,1,1]," * 1_000_000 + b"[1,1,1]]"))),
+    (1, refused(422, FORM, lambda photo: form(image=photo, keep_outline=b"true"))),
     (1, refused(422, FORM, lambda photo: form(image=photo, points=str([[1, 1, 1]] * 500).encode()))),
     (1, refused(422, FORM, lambda photo: form(image=photo, box=b"[5, 5, 1, 1]"))),
+    (1, refused(422, FORM, lambda photo: form(image=photo, box=b"[5, 5, 5, 5]"))),
     (2, slow),
     (2, cut),
     (2, hung_up),
@@ -206,7 +232,8 @@ KINDS: list[tuple[float, Callable[[int, bytes], None]]] = [
 
 
 def test_ten_thousand_requests(server: Server, photos: list[bytes]) -> None:
-    """Nothing is lost, memory stays flat, and nothing is left open."""
+    """Nothing is lost, memory stays flat, and nothing is left open or behind."""
+    STATUSES.clear()
     seconds: list[float] = []
     memory: list[float] = []
 
@@ -227,10 +254,15 @@ def test_ten_thousand_requests(server: Server, photos: list[bytes]) -> None:
     time.sleep(12)  # longer than a connection may dawdle
     files = server.files()
     half = max(memory[: len(memory) // 2])
-    report = f"{dict(done)}; memory {memory} MB; slowest {max(seconds):.1f} s, median {np.median(seconds):.2f} s"
+    left = [*server.folder.rglob("*")]
+    speed = f"slowest {max(seconds):.1f} s, median {np.median(seconds):.2f} s"
+    report = f"{dict(done)}; answers {dict(Counter(STATUSES))}; {len(left)} files left; memory {memory} MB; {speed}"
     print(report)
     assert max(memory) < half * 1.1 + 30, report
     assert files < 40, report
+    assert not left, report
+    assert max(STATUSES) <= 503, report
+    assert 500 not in STATUSES, report
     code, errors = server.stop()
     assert code == 0
     assert "Traceback" not in errors
@@ -280,7 +312,7 @@ def test_restart_during_load(server: Server, photos: list[bytes], bundle) -> Non
         time.sleep(2)
         stopping.set()
         assert server.stop()[0] == 0
-        replaced.append(Server(bundle.path, server.port))
+        replaced.append(Server(bundle.path, server.folder, server.port))
         for future in futures:
             future.result()
     assert answered[200] == 600

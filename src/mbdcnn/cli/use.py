@@ -1,11 +1,11 @@
-"""Commands that use models and look at what was made."""
+"""Commands that use models."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -154,6 +154,9 @@ class Predict(Verb):
     beside it."""
     box: Annotated[str | None, arg(metavar="JSON")] = None
     """Box round the lesion of one image, in pixels: '[x0, y0, x1, y1]'."""
+    keep_outline: bool = False
+    """With --masks, --points or --box: take that outline as the result, in place of enhanced-SN's, which hardly follows
+    it; mask, area and diameter are then the outline's."""
     tables_only: bool = False
     """Write no masks, overlays and activation maps."""
     cluster: Annotated[str | None, arg(metavar="local|ADDRESS")] = None
@@ -213,11 +216,11 @@ class Predict(Verb):
                 dicom=self.dicom,
                 overwrite=self.overwrite,
                 prompts=prompts,
+                keep_outline=self.keep_outline,
             )
         if self.json:
             with entries.table.open(encoding="utf-8") as stream:
                 shutil.copyfileobj(stream, sys.stdout)
-        problems: list[str] = []
         for entry in entries:
             if not self.json:
                 print(_prediction_line(entry))
@@ -225,8 +228,9 @@ class Predict(Verb):
                 print(_warning_line(entry), file=sys.stderr)
             if "note" in entry:
                 print(f"mbdcnn: {on_one_line(entry['file'])}: {entry['note']}", file=sys.stderr)
-            if "problem" in entry:
-                problems.append(entry["problem"])
+        problems = [entry["problem"] for entry in entries if "problem" in entry]
+        if prompts and not self.keep_outline and len(problems) < len(entries):
+            print("mbdcnn: masks are the model's final ones; --keep-outline takes the given outlines", file=sys.stderr)
         if not self.json:
             print(f"written to {self.place}. {NOTICE}")
         if problems:
@@ -253,6 +257,8 @@ class Predict(Verb):
 
         prompts = {} if self.masks is None else masks_in(self.masks, files)
         if self.points is None and self.box is None:
+            if self.keep_outline and self.masks is None:
+                raise UserError("--keep-outline goes with --masks, --points or --box, which give the outline")
             return prompts
         if len(files) != 1:
             raise UserError(f"--points and --box are of one image, and there are {len(files)}; name one")
@@ -264,8 +270,8 @@ class Predict(Verb):
     def _run_on(self, address: str, images: Iterable[str], notes: list[str]) -> None:
         if self.json or self.dicom or self.overwrite or self.device.startswith("cuda:"):
             raise UserError("--cluster takes neither --json, --dicom, --overwrite nor --device cuda:N")
-        if self.masks or self.points or self.box:
-            raise UserError("--cluster takes neither --masks, --points nor --box")
+        if self.masks or self.points or self.box or self.keep_outline:
+            raise UserError("--cluster takes neither --masks, --points, --box nor --keep-outline")
         if self.workers is not None and self.workers < 1:
             raise UserError(f"--workers {self.workers}: give 1 or more")
         try:
@@ -296,26 +302,6 @@ class Predict(Verb):
         )
 
 
-@dataclass(kw_only=True)
-class Info(Verb):
-    """Say what is installed, or what a folder or configuration is and how it was made."""
-
-    path: Positional[str | None] = None
-    """A folder made by mbdcnn, `bundled` for the model that comes with it, or the name or file of a configuration."""
-    json: bool = False
-    """Print as JSON."""
-
-    def run(self) -> None:
-        """Look and tell."""
-        from mbdcnn.info import describe
-
-        facts = describe(self.path)
-        if self.json:
-            print(json.dumps(facts, indent=2))
-        else:
-            print("\n".join(_lines(facts)))
-
-
 def _tell(notes: list[str]) -> None:
     for note in notes:
         print(f"mbdcnn: {on_one_line(note)}", file=sys.stderr)
@@ -325,8 +311,9 @@ def _prediction_line(entry: dict[str, Any]) -> str:
     file = on_one_line(entry["file"])
     if "problem" in entry:
         return f"{file}: not predicted"
+    whose = "" if entry["mask_source"] == "model" else ", by the given outline"
     strange = "unlike dermoscopy, so of little meaning: " if entry.get("looks_like_dermoscopy") is False else ""
-    return f"{file}: {strange}{entry['answer']}; lesion {entry['area_fraction']:.0%} of the image"
+    return f"{file}: {strange}{entry['answer']}; lesion {entry['area_fraction']:.0%} of the image{whose}"
 
 
 def _warning_line(entry: dict[str, Any]) -> str:
@@ -334,16 +321,3 @@ def _warning_line(entry: dict[str, Any]) -> str:
         f"mbdcnn: {on_one_line(entry['file'])}: does not look like the dermoscopy images the model learnt from "
         f"(ood_score {entry['ood_score']:.1f}, usual is up to 1); its results mean little"
     )
-
-
-def _lines(facts: dict[str, Any], margin: str = "") -> Iterator[str]:
-    """Lay facts out, a line each, what lies within others further in."""
-    for name, value in facts.items():
-        inner = [value] if isinstance(value, dict) else value if isinstance(value, list | tuple) else []
-        if inner and all(isinstance(each, dict) for each in inner):
-            for each in inner:
-                yield f"{margin}{name}"
-                yield from _lines(each, f"{margin}  ")
-        else:
-            text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-            yield f"{margin}{name:<{30 - len(margin)}} {text}"

@@ -43,6 +43,17 @@ _EMPTY_IF_ABSENT = (
 _CHARACTERS = "ISO_IR 192"
 """UTF-8, which holds a patient's name whatever the photograph is written in."""
 _NOTICE = "For research; not a medical device"
+_ALGORITHM_TYPES = {
+    "model": hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+    "prompted": hd.seg.SegmentAlgorithmTypeValues.SEMIAUTOMATIC,
+    "given": hd.seg.SegmentAlgorithmTypeValues.MANUAL,
+}
+"""By whose mask it is."""
+_OUTLINED = {
+    "model": "",
+    "prompted": "; lesion outlined by the model and a person's marks",
+    "given": "; lesion outlined by a person",
+}
 
 
 @dataclass(frozen=True)
@@ -113,8 +124,8 @@ def _segmentation(prediction: Prediction, origin: Origin) -> hd.seg.Segmentation
         segment_label="Skin lesion",
         segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
         segmented_property_type=codes.SCT.SkinLesion,
-        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-        algorithm_identification=algorithm,
+        algorithm_type=_ALGORITHM_TYPES[prediction.mask_source],
+        algorithm_identification=None if prediction.mask_source == "given" else algorithm,
         anatomic_regions=[codes.SCT.Skin],
     )
     segmentation = hd.seg.Segmentation(
@@ -205,7 +216,8 @@ def _measurements(
             for name, positive in prediction.decisions.items()
         ],
     )
-    comment = hd.sr.TextContentItem(codes.DCM.Comment, prediction.answer, hd.sr.RelationshipTypeValues.CONTAINS)
+    said = prediction.answer + _OUTLINED[prediction.mask_source]
+    comment = hd.sr.TextContentItem(codes.DCM.Comment, said, hd.sr.RelationshipTypeValues.CONTAINS)
     group[0].ContentSequence.append(comment)
     return group
 

@@ -29,7 +29,7 @@ ROWS = 1000
 KEY = b"mbdcnn"
 """Where a table keeps what decided its rows, as JSON, among its metadata."""
 WHOLE_NUMBERS = ("left", "upper", "right", "lower", "area_pixels")
-TEXTS = ("file", "decision", "coarse_mask_source", "problem")
+TEXTS = ("file", "decision", "coarse_mask_source", "mask_source", "problem")
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,7 @@ def predict_files(
     dicom: bool = False,
     overwrite: bool = True,
     prompts: Mapping[Path, Prompts] | None = None,
+    keep_outline: bool = False,
 ) -> Entries:
     """Predict files and write `NAME_mask.png`, `_coarse.png`, `_cam.jpg` and `_overlay.jpg` for each into `out`.
 
@@ -101,6 +102,7 @@ def predict_files(
         dicom: also write `NAME_segmentation.dcm` and `NAME_report.dcm`; every file must then be a DICOM file.
         overwrite: replace the results of an earlier prediction at `out`; what it left beside is removed in the end.
         prompts: what a person says of the coarse masks of some files, such as `masks_in` gives it.
+        keep_outline: where a person gave or moved an outline, take it as the result, in place of enhanced-SN's.
 
     Returns:
         One entry a file: what `predictions.json` holds, read from it when asked for.
@@ -121,7 +123,7 @@ def predict_files(
     make_folder(out)
     calibration = predictor.bundle.calibration(protocol)
     points = [point.name for point in calibration.operating_points] if calibration else []
-    finish, done = partial(_finish, predictor, out, dicom), 0
+    finish, done = partial(_finish, predictor, out, dicom, keep_outline), 0
     said = prompts or {}
     jobs = (FileJob(file, name, prompts=said.get(file)) for file, name in zip(files, unique_names(files), strict=True))
     written = (*(MAPS if maps else ()), *(DICOM if dicom else ()))
@@ -167,11 +169,15 @@ class FileJob(Job):
     name: str
 
 
-def _finish(predictor: Predictor, out: Path, dicom: bool, job: FileJob, prediction: Prediction | None) -> Entry:
+def _finish(
+    predictor: Predictor, out: Path, dicom: bool, keep_outline: bool, job: FileJob, prediction: Prediction | None
+) -> Entry:
     """Write the files of a prediction, and give its entry."""
     entry: Entry = {"file": str(job.image), "name": job.name}
     if prediction is None:
         return entry | {"problem": str(job.problem)}
+    if keep_outline and prediction.coarse_mask_source != "model":
+        prediction = prediction.keep_outline()
     try:
         origin = _origin(job.image, predictor) if dicom else None
     except UserError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mbdcnn.artifacts.calibration import Calibration, OperatingPoint
+from mbdcnn.artifacts.calibration import OperatingPoint
+from mbdcnn.errors import UserError
 from mbdcnn.inference.answer import answer, words
 from mbdcnn.inference.names import ProtocolName
 from mbdcnn.inference.overlay import COARSE, HEAT_GRADIENT, heat, outline, shrink, with_key
-from mbdcnn.inference.probabilities import softmax
 from mbdcnn.inference.prompts import CoarseMaskSource
-from mbdcnn.inference.protocol import Outcome, resize_mask
+from mbdcnn.inference.protocol import resize_mask
 from mbdcnn.metrics.extent import Diameter, longest_diameter
 from mbdcnn.system.files import disk_errors_as_user_errors, make_folder, replacing
 from mbdcnn.system.templates import render
@@ -56,9 +56,9 @@ class Prediction:
     """What the model makes of one image. For research; not a medical device."""
 
     mask: npt.NDArray[np.bool_]
-    """The lesion, height x width of the image."""
+    """The lesion, height x width of the image; area, diameter and box are its."""
     mask_probability: npt.NDArray[np.float32]
-    """Probability of lesion for each pixel."""
+    """Probability of lesion for each pixel, by the model, whoever's the mask is."""
     coarse_mask: npt.NDArray[np.bool_]
     """The rough outline that guided the classifier, height x width of the image."""
     cam: npt.NDArray[np.float32]
@@ -84,6 +84,10 @@ class Prediction:
     """Probabilities as the networks give them, before calibration; None where the bundle is not calibrated."""
     coarse_mask_source: CoarseMaskSource = "model"
     """Whose `coarse_mask` it is: coarse-SN's, one that was given, or one that clicks or a box moved."""
+    mask_source: CoarseMaskSource = "model"
+    """Whose `mask` it is: enhanced-SN's, or, where `keep_outline` was asked for, that of the coarse mask."""
+    model_mask: npt.NDArray[np.bool_] | None = field(default=None, repr=False)
+    """The model's own final mask where `mask` is a person's; None where it is the model's."""
     pixel_spacing: tuple[float, float] | None = None
     """Height and width of a pixel in millimetres; None where the file does not say it."""
     file: str | None = None
@@ -148,8 +152,23 @@ class Prediction:
             return None
         return int(np.count_nonzero(self.mask)) * self.pixel_spacing[0] * self.pixel_spacing[1]
 
+    @property
+    def final_mask(self) -> npt.NDArray[np.bool_]:
+        """The model's own final mask, whoever's `mask` is."""
+        return self.mask if self.model_mask is None else self.model_mask
+
+    def keep_outline(self) -> Prediction:
+        """Take the outline that a person gave or moved as the result: `mask`, and what is measured on it.
+
+        Raises:
+            UserError: the coarse mask is the model's own.
+        """
+        if self.coarse_mask_source == "model":
+            raise UserError("keep_outline: nobody gave an outline; give a coarse mask, points or a box")
+        return replace(self, mask=self.coarse_mask, mask_source=self.coarse_mask_source, model_mask=self.final_mask)
+
     def overlay(self) -> Image.Image:
-        """Draw the coarse outline (amber) and the final one (blue) on `image`.
+        """Draw the coarse outline (amber) and the model's final one (blue) on `image`.
 
         Where none was kept they are drawn on the probability of lesion in shades of grey.
         """
@@ -189,7 +208,8 @@ class Prediction:
             `answer` in a sentence; `probabilities` by class, from 0 to 1; `decision`, the most probable class;
             `decisions`, whether each operating point is reached; `ood_score`, 1 the most that is usual, and
             `looks_like_dermoscopy`, null where the model cannot tell; `coarse_mask_source`, whose coarse mask it was:
-            `model`, `given` or `prompted`; `area_fraction`, the lesion's share of the image, and `area_pixels`;
+            `model`, `given` or `prompted`; `mask_source`, the same of the mask that is measured; `area_fraction`, the
+            lesion's share of the image, and `area_pixels`;
             `longest_diameter` in `pixels` with its `ends` and in `millimetres`, null without a lesion;
             `pixel_spacing`, height and width of a pixel in millimetres, and `area_square_millimetres`, null where the
             scale is not known; `bounding_box` in pixels, right and lower edge exclusive, null without a lesion;
@@ -206,6 +226,7 @@ class Prediction:
             "unfamiliarity": None if self.ood_score is None else round(self.ood_score, 6),
             "looks_like_dermoscopy": self.looks_like_dermoscopy,
             "coarse_mask_source": self.coarse_mask_source,
+            "mask_source": self.mask_source,
             "area_fraction": round(self.area_fraction, 6),
             "area_pixels": int(np.count_nonzero(self.mask)),
             "longest_diameter": self._diameter(),
@@ -230,12 +251,12 @@ class Prediction:
 def overlay(image: Image.Image, prediction: Prediction) -> npt.NDArray[np.uint8]:
     """Draw the coarse and the final outline on the image, which may have been made smaller."""
     drawn = outline(np.asarray(image), resize_mask(prediction.coarse_mask, *image.size), COARSE)
-    return outline(drawn, resize_mask(prediction.mask, *image.size))
+    return outline(drawn, resize_mask(prediction.final_mask, *image.size))
 
 
 def cam_overlay(image: Image.Image, prediction: Prediction) -> npt.NDArray[np.uint8]:
     """Lay the activation map over an image, and draw the final outline on it."""
-    return outline(heat(np.asarray(image), prediction.cam), resize_mask(prediction.mask, *image.size))
+    return outline(heat(np.asarray(image), prediction.cam), resize_mask(prediction.final_mask, *image.size))
 
 
 def write_maps(prediction: Prediction, folder: Path, name: str) -> list[Path]:
@@ -254,61 +275,8 @@ def write_maps(prediction: Prediction, folder: Path, name: str) -> list[Path]:
     return [folder / file for file in files]
 
 
-def interpret(
-    outcome: Outcome,
-    classes: tuple[str, ...],
-    protocol: ProtocolName,
-    calibration: Calibration | None,
-    ood_score: float | None,
-) -> Prediction:
-    """Turn what the networks give for one image into a prediction."""
-    views = softmax(outcome.view_logits, calibration.temperature if calibration else 1.0)
-    probabilities = views.mean(axis=0)
-    by_class = _by_class(classes, probabilities)
-    points = calibration.operating_points if calibration else ()
-    logits = outcome.lesion_logits()
-    mask = logits > 0
-    lesion = _sigmoid(logits)
-    return Prediction(
-        mask=mask,
-        mask_probability=lesion,
-        coarse_mask=resize_mask(outcome.coarse_mask, outcome.width, outcome.height),
-        cam=outcome.activation_map,
-        cam_class=classes[outcome.mapped_class],
-        probabilities=by_class,
-        uncertainty=_uncertainty(views, probabilities, lesion),
-        protocol=protocol,
-        decisions={point.name: by_class[point.class_name] >= point.threshold for point in points},
-        operating_points=points,
-        ood_score=ood_score,
-        uncalibrated=None if calibration is None else _by_class(classes, softmax(outcome.view_logits).mean(axis=0)),
-    )
-
-
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
-
-
-def _by_class(classes: tuple[str, ...], probabilities: npt.NDArray[np.float64]) -> dict[str, float]:
-    return dict(zip(classes, map(float, probabilities), strict=True))
-
-
-def _sigmoid(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Turn logits into probabilities, in their own memory: at full size they take hundreds of megabytes."""
-    np.clip(logits, -60, 60, out=logits)
-    np.exp(np.negative(logits, out=logits), out=logits)
-    np.add(logits, 1, out=logits)
-    return np.reciprocal(logits, out=logits)
-
-
-def _uncertainty(
-    views: npt.NDArray[np.float64], probabilities: npt.NDArray[np.float64], lesion: npt.NDArray[np.float32]
-) -> Uncertainty:
-    entropy = -float(np.sum(probabilities * np.log(np.maximum(probabilities, 1e-12)))) / np.log(len(probabilities))
-    possible = int(np.count_nonzero(lesion > 0.2))
-    unsure = int(np.count_nonzero((lesion > 0.2) & (lesion < 0.8)))
-    apart = float(np.abs(views - probabilities).sum(axis=1).mean() / 2) if len(views) > 1 else None
-    return Uncertainty(round(float(entropy), 6), unsure / possible if possible else 0.0, apart)
 
 
 NOTICE = "For research and education. Not a medical device."

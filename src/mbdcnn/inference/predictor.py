@@ -20,10 +20,11 @@ from mbdcnn.data.crops import least_side
 from mbdcnn.data.images.decoding import Decoded, decode_at_least, decode_opened, pixel_spacing
 from mbdcnn.errors import UserError
 from mbdcnn.inference.hub import find_model, push_model
+from mbdcnn.inference.interpret import interpret
 from mbdcnn.inference.names import ProtocolName, RuntimeChoice
 from mbdcnn.inference.ood import FILE, ImageFeatures, OODScorer
 from mbdcnn.inference.overlay import shrink
-from mbdcnn.inference.prediction import DRAWN_SIDE, Prediction, interpret
+from mbdcnn.inference.prediction import DRAWN_SIDE, Prediction
 from mbdcnn.inference.predictions import Predictions
 from mbdcnn.inference.prompts import MaskLike, Prompts
 from mbdcnn.inference.protocol import Core, Inputs, Outcome, inputs_of_image, run_protocol

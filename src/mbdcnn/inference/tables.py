@@ -94,6 +94,7 @@ def flat(entry: Entry, classes: Sequence[str], points: Sequence[str]) -> Entry:
         "ood_score": entry.get("ood_score"),
         "looks_like_dermoscopy": entry.get("looks_like_dermoscopy"),
         "coarse_mask_source": entry.get("coarse_mask_source"),
+        "mask_source": entry.get("mask_source"),
         "area_fraction": entry.get("area_fraction"),
         "area_pixels": entry.get("area_pixels"),
         "area_square_millimetres": entry.get("area_square_millimetres"),

@@ -19,8 +19,8 @@ from mbdcnn.serving.limits import RefusedError
 
 NOTICE = "Research use only. Not a medical device."
 LAYERS = ("mask", "coarse_mask", "cam")
-IMAGE = "image"
-"""A layer that is sent only where it is asked for."""
+IMAGE, MODEL_MASK = EXTRAS = ("image", "model_mask")
+"""Layers that are sent only where they are asked for."""
 
 
 class Options(BaseModel):
@@ -34,7 +34,8 @@ class Options(BaseModel):
     layers: str = Field(
         ",".join(LAYERS),
         description=f"Maps to send, separated by commas, of {', '.join(LAYERS)}; empty for none. Also {IMAGE}, a copy "
-        "for browsers of what they cannot show themselves, such as DICOM.",
+        f"for browsers of what they cannot show themselves, such as DICOM, and {MODEL_MASK}, the model's final outline "
+        "whoever's mask is.",
     )
     encoding: Literal["png", "rle"] = Field("png", description="How masks are sent.")
     points: str | None = Field(
@@ -48,10 +49,16 @@ class Options(BaseModel):
         "and lower edge exclusive.",
     )
 
+    keep_outline: bool = Field(
+        False,
+        description="Take the outline that mask, points or box give as the result, in place of the model's final one, "
+        "which may hardly follow it: mask, area, diameter and bounding_box are then its.",
+    )
+
     @field_validator("layers")
     @classmethod
     def _known(cls, layers: str) -> str:
-        known = (*LAYERS, IMAGE)
+        known = (*LAYERS, *EXTRAS)
         unknown = [layer for layer in layers.split(",") if layer and layer not in known]
         if unknown:
             raise ValueError(f"unknown layer '{unknown[0][:40]}'; known are {', '.join(known)}")
@@ -66,13 +73,16 @@ class Options(BaseModel):
         """Put together what a person says of the coarse mask.
 
         Raises:
-            RefusedError: points or box are no list in JSON.
+            RefusedError: points or box are no list in JSON; or an outline is to be kept and none is given.
         """
         try:
             points = None if self.points is None else parse_prompt("points", self.points)
-            return Prompts(mask, points, None if self.box is None else parse_prompt("box", self.box))
+            box = None if self.box is None else parse_prompt("box", self.box)
         except UserError as error:
             raise RefusedError(422, str(error)) from None
+        if self.keep_outline and mask is None and not points and box is None:
+            raise RefusedError(422, "keep_outline: no outline to keep; send mask, points or box, or leave it out")
+        return Prompts(mask, points, box)
 
     @classmethod
     def parse(cls, values: dict[str, str]) -> Options:
@@ -188,6 +198,11 @@ class Answer(BaseModel):
         description="Whose rough outline that is: the model's; the one that was sent as mask; or one of either that "
         "points or a box moved."
     )
+    mask_source: CoarseMaskSource = Field(
+        description="Whose mask it is, and whose area, diameter and bounding_box: the model's; or, with keep_outline, "
+        "as coarse_mask_source."
+    )
+    model_mask: Mask | None = Field(None, description="The model's own final outline; null if not asked for.")
     cam_class: str = Field(description="The class that the activation map is of.")
     cam: ActivationMap | None = Field(None, description="Null if not asked for.")
     image: str | None = Field(
@@ -200,9 +215,10 @@ def answer(prediction: Prediction, options: Options, model: str) -> bytes:
     """Give a prediction as JSON."""
     wanted = options.layers.split(",")
     layers: dict[str, Any] = {}
-    for name in ("mask", "coarse_mask"):
-        if name in wanted:
-            layers[name] = encode_mask(getattr(prediction, name), options.encoding)
+    if options.keep_outline:
+        prediction = prediction.keep_outline()
+    masks = {"mask": prediction.mask, "coarse_mask": prediction.coarse_mask, MODEL_MASK: prediction.final_mask}
+    layers |= {name: encode_mask(mask, options.encoding) for name, mask in masks.items() if name in wanted}
     if "cam" in wanted:
         layers["cam"] = _activation_map(prediction.cam)
     if options.shown and prediction.image is not None:

@@ -26,7 +26,17 @@ def card(bundle: Bundle) -> str:
     text = HEADER.sub("", file.read_text(encoding="utf-8", errors="replace")[:MOST])
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
     tokens = markdown.parse(text)
-    for token in tokens:
+    for number, token in enumerate(tokens):
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{min(6, int(token.tag[1]) + 1)}"
+        if token.type == "heading_open":
+            token.attrSet("id", f"card-{_anchor(tokens[number + 1].content)}")
+        for link in token.children or ():
+            if str(link.attrGet("href")).startswith("#"):
+                link.attrSet("href", f"#card-{str(link.attrGet('href'))[1:]}")
     return str(markdown.renderer.render(tokens, markdown.options, {}))
+
+
+def _anchor(heading: str) -> str:
+    """Give a heading the name by which GitHub and the hub let links find it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")

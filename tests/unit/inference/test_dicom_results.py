@@ -31,6 +31,8 @@ def predictor(bundle) -> Predictor:
 
 
 PIXELS = lesion(64, 48)
+LESION = np.zeros((48, 64), bool)
+LESION[10:30, 20:50] = True
 SOURCES = {
     "dermoscopy": photograph(PIXELS, SpecificCharacterSet="ISO_IR 100", PatientName="Müller^Zoë"),
     "secondary": photograph(PIXELS, kind=uid.SecondaryCaptureImageStorage, PatientOrientation=["L", "F"]),
@@ -165,6 +167,35 @@ def test_decisions_and_ood_score_are_reported(results: Path, predictor: Predicto
     said = {item.name.meaning: item.value for item in group.get_qualitative_evaluations()}
     assert said["Melanoma at 80% sensitivity"] == codes.SCT.Yes
     assert said["Seborrheic keratosis at 95% sensitivity"] == codes.SCT.No
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "told"),
+    [
+        ({"coarse_mask": LESION}, "MANUAL", "; lesion outlined by a person"),
+        ({"box": (5, 5, 50, 40)}, "SEMIAUTOMATIC", "; lesion outlined by the model and a person's marks"),
+    ],
+)
+def test_an_outline_that_is_kept_is_not_called_the_model_s(
+    results: Path, predictor: Predictor, tmp_path: Path, said: dict, kind: str, told: str
+) -> None:
+    file = results / "in" / "dermoscopy.dcm"
+    prediction = predictor.predict(file, **said).keep_outline()
+    write_results(prediction, origin_of(file, predictor.bundle), tmp_path, "kept")
+    segmentation = hd.seg.segread(tmp_path / "kept_segmentation.dcm")
+    assert segmentation.SegmentSequence[0].SegmentAlgorithmType == kind
+    np.testing.assert_array_equal(segmentation.pixel_array.astype(bool), prediction.coarse_mask)
+    (group,) = hd.sr.srread(tmp_path / "kept_report.dcm").content.get_planar_roi_measurement_groups()
+    measured = {item.name.meaning: float(item.value) for item in group.get_measurements()}
+    assert measured["Area of lesion as fraction of image"] == pytest.approx(prediction.coarse_mask.mean(), abs=1e-6)
+    (container,) = group
+    assert [item.TextValue for item in container.ContentSequence if item.ValueType == "TEXT"][-1].endswith(told)
+    if shutil.which("dciodvfy") is not None:
+        for name in ("segmentation", "report"):
+            checked = subprocess.run(
+                ["dciodvfy", tmp_path / f"kept_{name}.dcm"], capture_output=True, text=True, timeout=60
+            )
+            assert "Error" not in checked.stderr + checked.stdout
 
 
 def test_files_that_have_no_study_are_told_and_not_predicted(predictor: Predictor, tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mbdcnn.errors import UserError
 from mbdcnn.inference.overlay import FINAL, shrink
-from mbdcnn.inference.prediction import Prediction, cam_overlay, interpret, overlay
+from mbdcnn.inference.prediction import Prediction, cam_overlay, overlay
 from mbdcnn.inference.predictor import Predictor
-from mbdcnn.inference.protocol import Outcome
 
 random = np.random.default_rng(0)
 BLOTCHES = Image.fromarray(random.integers(0, 256, (7, 10, 3), np.uint8))
@@ -100,20 +100,23 @@ def test_the_activation_map_is_named_and_carries_scale_and_outline(prediction: P
     assert np.array_equal(outlined[150:200, 180:270], np.asarray(small)[150:200, 180:270])
 
 
-def test_the_map_is_of_the_class_of_the_whole_image() -> None:
-    outcome = Outcome(
-        view_logits=np.array([[0, 2, 0], [9, 0, 0], [9, 0, 0]], np.float32),
-        coarse_mask=np.zeros((4, 4), bool),
-        activation_map=np.zeros((2, 2), np.float32),
-        embedding=np.zeros(3, np.float32),
-        scale_logits=(np.zeros((4, 4), np.float32),),
-        width=4,
-        height=4,
-    )
-    prediction = interpret(outcome, ("nevus", "melanoma", "seborrheic_keratosis"), "paper", None, None)
-    assert (prediction.decision, prediction.cam_class) == ("nevus", "melanoma")
-    assert prediction.to_dict()["cam_class"] == "melanoma"
-    assert prediction.answer == prediction.to_dict()["answer"] == "nevus 70 %, melanoma 26 %, seborrheic keratosis 4 %"
+def test_an_outline_that_is_kept_is_measured_and_the_model_s_still_drawn(prediction: Prediction) -> None:
+    with pytest.raises(UserError, match="keep_outline: nobody gave an outline"):
+        prediction.keep_outline()
+    theirs = np.zeros_like(prediction.mask)
+    theirs[100:200, 300:500] = True
+    given = replace(prediction, coarse_mask=theirs, coarse_mask_source="given", pixel_spacing=(0.5, 0.1))
+    kept = given.keep_outline()
+    assert (given.mask_source, kept.mask_source, kept.to_dict()["mask_source"]) == ("model", "given", "given")
+    assert np.array_equal(kept.mask, theirs)
+    assert np.array_equal(kept.final_mask, prediction.mask)
+    assert np.array_equal(kept.keep_outline().final_mask, prediction.mask)
+    assert kept.bounding_box == (300, 100, 500, 200)
+    assert kept.to_dict()["area_pixels"] == 20_000
+    assert kept.area_square_millimetres == pytest.approx(1000)
+    assert kept.longest_diameter_millimetres == pytest.approx(np.hypot(50, 20))
+    assert np.array_equal(np.asarray(kept.overlay()), np.asarray(given.overlay()))
+    assert "by the outline that was given" in kept._repr_html_()
 
 
 def test_the_whole_is_in_one_piece_and_small(prediction: Prediction) -> None:

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 
 from mbdcnn.errors import UserError
+from mbdcnn.inference.interpret import _uncertainty, interpret
 from mbdcnn.inference.networks import load_model
-from mbdcnn.inference.prediction import DRAWN_SIDE, _uncertainty, interpret
+from mbdcnn.inference.prediction import DRAWN_SIDE
 from mbdcnn.inference.predictor import Predictor, batches
 from mbdcnn.inference.probabilities import softmax
 from mbdcnn.inference.protocol import run_protocol

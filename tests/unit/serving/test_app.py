@@ -141,6 +141,24 @@ def test_a_mask_points_and_a_box_are_those_of_the_prediction(client, predictor: 
         assert np.array_equal(mask_of(answer["mask"]), expected.mask)
 
 
+def test_an_outline_is_kept_as_the_result(client: TestClient, predictor: Predictor) -> None:
+    own, given = predictor.predict(image()), predictor.predict(image(), coarse_mask=MASK)
+    answer = ask_with(client, png(MASK), keep_outline="true", layers="mask,coarse_mask,model_mask").json()
+    known = given.keep_outline().to_dict()
+    assert {name: answer[name] for name in known} == known
+    assert (answer["coarse_mask_source"], answer["mask_source"]) == ("given", "given")
+    masks = (MASK, MASK, given.mask)
+    for name, mask in zip(("mask", "coarse_mask", "model_mask"), masks, strict=True):
+        assert np.array_equal(mask_of(answer[name]), mask)
+    prompted = ask_with(client, box="[2, 2, 40, 40]", keep_outline="true").json()
+    assert (prompted["mask_source"], prompted["model_mask"]) == ("prompted", None)
+    assert np.array_equal(mask_of(prompted["mask"]), mask_of(prompted["coarse_mask"]))
+    without = ask_with(client, layers="mask,model_mask").json()
+    assert without["mask_source"] == "model"
+    assert np.array_equal(mask_of(without["model_mask"]), own.mask)
+    assert without["mask"] == without["model_mask"]
+
+
 def test_masks_of_one_batch_are_not_mixed_up(predictor: Predictor) -> None:
     with TestClient(create_app(predictor, limits=Limits(batch_wait=0.2, queue=8))) as client:
 
@@ -198,6 +216,9 @@ HOSTILE = {
     "no text": (None, {"points": ""}, 422, "points: not a list in JSON"),
     "a box inside out": (None, {"box": "[9, 9, 2, 2]"}, 422, "box: not x0, y0, x1, y1"),
     "a box outside": (None, {"box": "[0, 0, 61, 44]"}, 422, "box: not x0, y0, x1, y1 with 0 <= x0 < x1 <= 60"),
+    "nothing to keep": (None, {"keep_outline": "true"}, 422, "keep_outline: no outline to keep; send mask, points or"),
+    "no clicks to keep": (None, {"keep_outline": "true", "points": "[]"}, 422, "keep_outline: no outline to keep"),
+    "keep what": (png(MASK), {"keep_outline": "mine"}, 422, "keep_outline: "),
     "a box of points": (None, {"box": "[[1, 2], [3, 4]]"}, 422, "box: not x0"),
 }
 
@@ -421,9 +442,11 @@ def test_the_schema_for_machines(client: TestClient) -> None:
     api = client.get("/openapi.json").json()
     assert api["paths"].keys() == {"/v1/predictions", "/v1/model", "/healthz", "/readyz", "/metrics"}
     operation = api["paths"]["/v1/predictions"]["post"]
-    assert {each["name"] for each in operation["parameters"]} == {*("protocol", "layers", "encoding", "points", "box")}
+    assert {each["name"] for each in operation["parameters"]} == {
+        *("protocol", "layers", "encoding", "points", "box", "keep_outline")
+    }
     assert {*operation["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]} == {
-        *("image", "mask", "protocol", "layers", "encoding", "points", "box")
+        *("image", "mask", "protocol", "layers", "encoding", "points", "box", "keep_outline")
     }
     assert operation["requestBody"]["content"]["multipart/form-data"]["schema"]["required"] == ["image"]
     assert operation["responses"].keys() == {"200", "400", "408", "413", "415", "422", "503", "504"}
@@ -443,15 +466,20 @@ def test_pages(client: TestClient, path: str) -> None:
 def test_the_card_is_shown_without_what_it_might_bring(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text(
         "---\nlicense: other\n---\n# Card\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n<script>alert(1)</script>\n\n"
-        "[link](javascript:alert(1)) ![image](https://elsewhere.example/a.png)\n\n[paper](https://example.org)\n"
+        "## Data and (its) licences\n\n[below](#data-and-its-licences)\n\n[link](javascript:alert(1)) ![image](https://elsewhere.example/a.png)\n\n[paper](https://example.org)\n"
     )
     html = card(SimpleNamespace(path=tmp_path))
-    assert html.startswith("<h2>Card</h2>")
+    assert html.startswith('<h2 id="card-card">Card</h2>')
+    assert '<h3 id="card-data-and-its-licences">' in html
     assert "<td>1</td>" in html
     assert "license" not in html
     assert "<script" not in html
     assert "<img" not in html
-    assert re.findall(r'href="(.*?)"', html) == ["https://elsewhere.example/a.png", "https://example.org"]
+    assert re.findall(r'href="(.*?)"', html) == [
+        "#card-data-and-its-licences",
+        "https://elsewhere.example/a.png",
+        "https://example.org",
+    ]
 
 
 def test_a_card_that_leads_elsewhere_is_not_read(tmp_path: Path) -> None:

@@ -35,8 +35,9 @@ export class Editing {
     if (!this.#entry?.now) return;
     this.#from = point;
     if (tool === "brush" || tool === "eraser") {
-      const { edited, final } = this.#entry.now;
-      this.#work = copyOf(edited ?? final);
+      // From what a person drew before, for the final outline may not have followed.
+      const { edited, final, coarse, answer } = this.#entry.now;
+      this.#work = copyOf(edited ?? (answer.coarse_mask_source === "model" ? final : coarse));
       this.#stroke(tool, point);
     }
   }
@@ -86,9 +87,9 @@ export class Editing {
   // Marks correct the outline under correction if there is one, else what they corrected before.
   #mark({ point, box }) {
     const { now } = this.#entry;
-    const before = this.#entry.asked ?? (now.edited ? { given: now.edited, points: [], box: null } : now);
+    const before = this.#entry.asked ?? (now.edited ? { given: now.edited, points: [], box: null, keep: now.keep } : now);
     const points = point ? [...before.points, point] : before.points;
-    this.tell.ask({ given: before.given, points, box: box ?? before.box });
+    this.tell.ask({ given: before.given, points, box: box ?? before.box, keep: before.keep });
   }
 
   #stroke(tool, point) {

@@ -14,6 +14,7 @@ export class Entry {
     this.steps = [];
     this.problem = null;
     this.request = null; // the one under way can be given up
+    this.taken = null; // the step that was downloaded
     this.scale = null; // millimetres of a pixel, by a line of known length
   }
 
@@ -32,7 +33,7 @@ export class Entry {
   }
 
   // What is shown now: `answer` and its `text`, masks `final` and `coarse`; `edited`, the outline under correction;
-  // and what was asked with: `given`, an outline, `points` and `box`.
+  // and what was asked with: `given`, an outline, `points`, `box`, and whether to `keep` that outline as the result.
   get now() {
     return this.steps.at(-1) ?? null;
   }
@@ -44,6 +45,16 @@ export class Entry {
 
   get changed() {
     return this.now?.answer !== this.first?.answer;
+  }
+
+  // Whether a correction would be lost with the page.
+  get unsaved() {
+    return this.canUndo && (this.changed || Boolean(this.now.edited)) && this.now !== this.taken;
+  }
+
+  // What was painted and not asked about is in no file.
+  take() {
+    if (this.now && !this.now.edited) this.taken = this.now;
   }
 
   get canUndo() {

@@ -75,6 +75,7 @@ function row(entry, classes, points) {
     ood_score: answer.ood_score,
     looks_like_dermoscopy: answer.looks_like_dermoscopy,
     coarse_mask_source: answer.coarse_mask_source,
+    mask_source: answer.mask_source,
     area_fraction: answer.area_fraction,
     area_pixels: answer.area_pixels,
     area_square_millimetres: entry.now && areaMillimetres(entry),

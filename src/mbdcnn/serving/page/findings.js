@@ -7,6 +7,8 @@ import * as measures from "./measures.js";
 
 const WHOSE = { model: "The model's own", given: "Yours, drawn by hand", prompted: "The model's, moved by your marks" };
 const SHORT = { model: "the model's", given: "yours", prompted: "by your marks" };
+const MEASURED = { model: "the model's final outline", given: "your outline", prompted: "the outline moved by your marks" };
+const SAME = 0.98; // Dice from which two outlines are hardly told apart
 
 export function showFindings(entry, model) {
   const { answer } = entry.now;
@@ -19,14 +21,20 @@ export function showFindings(entry, model) {
   showProbabilities(entry, points);
   showDecisions(answer, points);
   showUncertainty(answer.uncertainty);
+  find("measured").textContent = answer.coarse_mask_source === "model" ? "" : `by ${measured(answer)}`;
   find("lesion").replaceChildren(...facts(lesion(entry)));
 }
 
-export function summary(entry) {
+export const measured = (answer) => MEASURED[answer.mask_source];
+export const outlines = (answer) => `blue: the model's final; amber: coarse, ${SHORT[answer.coarse_mask_source]}`;
+
+export function summary(entry, watched) {
   const { answer } = entry.now;
+  const [was, is] = [entry.first, entry.now].map((step) => percent(step.answer.probabilities[watched]));
+  const corrected = entry.changed ? `Corrected, ${words(watched)} ${was} → ${is}. ` : "";
   const foreign = answer.looks_like_dermoscopy === false ? "This does not look like a dermoscopy image. " : "";
-  const size = answer.bounding_box ? `The lesion covers ${percent(answer.area_fraction)} of the image.` : "No lesion was found.";
-  return `${foreign}${sentence(answer.answer.replaceAll(" %", "\u00a0%"))} ${size}`;
+  const size = answer.bounding_box ? `The lesion covers ${percent(answer.area_fraction)} of the image${answer.mask_source === "model" ? "" : `, by ${measured(answer)}`}.` : "No lesion was found.";
+  return `${foreign}${corrected}${sentence(answer.answer.replaceAll(" %", "\u00a0%"))} ${size}`;
 }
 
 export function isFlagged(entry) {
@@ -34,27 +42,32 @@ export function isFlagged(entry) {
 }
 
 // What the corrected outline changed, against the model's own.
-function showChange(entry, watched) {
-  const [before, after] = [entry.first.answer, entry.now.answer];
-  find("change").hidden = !entry.changed;
-  if (!entry.changed) return;
+function showChange({ first, now, changed }, watched) {
+  find("change").hidden = !changed;
+  if (!changed) return;
+  const [before, after] = [first.answer, now.answer];
+  const theirs = SHORT[after.coarse_mask_source];
+  const moved = dice(first.final, now.final);
+  const apart = dice(now.coarse, now.final);
+  const change = (was, is, unit = "") => (was === is ? `${is}${unit}, as before` : `${was} → ${is}${unit}`);
   const named = ({ decision, probabilities }) => `${words(decision)} ${percent(probabilities[decision])}`;
-  const change = (of) => (of(before) === of(after) ? of(after) : `${of(before)} → ${of(after)}`);
   const rows = [
     ["Coarse outline", WHOSE[after.coarse_mask_source], MEANINGS.coarse],
-    ["Most probable", change(named), MEANINGS.class],
+    ["Most probable", change(named(before), named(after)), MEANINGS.class],
   ];
-  if (watched) rows.push([`Flagged as ${words(watched)}`, change((answer) => flags(answer, watched))]);
-  rows.push(["Area, final outline", `${change((answer) => percent(answer.area_fraction))} of the image`, MEANINGS.area]);
-  rows.push(["Area, coarse outline", `${percent(share(entry.now.coarse))} of the image`, MEANINGS.area]);
-  rows.push(["Dice, final outline before and after", dice(entry.first.final, entry.now.final).toFixed(3), MEANINGS.dice]);
-  rows.push(["Dice, coarse outline and final", dice(entry.now.coarse, entry.now.final).toFixed(3), MEANINGS.dice]);
+  if (watched) rows.push([`Flagged as ${words(watched)}`, change(flags(before, watched), flags(after, watched))]);
+  rows.push([`Area, ${theirs}`, `${percent(share(now.coarse))} of the image`, MEANINGS.area]);
+  rows.push(["Area, the model's final", change(percent(share(first.final)), percent(share(now.final)), " of the image"), MEANINGS.area]);
+  rows.push([`Dice, ${theirs} and the model's final`, apart.toFixed(3), MEANINGS.dice]);
+  rows.push(["Dice, the model's final before and after", moved.toFixed(3), MEANINGS.dice]);
   find("change-facts").replaceChildren(...facts(rows));
+  find("stayed").hidden = !(moved > SAME && apart < SAME);
+  find("yours").textContent = sentence(MEASURED[after.coarse_mask_source]).slice(0, -1);
 }
 
 function flags({ decisions }, watched) {
   const reached = Object.entries(decisions).filter(([name, yes]) => yes && name.startsWith(words(watched)));
-  return reached.length ? `at ${reached.map(([name]) => name.match(/\d+\s?%/)?.[0] ?? name).join(" and ")} sensitivity` : "no";
+  return reached.length ? `at ${reached.map(([name]) => name.match(/\d+\s?%/)?.[0] ?? name).join(", ")} sensitivity` : "no";
 }
 
 function showProbabilities(entry, points) {

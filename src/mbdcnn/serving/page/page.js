@@ -6,16 +6,17 @@ import { Editing } from "./editing.js";
 import { facts, find } from "./elements.js";
 import { Entry } from "./entry.js";
 import * as exports from "./exports.js";
-import { isFlagged, showFindings, summary } from "./findings.js";
+import { isFlagged, measured, outlines, showFindings, summary } from "./findings.js";
 import { takeFiles } from "./inputs.js";
 import { blobOf, isEmpty, readMask, writeMask } from "./masks.js";
 import { readCard, readModel, predict } from "./server.js";
-import { showStrip } from "./strip.js";
+import { revealChosen, showStrip } from "./strip.js";
 import { Tools } from "./tools.js";
 import { Viewer } from "./viewer.js";
 
 const AT_ONCE = 2; // requests
-const BY_MODEL = { given: null, points: [], box: null };
+const BY_MODEL = { given: null, points: [], box: null, keep: false };
+const LOSS = "Corrections that were not downloaded are lost. Go on all the same?";
 
 const model = await readModel();
 const watched = Object.values(model.calibration).flatMap((each) => each?.operating_points ?? [])[0]?.class_name ?? model.classes[0];
@@ -75,7 +76,7 @@ async function ask(entry, asked) {
   try {
     const copy = entry.shown === entry.file && !(await entry.canBeShown());
     const { answer, text } = await predict(entry.file, { ...await prompts(entry, asked), copy }, model, request.signal, showBusy);
-    const [final, coarse] = await Promise.all([answer.mask, answer.coarse_mask].map((mask) => readMask(mask.data, answer.width, answer.height)));
+    const [final, coarse] = await Promise.all([answer.model_mask ?? answer.mask, answer.coarse_mask].map((mask) => readMask(mask.data, answer.width, answer.height)));
     if (request.signal.aborted) return;
     if (copy) showCopy(entry, answer.image);
     if (entry.now && !find("show-coarse").checked) find("show-coarse").click();
@@ -93,15 +94,16 @@ function showCopy(entry, base64) {
   if (entry === current) find("image").src = entry.address;
 }
 
-async function prompts(entry, { given, points, box }) {
+async function prompts(entry, { given, points, box, keep }) {
   const mask = given && await writeMask(given, entry.now.answer.width, entry.now.answer.height);
-  return { mask, points, box };
+  return { mask, points, box, keep };
 }
 
 function finished(entry) {
   entry.request = entry.asked = null;
   busy = false;
   showCurrent();
+  if (entries.every((each) => each.now || each.problem)) revealChosen();
   if (entry === current && entry.steps.length === 1) find("status").scrollIntoView({ block: "nearest", behavior: "smooth" });
 }
 
@@ -131,10 +133,13 @@ function choose(entry) {
     if (entry.now) viewer.open(entry.now.answer.width, entry.now.answer.height);
   }
   showCurrent();
+  revealChosen();
 }
 
 function showCurrent() {
-  showStrip(entries, current, watched, choose, remove);
+  showStrip(entries, current, watched, choose, (entry) => { if (mayLose([entry])) remove(entry); });
+  // Only then: a page that listens is not kept for going back.
+  (entries.some(({ unsaved }) => unsaved) ? addEventListener : removeEventListener)("beforeunload", warn);
   for (const id of ["download-csv", "download-zip"]) find(id).disabled = !entries.some((entry) => entry.now);
   find("strip").hidden = entries.length === 0;
   document.body.classList.toggle("has-images", entries.length > 0);
@@ -164,10 +169,16 @@ function showAnswer() {
   find("undo").disabled = !current.canUndo;
   find("redo").disabled = !current.canRedo;
   find("again").disabled = !now.edited;
+  for (const radio of document.querySelectorAll("[name=result]")) radio.checked = (radio.value === "yours") === (current.asked ?? now).keep;
   showFindings(current, model);
+}
+
+function showPrinted() {
+  if (!current?.now) return;
+  const { answer } = current.now;
   find("printed").replaceChildren(...facts([
-    ["Image", current.name], ["Printed", new Date().toLocaleString()], ["Model", `${now.answer.model}, protocol ${now.answer.protocol}`],
-    ["Served by", `mbdcnn ${model.version}`],
+    ["Image", current.name], ["Printed", new Date().toLocaleString()], ["Model", `${answer.model}, protocol ${answer.protocol}`],
+    ["Served by", `mbdcnn ${model.version}`], ["Outlines", outlines(answer)], ["Measured on", measured(answer)],
   ]));
 }
 
@@ -177,7 +188,7 @@ function showStatus() {
   if (problem ?? trouble) return say(problem ?? trouble, "bad");
   if (!now) return say("Looking at the image …", "working");
   if (request) return say("Looking again …", "working");
-  say(summary(current), isFlagged(current) ? "flagged" : "answered");
+  say(summary(current, watched), isFlagged(current) ? "flagged" : "answered");
 }
 
 function say(text, kind = "") {
@@ -185,6 +196,12 @@ function say(text, kind = "") {
   // Said once: a screen reader would read the same text again.
   if (status.textContent !== text) status.textContent = text;
   status.className = `status ${kind}`;
+}
+
+const mayLose = (those) => !those.some(({ unsaved }) => unsaved) || confirm(LOSS);
+
+function warn(event) {
+  event.preventDefault();
 }
 
 function remove(entry) {
@@ -210,7 +227,20 @@ function step(way) {
 function again() {
   const { edited } = current.now;
   if (isEmpty(edited)) return say("The outline is empty; draw one with the brush.", "bad");
-  ask(current, { given: edited, points: [], box: null });
+  ask(current, { given: edited, points: [], box: null, keep: current.now.keep });
+}
+
+// Whose outline is the result: the person's, or the model's final one.
+function keep(theirs) {
+  const { now, asked } = current;
+  const { given, points, box } = asked ?? (now.edited ? { given: now.edited, points: [], box: null } : now);
+  ask(current, { given, points, box, keep: theirs });
+}
+
+// What was downloaded is not lost with the page.
+function taken(those) {
+  for (const entry of those) entry.take();
+  showCurrent();
 }
 
 function setScale() {
@@ -234,13 +264,22 @@ const clicks = {
   "zoom-out": () => viewer.out(),
   "zoom-fit": () => viewer.fit(),
   "set-scale": setScale,
-  "download-mask": () => exports.save(exports.maskFile(current), `${current.name}_mask.png`),
-  "download-json": () => exports.save(exports.jsonFile(current), `${current.name}_prediction.json`),
+  "download-mask": () => {
+    exports.save(exports.maskFile(current), `${current.name}_mask.png`);
+    if (current.now.keep) taken([current]);
+  },
+  "download-json": () => {
+    exports.save(exports.jsonFile(current), `${current.name}_prediction.json`);
+    taken([current]);
+  },
   "download-overlay": async () => exports.save(await exports.overlayFile(current), `${current.name}_overlay.png`),
   "download-csv": () => exports.save(exports.csvFile(entries, model), "predictions.csv"),
-  "download-zip": async () => exports.save(await exports.zipFile(entries, model), "predictions.zip"),
+  "download-zip": async () => {
+    exports.save(await exports.zipFile(entries, model), "predictions.zip");
+    taken(entries);
+  },
   print: () => print(),
-  "remove-all": () => { while (entries.length) remove(entries[0]); },
+  "remove-all": () => { if (mayLose(entries)) while (entries.length) remove(entries[0]); },
 };
 for (const [id, does] of Object.entries(clicks)) find(id).addEventListener("click", does);
 
@@ -255,6 +294,8 @@ addEventListener("keydown", (event) => {
 });
 
 find("sort").addEventListener("change", showCurrent);
+addEventListener("beforeprint", showPrinted);
+for (const radio of document.querySelectorAll("[name=result]")) radio.addEventListener("change", () => keep(radio.value === "yours"));
 find("millimetres").addEventListener("keydown", (event) => { if (event.key === "Enter") setScale(); });
 find("opacity").addEventListener("input", () => find("sheet").style.setProperty("--opacity", find("opacity").value / 100));
 for (const box of document.querySelectorAll("[data-layer]")) {

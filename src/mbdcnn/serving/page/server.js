@@ -13,15 +13,17 @@ export async function readCard() {
 }
 
 // What the server makes of an image: its answer, as it came and as an object. `copy` asks for one that browsers can show.
-export async function predict(file, { mask, points, box, copy }, model, signal, busy) {
+export async function predict(file, { mask, points, box, keep, copy }, model, signal, busy) {
   const most = model.limits.upload_bytes;
   if (file.size > most) throw new Error(`The file is larger than ${most / 1e6} MB; choose a smaller one.`);
   const form = new FormData();
   form.append("image", file, "image"); // the file's own name stays here
-  if (copy) form.append("layers", [...model.layers, "image"].join());
+  const extras = [...(copy ? ["image"] : []), ...(keep ? ["model_mask"] : [])];
+  if (extras.length) form.append("layers", [...model.layers, ...extras].join());
   if (mask) form.append("mask", mask, "mask.png");
   if (points.length) form.append("points", JSON.stringify(points));
   if (box) form.append("box", JSON.stringify(box));
+  if (keep) form.append("keep_outline", "true");
   for (let attempt = 1; ; attempt += 1) {
     const response = await sent(form, signal);
     const text = await response.text();

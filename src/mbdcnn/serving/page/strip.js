@@ -16,6 +16,15 @@ export function showStrip(entries, current, watched, chosen, removed) {
   if (focused) [...find("images").children].find((each) => each.dataset.name === focused)?.querySelector("button").focus();
 }
 
+// Brings the chosen one into sight, without scrolling the page.
+export function revealChosen() {
+  const list = find("images");
+  const chosen = list.querySelector("[aria-current]");
+  if (!chosen) return;
+  const [row, one] = [list, chosen].map((each) => each.getBoundingClientRect());
+  list.scrollLeft += Math.min(0, one.left - row.left - 4) + Math.max(0, one.right - row.right + 4);
+}
+
 function item(entry, isCurrent, watched, chosen, removed) {
   const image = element("img");
   image.src = entry.address;
