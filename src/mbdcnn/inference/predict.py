@@ -112,15 +112,10 @@ def predict_files(
     """
     if dicom:
         _check_dicom()
-    among = next((file for file in files if file.resolve().parent == out.resolve()), None)
-    if among is not None:
-        raise UserError(f"{out}: {among.name} lies there; choose another folder for the results")
-    if not overwrite:
-        check_free(out)
+    _check_place(out, files, overwrite)
     earlier = results_in(out)
     make_folder(out)
-    calibration = predictor.bundle.calibration(protocol)
-    points = [point.name for point in calibration.operating_points] if calibration else []
+    points = [point.name for point in predictor.bundle.operating_points(protocol)]
     finish, done = partial(_finish, predictor, out, dicom), 0
     said = prompts or {}
     jobs = (FileJob(file, name, prompts=said.get(file)) for file, name in zip(files, unique_names(files), strict=True))
@@ -184,6 +179,14 @@ def _finish(predictor: Predictor, out: Path, dicom: bool, job: FileJob, predicti
     if origin is not None:
         _write_dicom(out, entry, origin, prediction)
     return entry
+
+
+def _check_place(out: Path, files: Sequence[Path], overwrite: bool) -> None:
+    among = next((file for file in files if file.resolve().parent == out.resolve()), None)
+    if among is not None:
+        raise UserError(f"{out}: {among.name} lies there; choose another folder for the results")
+    if not overwrite:
+        check_free(out)
 
 
 def _check_dicom() -> None:
