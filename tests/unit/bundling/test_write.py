@@ -135,7 +135,7 @@ def test_half_precision_halves_the_file_and_hardly_moves_the_result(made_from, b
 
 
 @pytest.mark.parametrize("half", [False, True])
-def test_a_ensemble_is_the_mean_of_the_networks_of_folds(made_from, tmp_path: Path, half: bool) -> None:
+def test_an_ensemble_is_the_mean_of_the_networks_of_folds(made_from, tmp_path: Path, half: bool) -> None:
     members = [run for _, run in made_from["folds"]]
     bundle = write_bundle(out=tmp_path / "bundle", **made_from, ensemble=2, half=half)
     images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -161,7 +161,7 @@ def test_a_ensemble_is_the_mean_of_the_networks_of_folds(made_from, tmp_path: Pa
     assert Predictor.load(bundle.path, device="cpu").predict(np.full((40, 40, 3), 90, np.uint8)).probabilities
 
 
-def test_training_goes_on_from_the_first_of_a_ensemble(made_from, data, tmp_path: Path, tiny_config) -> None:
+def test_training_goes_on_from_the_first_of_an_ensemble(made_from, data, tmp_path: Path, tiny_config) -> None:
     bundle = write_bundle(out=tmp_path / "bundle", **made_from, ensemble=2)
     first = made_from["folds"][0][1]
     network = build_classifier(tiny_config())
@@ -175,7 +175,7 @@ def test_training_goes_on_from_the_first_of_a_ensemble(made_from, data, tmp_path
 
 
 @pytest.mark.parametrize("size", [-1, 0, 3])
-def test_a_ensemble_of_more_or_fewer_than_there_are_is_refused(made_from, tmp_path: Path, size: int) -> None:
+def test_an_ensemble_of_more_or_fewer_than_there_are_is_refused(made_from, tmp_path: Path, size: int) -> None:
     with pytest.raises(UserError, match=rf"an ensemble of {size}, but 2 fold\(s\) of mask-CN"):
         write_bundle(out=tmp_path / "bundle", **made_from, ensemble=size)
     with pytest.raises(UserError, match=r"ensemble: 4 of the networks of 2 calibration.folds; add folds"):
