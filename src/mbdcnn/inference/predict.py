@@ -10,7 +10,7 @@ from functools import partial
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
 
 from mbdcnn.data.readers.folders import some
 from mbdcnn.data.readers.mask_files import NAMES, find_masks
@@ -25,9 +25,6 @@ from mbdcnn.system.extras import not_installed
 from mbdcnn.system.files import disk_errors_as_user_errors, make_folder
 from mbdcnn.system.progress import Progress, silent
 from mbdcnn.system.tables import encoding_of, identified, plain, read_table
-
-if TYPE_CHECKING:
-    from mbdcnn.inference.dicom_results import Origin
 
 _LISTING = ("image", "file")
 """Columns of a table that may serve as a list."""
@@ -111,7 +108,7 @@ def predict_files(
             or cannot be written.
     """
     if dicom:
-        _check_dicom()
+        _dicom()
     _check_place(out, files, overwrite)
     earlier = results_in(out)
     make_folder(out)
@@ -168,7 +165,7 @@ def _finish(predictor: Predictor, out: Path, dicom: bool, job: FileJob, predicti
     if prediction is None:
         return entry | {"problem": str(job.problem)}
     try:
-        origin = _origin(job.image, predictor) if dicom else None
+        origin = _dicom().origin_of(job.image, predictor.bundle) if dicom else None
     except UserError as error:
         return entry | {"problem": str(error)}
     if job.inputs is not None and job.inputs.profile_ignored:
@@ -176,8 +173,11 @@ def _finish(predictor: Predictor, out: Path, dicom: bool, job: FileJob, predicti
     entry |= prediction.to_dict()
     if prediction.image is not None:
         write_maps(prediction, out, job.name)
-    if origin is not None:
-        _write_dicom(out, entry, origin, prediction)
+    if dicom:
+        try:
+            _dicom().write_results(prediction, origin, out, job.name)
+        except UserError as error:
+            entry["problem"] = str(error)
     return entry
 
 
@@ -189,23 +189,9 @@ def _check_place(out: Path, files: Sequence[Path], overwrite: bool) -> None:
         check_free(out)
 
 
-def _check_dicom() -> None:
+def _dicom() -> ModuleType:
+    """Give the writer of DICOM files, which is only there with its extra."""
     try:
-        import_module("mbdcnn.inference.dicom_results")
+        return import_module("mbdcnn.inference.dicom_results")
     except ImportError:
         raise not_installed("writing DICOM files", "dicom") from None
-
-
-def _origin(file: Path, predictor: Predictor) -> Origin:
-    from mbdcnn.inference.dicom_results import origin_of
-
-    return origin_of(file, predictor.bundle)
-
-
-def _write_dicom(out: Path, entry: Entry, origin: Origin, prediction: Prediction) -> None:
-    from mbdcnn.inference.dicom_results import write_results
-
-    try:
-        write_results(prediction, origin, out, entry["name"])
-    except UserError as error:
-        entry["problem"] = str(error)
