@@ -311,7 +311,7 @@ def test_every_stage_leaves_out_the_same_fold(data, sources, experiment, tiny_co
     classifier = train("classifier", data, tmp_path / "classifier", config, Sources(sources.masks), fold=fold)
     guides = Sources(sources.masks, coarse, classifier)
     enhanced = train("enhanced", data, tmp_path / "enhanced", config, guides, fold=fold)
-    assert coarse.ids("training") == classifier.ids("training") == enhanced.ids("training")
+    assert coarse.seen("training").ids == classifier.seen("training").ids == enhanced.seen("training").ids
     assert coarse.fold == classifier.fold == enhanced.fold == (1, 2)
 
 

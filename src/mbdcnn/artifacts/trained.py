@@ -27,10 +27,6 @@ class Trained(Artifact):
         """Give the images used for `training`, `selection` or, by a bundle, `calibration`."""
         return read_seen(self.path, use)
 
-    def ids(self, use: str) -> set[str]:
-        """Give the hashed ids of these."""
-        return set(self.seen(use).ids)
-
 
 class Run(Trained):
     """One trained network: `best.safetensors` and `last.safetensors`, the resolved `config.yaml`, `metrics.csv`."""

@@ -57,7 +57,7 @@ def test_a_bundle_holds_the_best_weights_of_each_run(bundle: Bundle, runs: dict[
 
 def test_it_knows_who_trained_and_chose_it_without_naming_them(bundle: Bundle, data) -> None:
     for use, split in (("training", "train"), ("selection", "validation"), ("calibration", "train")):
-        assert bundle.ids(use) == {hashed_id(row.id) for row in data.rows if row.split == split}
+        assert bundle.seen(use).ids == {hashed_id(row.id) for row in data.rows if row.split == split}
     text = "".join(file.read_text() for file in bundle.path.iterdir() if file.suffix in {".json", ".md", ".yaml"})
     assert not any(row.id in text for row in data.rows)
 
@@ -113,7 +113,7 @@ def test_the_image_that_sets_a_threshold_is_decided_by_it(bundle, data) -> None:
 def test_without_data_nothing_is_calibrated(made_from: dict[str, Any], tmp_path: Path) -> None:
     bundle = write_bundle(made_from["runs"], tmp_path / "bundle")
     assert bundle.calibration("fast") is None
-    assert bundle.ids("calibration") == set()
+    assert bundle.seen("calibration").ids == set()
     prediction = Predictor.load(bundle.path, device="cpu").predict(np.full((40, 40, 3), 90, np.uint8))
     assert (prediction.decisions, prediction.ood_score, prediction.looks_like_dermoscopy) == ({}, None, None)
     assert "not calibrated" in (bundle.path / "README.md").read_text()
