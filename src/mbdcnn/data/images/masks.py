@@ -72,17 +72,10 @@ def _skin_index(image: Image.Image) -> int | None:
     colours = {tuple(entries[3 * index : 3 * index + 3]) for index in used}
     if len(used) > 2:
         return None
-    if len(used) == 2 and len(colours) == 2 and (any(map(_is_black, colours)) or all(map(_is_grey, colours))):
+    black, grey = any(not any(colour) for colour in colours), all(len({*colour}) == 1 for colour in colours)
+    if len(used) == 2 and len(colours) == 2 and (black or grey):
         return None
     return used[0] if len(used) == 2 else 0
-
-
-def _is_grey(colour: tuple[int, ...]) -> bool:
-    return len(set(colour)) == 1
-
-
-def _is_black(colour: tuple[int, ...]) -> bool:
-    return not any(colour)
 
 
 def _with_transparency(layer: Image.Image, kind: str | None) -> Lesion:
