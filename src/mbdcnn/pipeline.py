@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from mbdcnn.artifacts import Bundle, MaskSet, PreparedData, Report, Run
@@ -89,10 +89,10 @@ def run(
         protocol=protocol,
         device=config.runtime.device,
         bootstrap_samples=config.evaluation.bootstrap_samples,
+        compare_with=_fitting(rival, data, split, protocol, say),
         allow_training_images=allow_overlap,
         overwrite=overwrite,
     )
-    options = replace(options, compare_with=_fitting(rival, data, split, options, say))
     return Results(data, masks, bundle, _score(bundle, data, split, out / "report", options, bar))
 
 
@@ -106,12 +106,12 @@ def _announced(data: PreparedData, config: Config, say: Say) -> Pace:
     return Pace(trainings, say)
 
 
-def _fitting(rival: Path | None, data: PreparedData, split: str, options: Options, say: Say) -> Path | None:
+def _fitting(rival: Path | None, data: PreparedData, split: str, protocol: ProtocolName, say: Say) -> Path | None:
     """Give the rival if it can be scored on these images, and say why it is not where it cannot."""
     if rival is None:
         return None
     try:
-        of_model(Bundle.open(rival), data, data.split(split), replace(options, allow_training_images=False))
+        of_model(Bundle.open(rival), data, data.split(split), Options(protocol=protocol))
     except UserError as error:
         say(f"not compared with the model that comes with the package: {error}")
         return None

@@ -85,8 +85,7 @@ def predict_files(
 ) -> Entries:
     """Predict files and write `NAME_mask.png`, `_coarse.png`, `_cam.jpg` and `_overlay.jpg` for each into `out`.
 
-    `predictions.json` and `predictions.csv` list them all. A file that cannot be read is listed with the reason
-    under `problem`, and the others are predicted.
+    `predictions.json` and `predictions.csv` list them all, one that cannot be read with the reason under `problem`.
 
     Args:
         predictor: the model.
@@ -103,9 +102,8 @@ def predict_files(
         One entry a file: what `predictions.json` holds, read from it when asked for.
 
     Raises:
-        UserError: results would lie among the images, where they could replace masks of the same name; or without
-            `overwrite` others lie at `out`; or the extra `dicom` is needed and not there; or the disk is full
-            or cannot be written.
+        UserError: results would lie among the images, whose masks they could replace; or without `overwrite` others
+            lie at `out`; or the extra `dicom` is needed and not there; or the disk is full or cannot be written.
     """
     if dicom:
         _dicom()
@@ -113,20 +111,19 @@ def predict_files(
     earlier = results_in(out)
     make_folder(out)
     points = [point.name for point in predictor.bundle.operating_points(protocol)]
-    finish, done = partial(_finish, predictor, out, dicom), 0
-    said = prompts or {}
+    finish, said = partial(_finish, predictor, out, dicom), prompts or {}
     jobs = (FileJob(file, name, prompts=said.get(file)) for file, name in zip(files, unique_names(files), strict=True))
     written = (*(MAPS if maps else ()), *(DICOM if dicom else ()))
     with disk_errors_as_user_errors(out), writing_tables(out, predictor.classes, points) as add:
-        for entry in predictor.predict_stream(jobs, finish, protocol, shown=DRAWN_SIDE if maps else 0):
+        entries = predictor.predict_stream(jobs, finish, protocol, shown=DRAWN_SIDE if maps else 0)
+        for done, entry in enumerate(entries, start=1):
             add(entry)
-            done += 1
             progress(done, len(files))
             earlier -= {out / f"{entry['name']}{ending}" for ending in written if "problem" not in entry}
     # Only now: a prediction that is stopped leaves the one before.
     for file in earlier:
         file.unlink(missing_ok=True)
-    return Entries(out / JSON, done)
+    return Entries(out / JSON, len(files))
 
 
 def masks_in(folder: Path, files: Sequence[Path]) -> dict[Path, Prompts]:
