@@ -24,7 +24,7 @@ from mbdcnn.config import Config, load_config
 from mbdcnn.data.folds import Fold
 from mbdcnn.data.prepare import prepare
 from mbdcnn.inference.masks import generate_masks
-from mbdcnn.metrics.classes import class_metrics, mean_auc
+from mbdcnn.metrics.classes import mean_auc
 from mbdcnn.models import build_network, guide
 from mbdcnn.models.folding import fold_batch_norm
 from mbdcnn.models.weights import load_weights
@@ -161,8 +161,7 @@ def auc_interval(probabilities: list[np.ndarray], label: np.ndarray, draws: np.n
     """Mean AUC of one set of probabilities, or that of the first less that of the second."""
 
     def value(rows: np.ndarray) -> float:
-        names = ("nevus", "melanoma", "seborrheic_keratosis")
-        each = [mean_auc(class_metrics(p[rows], label[rows], names)) for p in probabilities]
+        each = [mean_auc(p[rows], label[rows]) for p in probabilities]
         return each[0] - (each[1] if len(each) > 1 else 0)
 
     low, high = np.quantile([value(rows) for rows in draws[:300]], [0.025, 0.975])

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +22,14 @@ from scipy import ndimage
 
 from mbdcnn.data import read_raw
 from mbdcnn.data.images.decoding import decode, read_mask
+from mbdcnn.data.readers.records import Record
 from mbdcnn.inference.predictor import Predictor
 from mbdcnn.inference.prompts import Correction
 from mbdcnn.metrics import estimators
 from mbdcnn.metrics.bootstrap import Counts, Resamples, Statistic
 
 Mask = npt.NDArray[np.bool_]
+Estimates = dict[tuple[str, ...], Any]
 OWN = "the model's own"
 
 
@@ -65,6 +68,10 @@ OUTLINES: dict[str, Callable[[Mask, int], Mask]] = {
 }
 
 
+NAMES = (OWN, *OUTLINES)
+SCORES = ("mean AUC", "melanoma AUC", "log-loss", "final Jaccard")
+
+
 def jaccard(one: Mask, other: Mask) -> float:
     return float(np.count_nonzero(one & other) / max(1, np.count_nonzero(one | other)))
 
@@ -87,6 +94,66 @@ def scores_of(
     }
 
 
+@dataclass(frozen=True)
+class Classified:
+    """What became of each image with each outline; arrays are outlines x images."""
+
+    classes: tuple[str, ...]
+    probabilities: npt.NDArray[np.float64]
+    """And x classes."""
+    given: npt.NDArray[np.float64]
+    """Jaccard index of the coarse mask."""
+    final: npt.NDArray[np.float64]
+    """That of the final one."""
+    labels: npt.NDArray[np.int_]
+
+    def statistics(self, counts: Counts) -> dict[tuple[str, ...], Statistic]:
+        """Score every outline in each resample, and how far it is from the model's own."""
+        every = {
+            name: scores_of(self.probabilities[place], self.final[place], self.labels, self.classes, counts)
+            for place, name in enumerate(NAMES)
+        }
+        values = {(name, score): value for name, scores in every.items() for score, value in scores.items()}
+        differences = {
+            (name, score, "difference"): value - every[OWN][score] for (name, score), value in values.items()
+        }
+        return values | differences
+
+
+def classified(predictor: Predictor, records: Sequence[Record]) -> Classified:
+    """Classify each image with its own coarse mask and with each of the outlines."""
+    probabilities = np.zeros((len(NAMES), len(records), len(predictor.classes)))
+    given, final = np.zeros((2, len(NAMES), len(records)))
+    for number, record in enumerate(records):
+        image, truth = decode(record.image), np.asarray(read_mask(record.mask).image)
+        plain = predictor.read(image)
+        # Past the door for people, which refuses an empty mask.
+        masks = [make(truth, number) for make in OUTLINES.values()]
+        packed = [np.packbits(mask, axis=1) for mask in masks]
+        inputs = [replace(plain, correction=Correction(image.width, image.height, bits, (), None)) for bits in packed]
+        for place, prediction in enumerate(predictor.predict_inputs([plain, *inputs], "fast")):
+            probabilities[place, number] = [*prediction.probabilities.values()]
+            given[place, number] = jaccard(prediction.coarse_mask, truth)
+            final[place, number] = jaccard(prediction.mask, truth)
+        print(f"\r{number + 1} of {len(records)}", end="", flush=True)
+    labels = np.array([record.label for record in records])
+    return Classified(predictor.classes, probabilities, given, final, labels)
+
+
+def print_table(estimates: Estimates, given: npt.NDArray[np.float64]) -> None:
+    """Print a row for each outline: its Jaccard index, and each score with its difference from the model's own."""
+    print("\n\n| coarse mask | its Jaccard | " + " | ".join(SCORES) + " |\n" + "|---" * (2 + len(SCORES)) + "|")
+    for place, name in enumerate(NAMES):
+        cells = (cell(name, score, estimates) for score in SCORES)
+        print(f"| {name} | {100 * given[place].mean():.1f} | " + " | ".join(cells) + " |")
+
+
+def cell(name: str, score: str, estimates: Estimates) -> str:
+    digits, value, moved = 3 if score == "log-loss" else 1, estimates[name, score], estimates[name, score, "difference"]
+    difference = f" ({moved['value']:+.{digits}f}; {moved['low']:+.{digits}f} to {moved['high']:+.{digits}f})"
+    return f"{value['value']:.{digits}f}" + ("" if name == OWN else difference)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="ISIC-2017 as it unpacks")
@@ -101,52 +168,12 @@ def main() -> None:
         record for record in read_raw(options.data, predictor.classes).records
         if record.split == options.split and record.mask is not None and record.label is not None
     ][: options.images]  # fmt: skip
-    names = [OWN, *OUTLINES]
-    probabilities = np.zeros((len(names), len(records), len(predictor.classes)))
-    final, given = np.zeros((2, len(names), len(records)))
-    for number, record in enumerate(records):
-        image, truth = decode(record.image), np.asarray(read_mask(record.mask).image)
-        plain = predictor.read(image)
-        # Past the door for people, which refuses an empty mask.
-        masks = [make(truth, number) for make in OUTLINES.values()]
-        packed = [np.packbits(mask, axis=1) for mask in masks]
-        inputs = [replace(plain, correction=Correction(image.width, image.height, bits, (), None)) for bits in packed]
-        for place, prediction in enumerate(predictor.predict_inputs([plain, *inputs], "fast")):
-            probabilities[place, number] = [*prediction.probabilities.values()]
-            given[place, number] = jaccard(prediction.coarse_mask, truth)
-            final[place, number] = jaccard(prediction.mask, truth)
-        print(f"\r{number + 1} of {len(records)}", end="", flush=True)
-    labels = np.array([record.label for record in records])
-
-    def statistics(counts: Counts) -> dict[tuple[str, ...], Statistic]:
-        every = {
-            name: scores_of(probabilities[place], final[place], labels, predictor.classes, counts)
-            for place, name in enumerate(names)
-        }  # fmt: skip
-        values = {(name, score): value for name, scores in every.items() for score, value in scores.items()}
-        differences = {
-            (name, score, "difference"): value - every[OWN][score]
-            for name, scores in every.items() for score, value in scores.items()
-        }  # fmt: skip
-        return values | differences
-
-    estimates = Resamples(len(records)).estimates(statistics)
-    scores = ("mean AUC", "melanoma AUC", "log-loss", "final Jaccard")
-    print("\n\n| coarse mask | its Jaccard | " + " | ".join(scores) + " |\n" + "|---" * (2 + len(scores)) + "|")
-    for place, name in enumerate(names):
-        cells = [f"{100 * given[place].mean():.1f}"]
-        for score in scores:
-            digits, value, moved = (
-                3 if score == "log-loss" else 1,
-                estimates[name, score],
-                estimates[name, score, "difference"],
-            )
-            difference = f" ({moved['value']:+.{digits}f}; {moved['low']:+.{digits}f} to {moved['high']:+.{digits}f})"
-            cells.append(f"{value['value']:.{digits}f}" + ("" if name == OWN else difference))
-        print(f"| {name} | " + " | ".join(cells) + " |")
+    found = classified(predictor, records)
+    estimates = Resamples(len(records)).estimates(found.statistics)
+    print_table(estimates, found.given)
     if options.out:
-        found = [{"name": name, "estimate": value} for name, value in estimates.items()]
-        options.out.write_text(json.dumps({"images": len(records), "scores": found}, indent=1) + "\n")
+        scores = [{"name": name, "estimate": value} for name, value in estimates.items()]
+        options.out.write_text(json.dumps({"images": len(records), "scores": scores}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import shlex
-from importlib import metadata
 from typing import Any
 
 from mbdcnn._version import __version__
@@ -12,6 +11,7 @@ from mbdcnn.artifacts import Artifact, Bundle, Export, MaskSet, PreparedData, Re
 from mbdcnn.artifacts.builtin import find_bundle
 from mbdcnn.config import BUNDLED, load_config, shipped_configs
 from mbdcnn.errors import UserError
+from mbdcnn.system.extras import installed_version
 from mbdcnn.system.rates import FAST, matrix_rates
 
 KINDS: tuple[type[Artifact], ...] = (PreparedData, Run, MaskSet, Bundle, Report, Export)
@@ -46,12 +46,11 @@ def describe(path: str | None = None) -> dict[str, Any]:
 
 
 def _installation() -> dict[str, Any]:
-    libraries = {name: _version(name) for name in LIBRARIES}
     return {
         "mbdcnn": __version__,
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
-        "libraries": {name: version for name, version in libraries.items() if version},
+        "libraries": {name: version for name in LIBRARIES if (version := installed_version(name))},
         "matrix products": _rates(),
         "configs": shipped_configs(),
         "models": [BUNDLED],
@@ -67,10 +66,3 @@ def _rates() -> dict[str, str]:
         "bf16": f"{rates.bf16 / 1e9:.0f} GFLOP/s on a core",
         "precision auto on this CPU": f"{chosen} {FAST:g} times as fast",
     }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from mbdcnn.artifacts import Bundle, MaskSet, PreparedData, Report, Run
@@ -75,38 +75,24 @@ def run(
     Raises:
         UserError: something the user gave is wrong. Interrupted trainings are resumed by running again.
     """
-    device = config.runtime.device
-    # One set of folds for coarse masks and calibration: the configuration sees to it that their numbers agree.
-    count = config.coarse.folds or config.calibration.folds
     check_backbones(config)
     with bar("prepare") as progress:
         data = prepare(raw, out / "data", config, progress, extra=extra, overwrite=overwrite)
     config = _settled(config, data)
-    _check_trainable(data, count)
+    _check_trainable(data, config)
     _check_overlap(data, config, allow_overlap)
-    trainer = _Trainer(data, out / "runs", config, overwrite, bar, _announced(data, config, say))
-    coarse = trainer.train("coarse", Sources())
-    coarse_folds = trainer.train_folds("coarse", config.coarse.folds, Sources())
-    with bar("coarse masks") as progress:
-        masks = generate_masks(
-            coarse, data, out / "masks", folds=coarse_folds, device=device, overwrite=overwrite, progress=progress
-        )
-    classifier_folds = trainer.train_folds("classifier", config.calibration.folds, Sources(masks))
-    classifier = classifier_folds[0] if config.ensemble > 1 else trainer.train("classifier", Sources(masks))
-    enhanced = trainer.train("enhanced", Sources(masks, coarse, classifier))
-    runs = {"coarse": coarse, "classifier": classifier, "enhanced": enhanced}
-    # Without folds of its own, coarse-SN makes the masks of all training images.
-    pairs = list(zip(coarse_folds or [coarse] * len(classifier_folds), classifier_folds, strict=False))
-    bundle = trainer.bundle(runs, pairs, out / "bundle")
+    trainer = _Trainer(data, out, config, overwrite, bar, _announced(data, config, say))
+    masks, runs, folds = trainer.train_all()
+    bundle = trainer.bundle(runs, folds)
+    split = split or ("test" if any(row.split == "test" for row in data.rows) else "validation")
     options = Options(
         protocol=protocol,
-        device=device,
+        device=config.runtime.device,
         bootstrap_samples=config.evaluation.bootstrap_samples,
+        compare_with=_fitting(rival, data, split, protocol, say),
         allow_training_images=allow_overlap,
         overwrite=overwrite,
     )
-    split = split or ("test" if any(row.split == "test" for row in data.rows) else "validation")
-    options = replace(options, compare_with=_fitting(rival, data, split, options, say))
     return Results(data, masks, bundle, _score(bundle, data, split, out / "report", options, bar))
 
 
@@ -120,12 +106,12 @@ def _announced(data: PreparedData, config: Config, say: Say) -> Pace:
     return Pace(trainings, say)
 
 
-def _fitting(rival: Path | None, data: PreparedData, split: str, options: Options, say: Say) -> Path | None:
+def _fitting(rival: Path | None, data: PreparedData, split: str, protocol: ProtocolName, say: Say) -> Path | None:
     """Give the rival if it can be scored on these images, and say why it is not where it cannot."""
     if rival is None:
         return None
     try:
-        of_model(Bundle.open(rival), data, data.split(split), replace(options, allow_training_images=False))
+        of_model(Bundle.open(rival), data, data.split(split), Options(protocol=protocol))
     except UserError as error:
         say(f"not compared with the model that comes with the package: {error}")
         return None
@@ -140,7 +126,9 @@ def _settled(config: Config, data: PreparedData) -> Config:
     return config
 
 
-def _check_trainable(data: PreparedData, folds: int) -> None:
+def _check_trainable(data: PreparedData, config: Config) -> None:
+    # One set of folds for coarse masks and calibration: the configuration sees to it that their numbers agree.
+    folds = config.coarse.folds or config.calibration.folds
     missing = {"train", "validation"} - {row.split for row in data.rows}
     if missing:
         raise UserError(f"{data.path}: no {' and no '.join(sorted(missing))} images; a run trains and validates")
@@ -177,6 +165,30 @@ class _Trainer:
     bar: Bar
     pace: Pace
 
+    def train_all(self) -> tuple[MaskSet, dict[str, Run], list[tuple[Run, Run]]]:
+        """Give the coarse masks, the run of each stage, and those of coarse-SN and mask-CN without each fold."""
+        coarse = self.train("coarse", Sources())
+        coarse_folds = self.train_folds("coarse", self.config.coarse.folds, Sources())
+        masks = self.masks(coarse, coarse_folds)
+        classifier_folds = self.train_folds("classifier", self.config.calibration.folds, Sources(masks))
+        classifier = classifier_folds[0] if self.config.ensemble > 1 else self.train("classifier", Sources(masks))
+        enhanced = self.train("enhanced", Sources(masks, coarse, classifier))
+        # Without folds of its own, coarse-SN makes the masks of all training images.
+        pairs = zip(coarse_folds or [coarse] * len(classifier_folds), classifier_folds, strict=False)
+        return masks, {"coarse": coarse, "classifier": classifier, "enhanced": enhanced}, list(pairs)
+
+    def masks(self, coarse: Run, folds: list[Run]) -> MaskSet:
+        with self.bar("coarse masks") as progress:
+            return generate_masks(
+                coarse,
+                self.data,
+                self.out / "masks",
+                folds=folds,
+                device=self.config.runtime.device,
+                overwrite=self.overwrite,
+                progress=progress,
+            )
+
     def train_folds(self, stage: Stage, folds: int, sources: Sources) -> list[Run]:
         return [self.train(stage, sources, Fold(number, folds)) for number in range(folds)]
 
@@ -187,7 +199,7 @@ class _Trainer:
             return train(
                 stage,
                 self.data,
-                self.out / name,
+                self.out / "runs" / name,
                 self.config,
                 sources,
                 fold=fold,
@@ -196,11 +208,11 @@ class _Trainer:
                 progress=self.pace.watch(stage, fold, progress),
             )
 
-    def bundle(self, runs: dict[str, Run], folds: list[tuple[Run, Run]], out: Path) -> Bundle:
+    def bundle(self, runs: dict[str, Run], folds: list[tuple[Run, Run]]) -> Bundle:
         with self.bar("bundle") as progress:
             bundle = write_bundle(
                 runs,
-                out,
+                self.out / "bundle",
                 data=self.data,
                 folds=folds,
                 calibration=self.config.calibration,

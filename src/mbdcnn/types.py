@@ -1,11 +1,10 @@
-"""Names for tensor and array shapes. `b` images, `h` x `w` pixels, `k` classes."""
+"""Names for tensor shapes. `b` images, `h` x `w` pixels, `k` classes."""
 
 from __future__ import annotations
 
 from typing import TypeAlias
 
-import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
 Images: TypeAlias = Float[Tensor, "b 3 h w"]
@@ -20,8 +19,3 @@ Features: TypeAlias = Float[Tensor, "b c fh fw"]
 """A feature map at stride 4 or 16."""
 ActivationMaps: TypeAlias = Float[Tensor, "b 1 fh fw"]
 """Class activation maps at stride 16."""
-
-PixelArray: TypeAlias = UInt8[np.ndarray, "h w 3"]
-"""One RGB image, 0-255."""
-MaskArray: TypeAlias = Bool[np.ndarray, "h w"]
-"""One mask, True on the lesion."""

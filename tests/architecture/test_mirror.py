@@ -64,7 +64,7 @@ ELSEWHERE = {
     "behaviour/test_serving_load.py": ("under load", {"serving/batching"}),
     "behaviour/test_cli.py": (
         "run as a user runs it",
-        {f"cli/{name}" for name in ("__init__", "data", "info", "serving", "training", "use", "verb")},
+        {f"cli/{name}" for name in ("__init__", "data", "evaluate", "info", "predict", "serving", "training", "verb")},
     ),
     "unit/config/test_loading.py": (
         "settings are read through it",

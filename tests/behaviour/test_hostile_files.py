@@ -425,7 +425,7 @@ class TestBundles:
     @pytest.mark.parametrize("content", [b"", b"[]", b"nonsense", b"[" * 10**5, b"\xff", b'{"training": {"a": 1}}'])
     def test_ids_that_are_none(self, copy: Bundle, content: bytes) -> None:
         (copy.path / "ids.json").write_bytes(content)
-        assert "ids.json: " in refusal(lambda: copy.ids("training"))
+        assert "ids.json: " in refusal(lambda: copy.seen("training").ids)
 
     @pytest.mark.parametrize(
         "change",

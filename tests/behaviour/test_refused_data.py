@@ -112,7 +112,7 @@ class TestLayouts:
         with pytest.raises(UserError, match="no column Melanoma; use the file that comes with PH2"):
             read(header[:-1], ["IMD3", "X", None])
 
-    def test_a_image_that_was_replaced_while_it_was_prepared(
+    def test_an_image_that_was_replaced_while_it_was_prepared(
         self, tiny_config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (tmp_path / "a.png").write_bytes(png(20, 10))

@@ -10,7 +10,6 @@ import pytest
 
 from mbdcnn.evaluation.image_score import ImageScore
 from mbdcnn.evaluation.scoring import summarise
-from mbdcnn.metrics.classes import class_metrics
 from mbdcnn.metrics.masks import mask_metrics
 
 PROTOCOL = json.loads((Path(__file__).parent / "protocol.json").read_text())
@@ -34,13 +33,6 @@ def test_mean_over_images_ignores_nan() -> None:
 
 
 def test_class_metrics() -> None:
-    golden = PROTOCOL["classification_metrics"]
-    ours = class_metrics(np.array(golden["probabilities"]), np.array(golden["labels"]), CLASSES)
-    for name, expected in golden["expected"].items():
-        assert {metric: ours[name][metric] for metric in expected} == pytest.approx(expected, abs=1e-6)
-
-
-def test_summarised_class_metrics() -> None:
     golden = PROTOCOL["classification_metrics"]
     scores = [
         ImageScore(str(number), 1, 1, label, tuple(probabilities))

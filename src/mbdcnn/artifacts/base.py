@@ -51,7 +51,9 @@ class Artifact:
         if not path.is_dir():
             raise UserError(f"{path}: no such {cls.__name__} folder")
         provenance = cls._read(path)
-        if verify and provenance.fingerprint != cls._fingerprint_of(provenance):
+        if verify and provenance.fingerprint != fingerprint(
+            [cls.identity_of(provenance.settings, provenance.inputs), provenance.files]
+        ):
             raise UserError(f"{path / cls.filename}: damaged: its content and its fingerprint differ; make it again")
         for name, digest in provenance.files.items():
             file = path / name
@@ -60,10 +62,6 @@ class Artifact:
             if verify and file_digest(file) != digest:
                 raise UserError(f"{file}: damaged: its checksum is not the one in {cls.filename}; make it again")
         return cls(path, provenance)
-
-    @classmethod
-    def _fingerprint_of(cls, said: Provenance) -> str:
-        return fingerprint([cls.identity_of(said.settings, said.inputs), said.files])
 
     @classmethod
     def _read(cls, path: Path) -> Provenance:

@@ -70,8 +70,3 @@ def check_apart(rows: Sequence[Row], where: str) -> None:
             f"{where}: {' and '.join(faults)}, lie in more than one split, so scores would say little about new "
             "patients; put all images of each into one split, or run with --allow-overlap to continue all the same"
         )
-
-
-def some(names: Sequence[str], shown: int = 5) -> str:
-    """List the first names and count the others."""
-    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from mbdcnn._version import __version__
 from mbdcnn.errors import UserError
+from mbdcnn.system.extras import installed_version
 
 
 def fingerprint(value: Any) -> str:
@@ -68,13 +68,5 @@ def file_digest(file: Path) -> str:
 def tools() -> dict[str, str]:
     """Versions of what an artefact is made with."""
     names = ("torch", "lightning", "numpy", "pillow")
-    installed = {name: metadata.version(name) for name in names if _is_installed(name)}
+    installed = {name: version for name in names if (version := installed_version(name))}
     return {"mbdcnn": __version__, "python": platform.python_version(), **installed}
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from mbdcnn.artifacts.base import Artifact
-from mbdcnn.artifacts.calibration import Calibration, read_calibration
+from mbdcnn.artifacts.calibration import Calibration, OperatingPoint, read_calibration
 from mbdcnn.artifacts.prepared import PreparedData
 from mbdcnn.artifacts.seen import Seen, read_seen
 from mbdcnn.config import Config, load_config
@@ -26,10 +26,6 @@ class Trained(Artifact):
     def seen(self, use: str) -> Seen:
         """Give the images used for `training`, `selection` or, by a bundle, `calibration`."""
         return read_seen(self.path, use)
-
-    def ids(self, use: str) -> set[str]:
-        """Give the hashed ids of these."""
-        return set(self.seen(use).ids)
 
 
 class Run(Trained):
@@ -102,6 +98,11 @@ class Bundle(Trained):
         """Give what calibrates the class probabilities of `fast` or `paper`; None if it was made without data."""
         facts = self.provenance.facts.get("calibration", {})
         return read_calibration(facts, protocol, self.config.classes, f"{self.path / self.filename}: calibration")
+
+    def operating_points(self, protocol: str) -> tuple[OperatingPoint, ...]:
+        """Give the thresholds on class probabilities of `fast` or `paper`."""
+        calibration = self.calibration(protocol)
+        return calibration.operating_points if calibration else ()
 
     @property
     def licence(self) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from mbdcnn.artifacts.calibration import Calibration
 from mbdcnn.config import ClassificationNetwork, Config, SegmentationNetwork
+from mbdcnn.inference.answer import words
 from mbdcnn.system.templates import render
 
 UNMEASURED = "Not measured yet: score the model on images it has not met with `mbdcnn evaluate`."
@@ -27,7 +28,7 @@ def model_card(config: Config, facts: Mapping[str, Any]) -> str:
         "calibrations": calibrations,
         "out_of_distribution": facts.get("out_of_distribution"),
         "unmeasured": UNMEASURED,
-        "words": _words,
+        "words": words,
         "range": _range,
     }
     return render("mbdcnn.bundling", "card.md.j2", values)
@@ -43,7 +44,7 @@ def with_results(card: str, title: str, metrics: Mapping[str, Any]) -> str:
     classification = metrics.get("classification")
     if classification:
         rows.append(("mean AUC", classification["mean_auc"]))
-        rows += [(f"AUC, {_words(name)}", of_class["auc"]) for name, of_class in classification["classes"].items()]
+        rows += [(f"AUC, {words(name)}", of_class["auc"]) for name, of_class in classification["classes"].items()]
     table = [f"On {title}, with 95 % intervals:", "", "| score | |", "|---|---|"]
     table += [f"| {name} | {_interval(estimate)} |" for name, estimate in rows]
     return card.replace(UNMEASURED, "\n".join(table), 1)
@@ -70,7 +71,3 @@ def _interval(estimate: Mapping[str, Any] | None) -> str:
     if estimate["low"] is None:
         return f"{estimate['value']:.3f}"
     return _range(estimate["value"], estimate["low"], estimate["high"])
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")

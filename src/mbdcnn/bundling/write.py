@@ -8,14 +8,30 @@ from operator import or_
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mbdcnn.artifacts import Bundle, Draft, PreparedData, Run, check_same_data
 from mbdcnn.artifacts.manifest import Row
 from mbdcnn.artifacts.seen import Seen, write_seen
+from mbdcnn.bundling.calibrate import calibrate
 from mbdcnn.bundling.card import model_card, with_results
+from mbdcnn.bundling.held_out import (
+    Advance,
+    FoldRuns,
+    check_fold_runs,
+    fit_ood_score,
+    images_for_ood_score,
+    left_out_by_folds,
+    validation_images,
+)
 from mbdcnn.config import Calibration as Settings
 from mbdcnn.config import Config, save_config
 from mbdcnn.errors import UserError
 from mbdcnn.inference.networks import STAGES, load_networks
+from mbdcnn.inference.ood import FILE
+from mbdcnn.inference.runtimes import TorchCore
+from mbdcnn.models.weights import copy_weights, write_ensemble
+from mbdcnn.system.device import choose_device
 from mbdcnn.system.files import disk_errors_as_user_errors, replacing
 from mbdcnn.system.progress import Progress, silent
 
@@ -25,7 +41,7 @@ def write_bundle(
     out: Path,
     *,
     data: PreparedData | None = None,
-    folds: Sequence[tuple[Run, Run]] = (),
+    folds: FoldRuns = (),
     calibration: Settings | None = None,
     ensemble: int | None = None,
     half: bool = False,
@@ -65,19 +81,11 @@ def write_bundle(
     if Bundle.is_current(out, settings, inputs):
         return Bundle.open(out)
     with Bundle.writing(out, settings, inputs, overwrite=overwrite) as draft:
-        from mbdcnn.models.weights import copy_weights, write_ensemble
-
-        for stage in STAGES:
-            file = draft.path / f"{stage}.safetensors"
-            if stage == "classifier" and len(members) > 1:
-                write_ensemble([run.weights for run in members], file, half=half)
-                draft.facts["ensemble"] = [{"fold": run.fold, **run.provenance.facts} for run in members]
-            else:
-                copy_weights(runs[stage].weights, file, half=half)
+        _write_weights(draft, runs, members, half)
         save_config(config, draft.path / "config.yaml")
         draft.facts |= {stage: runs[stage].provenance.facts for stage in STAGES}
         draft.facts |= {"half": half, "intended_use": "Research and education. Not a medical device."}
-        used = [] if data is None else _calibrate(draft, config, data, folds, device, progress)
+        used = [] if data is None else _calibrate(draft, config, data, folds, choose_device(device), progress)
         _write_ids([*runs.values(), *members], used, draft)
         (draft.path / "README.md").write_text(model_card(config, draft.facts), encoding="utf-8")
     return Bundle.open(out)
@@ -103,7 +111,7 @@ def _check_related(runs: dict[str, Run]) -> None:
             raise UserError(f"{runs[stage].path}: not the {stage} run that {runs['enhanced'].path} was trained with")
 
 
-def _ensemble(classifier: Run, folds: Sequence[tuple[Run, Run]], size: int) -> list[Run]:
+def _ensemble(classifier: Run, folds: FoldRuns, size: int) -> list[Run]:
     """Give the networks that are mask-CN together: those of the first folds, or that of the classifier run alone.
 
     Not those that do best on validation, whose score would then be better than on any other images.
@@ -119,7 +127,7 @@ def _made_from(
     runs: dict[str, Run],
     config: Config,
     data: PreparedData | None,
-    folds: Sequence[tuple[Run, Run]],
+    folds: FoldRuns,
     half: bool,
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Give settings and inputs that decide what the bundle holds, after checking that they fit together."""
@@ -130,8 +138,6 @@ def _made_from(
         if folds:
             raise UserError("runs of folds calibrate on training images; give the data too")
         return settings, inputs
-    from mbdcnn.bundling.held_out import check_fold_runs
-
     data.check_made_with(config, str(runs["enhanced"].path))
     for run in runs.values():
         check_same_data(run, data)
@@ -145,38 +151,25 @@ def _made_from(
     return settings, inputs
 
 
+def _write_weights(draft: Draft, runs: dict[str, Run], members: list[Run], half: bool) -> None:
+    for stage in STAGES:
+        file = draft.path / f"{stage}.safetensors"
+        if stage == "classifier" and len(members) > 1:
+            write_ensemble([run.weights for run in members], file, half=half)
+            draft.facts["ensemble"] = [{"fold": run.fold, **run.provenance.facts} for run in members]
+        else:
+            copy_weights(runs[stage].weights, file, half=half)
+
+
 def _calibrate(
-    draft: Draft,
-    config: Config,
-    data: PreparedData,
-    folds: Sequence[tuple[Run, Run]],
-    device: str,
-    progress: Progress,
+    draft: Draft, config: Config, data: PreparedData, folds: FoldRuns, device: torch.device, progress: Progress
 ) -> list[Row]:
     """Add calibration and the out-of-distribution scorer to a draft with weights; give the images calibrated on."""
-    from mbdcnn.bundling.calibrate import calibrate
-    from mbdcnn.bundling.held_out import (
-        fit_ood_score,
-        images_for_ood_score,
-        left_out_by_folds,
-        validation_images,
-    )
-    from mbdcnn.inference.ood import FILE
-    from mbdcnn.inference.runtimes import TorchCore
-    from mbdcnn.system.device import choose_device
-
-    place = choose_device(device)
-    core = TorchCore(load_networks(config, draft.path), place)
-    held_out = left_out_by_folds(data, folds, place, config) if folds else validation_images(data, core)
+    core = TorchCore(load_networks(config, draft.path), device)
+    held_out = left_out_by_folds(data, folds, device, config) if folds else validation_images(data, core)
     usual = images_for_ood_score(data)
     counts = {split: len(rows) for split, rows in usual.items()}
-    total, done = sum(counts.values()) + len(held_out.rows), 0
-
-    def advance(images: int) -> None:
-        nonlocal done
-        done += images
-        progress(done, total)
-
+    advance = _counted(progress, sum(counts.values()) + len(held_out.rows))
     fit_ood_score(core, data, usual, config.data, advance).save(draft.path / FILE)
     draft.facts["out_of_distribution"] = {"training_images": counts["train"], "held_out_images": counts["validation"]}
     if held_out.rows:
@@ -187,6 +180,18 @@ def _calibrate(
             for protocol, evidence in held_out.evidence(data, config.data, advance).items()
         }
     return held_out.rows
+
+
+def _counted(progress: Progress, total: int) -> Advance:
+    """Give a function that is told of each batch, and tells how many images are done by then."""
+    done = 0
+
+    def advance(images: int) -> None:
+        nonlocal done
+        done += images
+        progress(done, total)
+
+    return advance
 
 
 def _joined_config(runs: dict[str, Run]) -> Config:

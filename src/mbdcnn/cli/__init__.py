@@ -17,12 +17,13 @@ import tyro
 
 from mbdcnn._version import __version__
 from mbdcnn.cli.data import Download, Prepare
+from mbdcnn.cli.evaluate import Evaluate
 from mbdcnn.cli.export import Export
 from mbdcnn.cli.info import Info
+from mbdcnn.cli.predict import Predict
 from mbdcnn.cli.serving import Serve
 from mbdcnn.cli.stopping import Stop, stoppable
 from mbdcnn.cli.training import BundleRuns, Demo, ImportWeights, Masks, RunAll, Train
-from mbdcnn.cli.use import Evaluate, Predict
 from mbdcnn.cli.verb import NOTICE, Verb
 from mbdcnn.errors import UserError, on_one_line
 from mbdcnn.system.extras import extra_of, not_installed

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mbdcnn.data.images.decoding import decode_at_least, image_size, orientation_of, read_mask, turned
+from mbdcnn.data.images.decoding import SIDEWAYS, decode_at_least, image_size, orientation_of, read_mask, turned
 from mbdcnn.data.readers.records import Record
 from mbdcnn.errors import UserError
 
@@ -29,8 +29,6 @@ VOTES = 3
 
 BLACK = 40
 """Grey level below which a pixel is the dermoscope's dark corner."""
-
-_SIDEWAYS = frozenset({5, 6, 7, 8})
 
 
 class Drawn(Enum):
@@ -70,7 +68,7 @@ def _drawn(image: Path, mask: Path, orientation: int) -> Drawn:
         raise UserError(f"{mask}: the mask is the image itself; name the file of the mask")
     size, mask_size = image_size(image), image_size(mask)
     may_be_stored = orientation in range(2, 9) and orientation_of(mask) == 1
-    stored_size = size[::-1] if may_be_stored and orientation in _SIDEWAYS else size
+    stored_size = size[::-1] if may_be_stored and orientation in SIDEWAYS else size
     if mask_size not in {size, stored_size}:
         turns = f" (or {stored_size[0]}x{stored_size[1]}, before its EXIF orientation turns it)"
         raise UserError(

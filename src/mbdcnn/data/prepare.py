@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
@@ -20,23 +20,22 @@ from PIL import Image
 
 from mbdcnn.artifacts import RAW, PreparedData, pack, prepared_with
 from mbdcnn.artifacts.manifest import SPLITS, Row, write_manifest
-from mbdcnn.artifacts.overlap import identical, some, torn_groups, torn_images
+from mbdcnn.artifacts.overlap import identical, torn_groups, torn_images
 from mbdcnn.artifacts.provenance import fingerprint
 from mbdcnn.config import Config
 from mbdcnn.data import crops
 from mbdcnn.data.alignment import mask_orientations
 from mbdcnn.data.contents import LOOKS, content, looks, name_in, renewed, untouched
 from mbdcnn.data.images.decoding import decode_at_least, image_size, read_mask
+from mbdcnn.data.readers.folders import some
 from mbdcnn.data.readers.records import RawData, Record, join
 from mbdcnn.data.sources import read_sources
 from mbdcnn.data.suspects import MaskLook, lines, refuse_mistakes, suspects
 from mbdcnn.errors import UserError
+from mbdcnn.system.progress import Progress, silent
 
 LARGE = 50_000_000
 """Pixels; of larger images, which take up to two gigabytes each, one is worked on at a time."""
-
-Progress = Callable[[int, int], None]
-"""Called with how many images are done, and of how many."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def prepare(
     raw: Path,
     out: Path,
     config: Config,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     *,
     extra: Sequence[Path] = (),
     overwrite: bool = True,
@@ -248,15 +247,14 @@ def _squashed_mask(mask: Image.Image, side: int) -> npt.NDArray[np.uint8]:
     return pack(np.asarray(mask.resize((side, side), Image.Resampling.NEAREST)))
 
 
-def _write_images(writer: Writer, plans: list[Plan], config: Config, progress: Progress | None) -> list[Finished]:
+def _write_images(writer: Writer, plans: list[Plan], config: Config, progress: Progress) -> list[Finished]:
     """Run the writer on every image; Pillow and hashlib let go of the interpreter lock, so threads do."""
     finished: list[Finished] = []
     with ThreadPoolExecutor(config.runtime.workers or os.cpu_count() or 1) as pool:
         try:
             for result in pool.map(writer.write, plans):
                 finished.append(result)
-                if progress is not None:
-                    progress(len(finished), len(plans))
+                progress(len(finished), len(plans))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -320,13 +318,13 @@ def summary_lines(data: PreparedData) -> list[str]:
     told += lines(facts["suspects"])
     groups = facts["identical"]
     if groups:
-        told.append(f"identical images: {len(groups)} groups ({some([' = '.join(group) for group in groups])})")
+        told.append(f"identical images: {len(groups)} groups ({some([' = '.join(group) for group in groups], 5)})")
     images, patients = torn_images(data.rows), torn_groups(data.rows)
     if images:
-        told.append(f"warning: {len(images)} of these groups span splits, which biases results: {some(images)}")
+        told.append(f"warning: {len(images)} of these groups span splits, which biases results: {some(images, 5)}")
     if patients:
         told.append(
             f"warning: {len(patients)} patients or lesions have images in more than one split, which biases results: "
-            f"{some(patients)}"
+            f"{some(patients, 5)}"
         )
     return told

@@ -37,8 +37,7 @@ def divided(sources: Sequence[RawData]) -> list[RawData]:
     if all(record.split for record in records):
         return list(sources)
     groups = _groups(records)
-    chosen = {name: group[0].split for name, group in groups.items()}
-    chosen |= {name: split for name, group in groups.items() for split in [_given(group)] if split}
+    chosen = {name: next((record.split for record in group if record.split), "") for name, group in groups.items()}
     _divide({name: group for name, group in groups.items() if not chosen[name]}, chosen)
     split_of = {record.id: chosen[name] for name, group in groups.items() for record in group if not record.split}
     return [_divided(source, split_of) for source in sources]
@@ -78,10 +77,6 @@ def _size(record: Record) -> int:
         return record.image.stat().st_size
     except OSError as error:
         raise UserError(f"{record.image}: {error.strerror}") from None
-
-
-def _given(group: Sequence[Record]) -> str | None:
-    return next((record.split for record in group if record.split), None)
 
 
 def _divide(groups: dict[str, list[Record]], chosen: dict[str, str]) -> None:

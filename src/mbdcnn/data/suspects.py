@@ -13,8 +13,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from mbdcnn.artifacts.manifest import Row
-from mbdcnn.artifacts.overlap import some
 from mbdcnn.data.images.kinds import command
+from mbdcnn.data.readers.folders import some
 from mbdcnn.data.readers.ids import Ids
 from mbdcnn.data.readers.mask_files import named_after
 from mbdcnn.data.readers.records import Record
@@ -121,7 +121,7 @@ def suspects(
 
 def lines(found: Found) -> list[str]:
     """Tell what was found, kind by kind."""
-    return [f"{words}: {len(found[kind])} ({some(found[kind])})" for kind, words in KINDS.items() if found.get(kind)]
+    return [f"{words}: {len(found[kind])} ({some(found[kind], 5)})" for kind, words in KINDS.items() if found.get(kind)]
 
 
 def cautions_of_truth(found: Found, rows: Sequence[Row]) -> list[str]:

@@ -104,7 +104,9 @@ def overall_statistics(decisions: Decisions, classes: Sequence[str], counts: Cou
         **areas,
         "accuracy": estimators.mean(counts, decisions.right.astype(float)),
         **estimators.agreement(counts, decisions.labels, decisions.probabilities.argmax(axis=1), len(classes)),
-        "calibration_error": _top_error(decisions.labels, decisions.probabilities, counts),
+        "calibration_error": estimators.calibration_error(
+            counts, decisions.probabilities.max(axis=1), decisions.right, BINS
+        ),
     }
 
 
@@ -161,10 +163,6 @@ def _one_against_rest(decisions: Decisions, index: int, counts: Counts) -> dict[
 
 def _has_both(is_case: Bool[np.ndarray, " n"]) -> bool:
     return bool(is_case.any() and not is_case.all())
-
-
-def _top_error(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n k"], counts: Counts) -> Statistic:
-    return estimators.calibration_error(counts, probabilities.max(axis=1), probabilities.argmax(axis=1) == labels, BINS)
 
 
 def _reliability(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n k"]) -> list[list[float]]:

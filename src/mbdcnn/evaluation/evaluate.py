@@ -168,22 +168,19 @@ def _report(work: _Work, out: Path, overwrite: bool, progress: Progress) -> Repo
 
 def _more(work: _Work, method: Method, scores: Sequence[ImageScore], progress: Progress) -> dict[str, Any]:
     """Compare and corrupt, where that is wanted."""
+
+    def noted(note: str) -> Progress:
+        return lambda done, total, _="": progress(done, total, note)
+
     more: dict[str, Any] = {}
     if work.other is not None:
-
-        def comparing(done: int, total: int, note: str = "") -> None:
-            progress(done, total, "second model")
-
-        others = score_rows(work.other.load(), work.data, work.target.rows, comparing)
+        others = score_rows(work.other.load(), work.data, work.target.rows, noted("second model"))
         names = {"first_name": work.target.name, "second_name": work.other.name}
         more["comparison"] = names | compare(scores, others, work.data.classes, work.samples, work.seed)
     if work.stress:
         assert isinstance(method, ModelMethod)
-
-        def corrupting(done: int, total: int, note: str = "") -> None:
-            progress(done, total, "stress test")
-
-        more["stress"] = stress_test(method, work.data, work.target.rows, work.samples, work.seed, corrupting)
+        told = noted("stress test")
+        more["stress"] = stress_test(method, work.data, work.target.rows, work.samples, work.seed, told)
     return more
 
 

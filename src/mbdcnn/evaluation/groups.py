@@ -33,7 +33,7 @@ def group_scores(scores: Sequence[ImageScore], classes: Sequence[str], resamples
     """
     groupings = {name: _members(scores, naming, order) for name, (naming, order) in _groupings(scores, classes).items()}
     columns = {
-        (grouping, group): _columns([score for score, member in zip(scores, inside, strict=True) if member])
+        (grouping, group): columns_of([score for score, member in zip(scores, inside, strict=True) if member])
         for grouping, groups in groupings.items()
         for group, inside in groups.items()
     }
@@ -42,7 +42,7 @@ def group_scores(scores: Sequence[ImageScore], classes: Sequence[str], resamples
         return {
             (grouping, group, metric): value
             for (grouping, group), of_group in columns.items()
-            for metric, value in _statistics(of_group, classes, counts[:, groupings[grouping][group]]).items()
+            for metric, value in headline_statistics(of_group, classes, counts[:, groupings[grouping][group]]).items()
         }
 
     estimates = resamples.estimates(statistics)
@@ -70,21 +70,20 @@ def _of_many(estimate: Estimate | None, images: int) -> Estimate | None:
     return Estimate(value=estimate["value"], low=None, high=None) if estimate and images == 1 else estimate
 
 
-def _columns(members: Sequence[ImageScore]) -> tuple[Float[np.ndarray, " n"] | None, Decisions | None]:
+def columns_of(members: Sequence[ImageScore]) -> tuple[Float[np.ndarray, " n"] | None, Decisions | None]:
+    """Give the Jaccard index of the final mask, else of the coarse one, and the decisions; None without any."""
     networks = mask_columns(members)
     best = networks.get("enhanced", networks.get("coarse"))
     return None if best is None else best["jaccard"], labelled(members)
 
 
-def _statistics(
+def headline_statistics(
     columns: tuple[Float[np.ndarray, " n"] | None, Decisions | None], classes: Sequence[str], counts: Counts
 ) -> dict[str, Statistic]:
+    """Score what `columns_of` gave in each resample: `jaccard`, and all of `overall_statistics`."""
     jaccards, decisions = columns
     values = {} if jaccards is None else {"jaccard": estimators.mean(counts, jaccards)}
-    if decisions is not None:
-        overall = overall_statistics(decisions, classes, counts)
-        values |= {name: overall[name] for name in ("mean_auc", "accuracy")}
-    return values
+    return values if decisions is None else values | overall_statistics(decisions, classes, counts)
 
 
 def _groupings(scores: Sequence[ImageScore], classes: Sequence[str]) -> dict[str, tuple[Naming, list[str]]]:

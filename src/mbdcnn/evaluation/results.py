@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mbdcnn.artifacts import PreparedData
-from mbdcnn.artifacts.calibration import Calibration, OperatingPoint
+from mbdcnn.artifacts.calibration import OperatingPoint
 from mbdcnn.artifacts.manifest import Row
 from mbdcnn.evaluation.activation import focus
 from mbdcnn.evaluation.image_score import ImageScore
@@ -69,14 +69,9 @@ class ModelMethod:
     protocol: ProtocolName
 
     @property
-    def calibration(self) -> Calibration | None:
-        """The model's, for the protocol."""
-        return self.predictor.bundle.calibration(self.protocol)
-
-    @property
     def thresholds(self) -> tuple[OperatingPoint, ...]:
-        """Operating points of the calibration; none without one."""
-        return () if self.calibration is None else self.calibration.operating_points
+        """Operating points of the model, for the protocol."""
+        return self.predictor.bundle.operating_points(self.protocol)
 
     def results(self, data: PreparedData, rows: Sequence[Row]) -> Iterator[Result]:
         """Run the networks on prepared images, a few at a time."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -15,7 +15,6 @@ from PIL import Image
 from mbdcnn.artifacts import PreparedData
 from mbdcnn.artifacts.manifest import Row
 from mbdcnn.config import Data
-from mbdcnn.evaluation.classification import Decisions, labelled, overall_statistics
 from mbdcnn.evaluation.corruptions import CORRUPTIONS, Mask, RGBImage, corrupt
 from mbdcnn.evaluation.counterfactuals import (
     BACKGROUND,
@@ -26,13 +25,12 @@ from mbdcnn.evaluation.counterfactuals import (
     exchange_background,
     summarise_changes,
 )
+from mbdcnn.evaluation.groups import columns_of, headline_statistics
 from mbdcnn.evaluation.image_score import ImageScore
 from mbdcnn.evaluation.results import ModelMethod
 from mbdcnn.evaluation.scoring import resamples_of
-from mbdcnn.evaluation.segmentation import Columns, mask_columns
 from mbdcnn.inference.predictor import batches
 from mbdcnn.inference.protocol import inputs_of_image, inputs_of_row, resize_mask
-from mbdcnn.metrics import estimators
 from mbdcnn.metrics.bootstrap import Counts, Statistic
 from mbdcnn.metrics.masks import mask_metrics
 from mbdcnn.system.progress import Progress
@@ -145,13 +143,13 @@ def _scores_of_row(
 def _summary(
     scores: dict[tuple[str, int], list[ImageScore]], classes: Sequence[str], samples: int, seed: int
 ) -> dict[str, Any]:
-    columns = {condition: (mask_columns(each), labelled(each)) for condition, each in scores.items()}
+    columns = {condition: columns_of(each) for condition, each in scores.items()}
 
     def statistics(counts: Counts) -> dict[tuple[str, ...], Statistic]:
-        clean = _statistics(*columns[CLEAN, 0], classes, counts)
+        clean = headline_statistics(columns[CLEAN, 0], classes, counts)
         values: dict[tuple[str, ...], Statistic] = {(CLEAN, name): value for name, value in clean.items()}
         for (name, level), of_condition in columns.items():
-            for score, value in _statistics(*of_condition, classes, counts).items():
+            for score, value in headline_statistics(of_condition, classes, counts).items():
                 values[name, str(level), score] = value
                 values[name, str(level), "difference", score] = value - clean[score]
         return values
@@ -173,15 +171,3 @@ def _summary(
             for name, corruption in CORRUPTIONS.items()
         ],
     }
-
-
-def _statistics(
-    networks: Mapping[str, Columns], decisions: Decisions | None, classes: Sequence[str], counts: Counts
-) -> dict[str, Statistic]:
-    values: dict[str, Statistic] = {}
-    if "enhanced" in networks:
-        values["jaccard"] = estimators.mean(counts, networks["enhanced"]["jaccard"])
-    if decisions is not None:
-        overall = overall_statistics(decisions, classes, counts)
-        values |= {name: overall[name] for name in ("mean_auc", "calibration_error")}
-    return values

@@ -146,23 +146,26 @@ def predict_on_cluster(
     with exclusive(out):
         tables = Tables.open(out, job)
         missing = tables.missing(images)
-        if not len(missing):
-            if not tables.held.num_rows:
-                raise UserError("no images: the list is empty")
-            return tables
-        witness = _one_that_is_there(missing)
-        with _connected(cluster) as (workers, cores, gpus):
-            task = Task(job.bundle.path.absolute(), job, "cuda" if gpus else "cpu", Path.cwd(), witness)
-            rows = _rows(task, missing, workers, cores, gpus)
-            try:
-                for done in rows.iter_batches(batch_size=None, batch_format="pyarrow"):
-                    if done["file"].null_count:
-                        raise UserError(done["problem"][0].as_py())
-                    tables.add(done)
-                    progress(tables.images, len(missing))
-            finally:
-                tables.flush()
+        if missing:
+            _predict_into(tables, missing, job, cluster, progress)
+        elif not tables.held.num_rows:
+            raise UserError("no images: the list is empty")
     return tables
+
+
+def _predict_into(tables: Tables, images: list[bytes], job: Job, cluster: Cluster, progress: Progress) -> None:
+    witness = _one_that_is_there(images)
+    with _connected(cluster) as (workers, cores, gpus):
+        task = Task(job.bundle.path.absolute(), job, "cuda" if gpus else "cpu", Path.cwd(), witness)
+        rows = _rows(task, images, workers, cores, gpus)
+        try:
+            for done in rows.iter_batches(batch_size=None, batch_format="pyarrow"):
+                if done["file"].null_count:
+                    raise UserError(done["problem"][0].as_py())
+                tables.add(done)
+                progress(tables.images, len(images))
+        finally:
+            tables.flush()
 
 
 def _rows(task: Task, images: list[bytes], workers: int, cores: float, gpus: float) -> ray.data.Dataset:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import highdicom as hd
 import numpy as np
@@ -40,8 +41,6 @@ _EMPTY_IF_ABSENT = (
     "ReferringPhysicianName",
 )
 """What a study must have, if without a value."""
-_CHARACTERS = "ISO_IR 192"
-"""UTF-8, which holds a patient's name whatever the photograph is written in."""
 _NOTICE = "For research; not a medical device"
 _ALGORITHM_TYPES = {
     "model": hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
@@ -113,13 +112,46 @@ def _encoded(dataset: Dataset) -> bytes:
 
 
 def _segmentation(prediction: Prediction, origin: Origin) -> hd.seg.Segmentation:
+    segmentation = hd.seg.Segmentation(
+        source_images=[origin.header],
+        pixel_array=prediction.mask.astype(np.uint8),
+        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[_lesion(prediction, origin)],
+        series_number=901,
+        omit_empty_frames=False,
+        content_label="SKIN_LESION",
+        content_description=_NOTICE,
+        series_description="Skin lesion outline (mbdcnn)",
+        **_new_object(origin),
+    )
+    # Its rows and columns run as the photograph's do; required where it lies in no frame of reference.
+    segmentation.PatientOrientation = origin.header.get("PatientOrientation")
+    return segmentation
+
+
+def _new_object(origin: Origin) -> dict[str, Any]:
+    """Give what every object says of itself and of the program that made it."""
+    return {
+        "series_instance_uid": hd.UID(),
+        "sop_instance_uid": hd.UID(),
+        "instance_number": 1,
+        "manufacturer": "mbdcnn",
+        "manufacturer_model_name": "mbdcnn",
+        "software_versions": __version__,
+        "device_serial_number": origin.model,
+        # UTF-8, which holds a patient's name whatever the photograph is written in.
+        "specific_character_set": "ISO_IR 192",
+    }
+
+
+def _lesion(prediction: Prediction, origin: Origin) -> hd.seg.SegmentDescription:
     algorithm = hd.AlgorithmIdentificationSequence(
         name="mbdcnn",
         family=codes.DCM.ArtificialIntelligence,
         version=__version__,
         parameters={"model": origin.model, "protocol": prediction.protocol},
     )
-    lesion = hd.seg.SegmentDescription(
+    return hd.seg.SegmentDescription(
         segment_number=1,
         segment_label="Skin lesion",
         segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
@@ -128,28 +160,6 @@ def _segmentation(prediction: Prediction, origin: Origin) -> hd.seg.Segmentation
         algorithm_identification=None if prediction.mask_source == "given" else algorithm,
         anatomic_regions=[codes.SCT.Skin],
     )
-    segmentation = hd.seg.Segmentation(
-        source_images=[origin.header],
-        pixel_array=prediction.mask.astype(np.uint8),
-        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=[lesion],
-        series_instance_uid=hd.UID(),
-        series_number=901,
-        sop_instance_uid=hd.UID(),
-        instance_number=1,
-        manufacturer="mbdcnn",
-        manufacturer_model_name="mbdcnn",
-        software_versions=__version__,
-        device_serial_number=origin.model,
-        omit_empty_frames=False,
-        content_label="SKIN_LESION",
-        content_description=_NOTICE,
-        series_description="Skin lesion outline (mbdcnn)",
-        specific_character_set=_CHARACTERS,
-    )
-    # Its rows and columns run as the photograph's do; required where it lies in no frame of reference.
-    segmentation.PatientOrientation = origin.header.get("PatientOrientation")
-    return segmentation
 
 
 def _report(prediction: Prediction, origin: Origin, segmentation: Dataset) -> hd.sr.ComprehensiveSR:
@@ -170,18 +180,11 @@ def _report(prediction: Prediction, origin: Origin, segmentation: Dataset) -> hd
     return hd.sr.ComprehensiveSR(
         evidence=[header, segmentation],
         content=content,
-        series_instance_uid=hd.UID(),
         series_number=902,
-        sop_instance_uid=hd.UID(),
-        instance_number=1,
-        manufacturer="mbdcnn",
-        manufacturer_model_name="mbdcnn",
-        software_versions=__version__,
-        device_serial_number=origin.model,
         is_complete=True,
         series_description=_NOTICE,
-        specific_character_set=_CHARACTERS,
         coding_schemes=[CodingSchemeIdentificationItem(designator=SCHEME, name="mbdcnn's own codes")],
+        **_new_object(origin),
     )
 
 

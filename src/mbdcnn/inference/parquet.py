@@ -52,8 +52,7 @@ class Job:
 
     def schema(self) -> pa.Schema:
         """Name the type of each column: left to be guessed, a table without a lesion would have others."""
-        calibration = self.bundle.calibration(self.protocol)
-        points = [point.name for point in calibration.operating_points] if calibration else []
+        points = [point.name for point in self.bundle.operating_points(self.protocol)]
         types = dict.fromkeys(_columns({}, self.bundle.config.classes, points), pa.float64())
         types |= dict.fromkeys(TEXTS, pa.string()) | dict.fromkeys(WHOLE_NUMBERS, pa.int32())
         types |= dict.fromkeys([*points, "looks_like_dermoscopy"], pa.bool_())

@@ -10,7 +10,7 @@ from functools import partial
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
 
 from mbdcnn.data.readers.folders import some
 from mbdcnn.data.readers.mask_files import NAMES, find_masks
@@ -25,9 +25,6 @@ from mbdcnn.system.extras import not_installed
 from mbdcnn.system.files import disk_errors_as_user_errors, make_folder
 from mbdcnn.system.progress import Progress, silent
 from mbdcnn.system.tables import encoding_of, identified, plain, read_table
-
-if TYPE_CHECKING:
-    from mbdcnn.inference.dicom_results import Origin
 
 _LISTING = ("image", "file")
 """Columns of a table that may serve as a list."""
@@ -89,8 +86,7 @@ def predict_files(
 ) -> Entries:
     """Predict files and write `NAME_mask.png`, `_coarse.png`, `_cam.jpg` and `_overlay.jpg` for each into `out`.
 
-    `predictions.json` and `predictions.csv` list them all. A file that cannot be read is listed with the reason
-    under `problem`, and the others are predicted.
+    `predictions.json` and `predictions.csv` list them all, one that cannot be read with the reason under `problem`.
 
     Args:
         predictor: the model.
@@ -108,35 +104,28 @@ def predict_files(
         One entry a file: what `predictions.json` holds, read from it when asked for.
 
     Raises:
-        UserError: results would lie among the images, where they could replace masks of the same name; or without
-            `overwrite` others lie at `out`; or the extra `dicom` is needed and not there; or the disk is full
-            or cannot be written.
+        UserError: results would lie among the images, whose masks they could replace; or without `overwrite` others
+            lie at `out`; or the extra `dicom` is needed and not there; or the disk is full or cannot be written.
     """
     if dicom:
-        _check_dicom()
-    among = next((file for file in files if file.resolve().parent == out.resolve()), None)
-    if among is not None:
-        raise UserError(f"{out}: {among.name} lies there; choose another folder for the results")
-    if not overwrite:
-        check_free(out)
+        _dicom()
+    _check_place(out, files, overwrite)
     earlier = results_in(out)
     make_folder(out)
-    calibration = predictor.bundle.calibration(protocol)
-    points = [point.name for point in calibration.operating_points] if calibration else []
-    finish, done = partial(_finish, predictor, out, dicom, keep_outline), 0
-    said = prompts or {}
+    points = [point.name for point in predictor.bundle.operating_points(protocol)]
+    finish, said = partial(_finish, predictor, out, dicom, keep_outline), prompts or {}
     jobs = (FileJob(file, name, prompts=said.get(file)) for file, name in zip(files, unique_names(files), strict=True))
     written = (*(MAPS if maps else ()), *(DICOM if dicom else ()))
     with disk_errors_as_user_errors(out), writing_tables(out, predictor.classes, points) as add:
-        for entry in predictor.predict_stream(jobs, finish, protocol, shown=DRAWN_SIDE if maps else 0):
+        entries = predictor.predict_stream(jobs, finish, protocol, shown=DRAWN_SIDE if maps else 0)
+        for done, entry in enumerate(entries, start=1):
             add(entry)
-            done += 1
             progress(done, len(files))
             earlier -= {out / f"{entry['name']}{ending}" for ending in written if "problem" not in entry}
     # Only now: a prediction that is stopped leaves the one before.
     for file in earlier:
         file.unlink(missing_ok=True)
-    return Entries(out / JSON, done)
+    return Entries(out / JSON, len(files))
 
 
 def masks_in(folder: Path, files: Sequence[Path]) -> dict[Path, Prompts]:
@@ -179,7 +168,7 @@ def _finish(
     if keep_outline and prediction.coarse_mask_source != "model":
         prediction = prediction.keep_outline()
     try:
-        origin = _origin(job.image, predictor) if dicom else None
+        origin = _dicom().origin_of(job.image, predictor.bundle) if dicom else None
     except UserError as error:
         return entry | {"problem": str(error)}
     if job.inputs is not None and job.inputs.profile_ignored:
@@ -187,28 +176,25 @@ def _finish(
     entry |= prediction.to_dict()
     if prediction.image is not None:
         write_maps(prediction, out, job.name)
-    if origin is not None:
-        _write_dicom(out, entry, origin, prediction)
+    if dicom:
+        try:
+            _dicom().write_results(prediction, origin, out, job.name)
+        except UserError as error:
+            entry["problem"] = str(error)
     return entry
 
 
-def _check_dicom() -> None:
+def _check_place(out: Path, files: Sequence[Path], overwrite: bool) -> None:
+    among = next((file for file in files if file.resolve().parent == out.resolve()), None)
+    if among is not None:
+        raise UserError(f"{out}: {among.name} lies there; choose another folder for the results")
+    if not overwrite:
+        check_free(out)
+
+
+def _dicom() -> ModuleType:
+    """Give the writer of DICOM files, which is only there with its extra."""
     try:
-        import_module("mbdcnn.inference.dicom_results")
+        return import_module("mbdcnn.inference.dicom_results")
     except ImportError:
         raise not_installed("writing DICOM files", "dicom") from None
-
-
-def _origin(file: Path, predictor: Predictor) -> Origin:
-    from mbdcnn.inference.dicom_results import origin_of
-
-    return origin_of(file, predictor.bundle)
-
-
-def _write_dicom(out: Path, entry: Entry, origin: Origin, prediction: Prediction) -> None:
-    from mbdcnn.inference.dicom_results import write_results
-
-    try:
-        write_results(prediction, origin, out, entry["name"])
-    except UserError as error:
-        entry["problem"] = str(error)

@@ -306,8 +306,8 @@ def _shown(prediction: Prediction) -> Image.Image:
     return shrink(grey.convert("RGB"), DRAWN_SIDE)
 
 
-def data_uri(image: Image.Image) -> str:
-    """Give an image as an address that holds it, for HTML."""
+def data_uri(image: Image.Image, quality: int = 90, subsampling: int = -1) -> str:
+    """Give an image as an address that holds it, for HTML; `quality` and `subsampling` are Pillow's for JPEG."""
     stream = BytesIO()
-    image.save(stream, "JPEG", quality=90)
+    image.save(stream, "JPEG", quality=quality, subsampling=subsampling)
     return f"data:image/jpeg;base64,{b64encode(stream.getvalue()).decode()}"

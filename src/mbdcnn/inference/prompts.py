@@ -14,8 +14,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from mbdcnn.data.images.decoding import read_mask
-from mbdcnn.data.images.kinds import NAMELESS
-from mbdcnn.data.images.masks import MaskError, lesion_in
+from mbdcnn.data.images.kinds import NAMELESS, UnusableError
+from mbdcnn.data.images.masks import lesion_in
 from mbdcnn.errors import UserError
 
 MaskLike = str | Path | bytes | Image.Image | npt.NDArray[np.bool_] | npt.NDArray[np.uint8]
@@ -135,7 +135,7 @@ def _decoded(mask: MaskLike) -> npt.NDArray[np.bool_]:
         try:
             mask.load()
             return np.asarray(lesion_in(mask).image)
-        except (MaskError, OSError) as error:
+        except (UnusableError, OSError) as error:
             raise UserError(f"{UNNAMED}: {error}") from None
     if not isinstance(mask, str | bytes | Path):
         raise UserError(f"{type(mask).__name__}: not a mask; give a file, its bytes, a PIL image or a bool array")

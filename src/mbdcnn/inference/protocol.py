@@ -81,7 +81,8 @@ class Inputs:
     """Height and width of a pixel in millimetres, where the file says it."""
 
 
-class Classified(NamedTuple):
+@dataclass(frozen=True)
+class Classified:
     """What coarse-SN and mask-CN make of one image."""
 
     view_logits: Logits
@@ -95,17 +96,9 @@ class Classified(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Outcome(Classified):
     """What the networks make of one image."""
 
-    view_logits: Logits
-    """Class logits of each view, v k."""
-    coarse_mask: BoolMasks
-    """At the networks' size, s s."""
-    activation_map: Logits
-    """Of the whole upright image, s/16 s/16."""
-    embedding: Logits
-    """Pooled features of the whole upright image, c."""
     scale_logits: tuple[Logits, ...]
     """For each scale, mean over views of lesion minus background logit, s s."""
     width: int
@@ -203,7 +196,7 @@ def _fast(core: Core, inputs: Sequence[Inputs]) -> list[Outcome]:
     maps = np.stack([each.activation_map for each in classified])[:, None]
     logits = lesion_minus_background(core.enhance(_whole_images(inputs), maps))
     return [
-        Outcome(**each._asdict(), scale_logits=(logits[index],), width=image.width, height=image.height)
+        Outcome(**vars(each), scale_logits=(logits[index],), width=image.width, height=image.height)
         for index, (each, image) in enumerate(zip(classified, inputs, strict=True))
     ]
 
@@ -216,7 +209,7 @@ def _paper(core: Core, image: Inputs) -> Outcome:
         mask = resize_mask(original, side, side)
         logits = lesion_minus_background(enhanced_logits(core, pixels[None], mask[None]))
         scale_logits.append(logits[0] / len(SIX_VIEWS))
-    return Outcome(**classified._asdict(), scale_logits=tuple(scale_logits), width=image.width, height=image.height)
+    return Outcome(**vars(classified), scale_logits=tuple(scale_logits), width=image.width, height=image.height)
 
 
 def _whole_images(inputs: Sequence[Inputs]) -> Pixels:

@@ -18,7 +18,7 @@ from mbdcnn.errors import UserError, on_one_line
 from mbdcnn.inference.graphs import GRAPHS, cached_graphs
 from mbdcnn.inference.names import RuntimeChoice, RuntimeName
 from mbdcnn.inference.protocol import BoolMasks, ClassifierOutput, Core, Logits, Pixels
-from mbdcnn.inference.sessions import onnx_session
+from mbdcnn.inference.sessions import onnx_network
 from mbdcnn.system.device import choose_device
 from mbdcnn.system.extras import not_installed
 
@@ -197,7 +197,7 @@ class OnnxCore(NetworksCore):
     runtime = "onnx"
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(*(GraphNetwork(_onnx_network(folder / f"{name}.onnx")) for name in GRAPHS))
+        super().__init__(*(GraphNetwork(onnx_network(folder / f"{name}.onnx")) for name in GRAPHS))
 
 
 class OpenVinoCore(NetworksCore):
@@ -244,12 +244,6 @@ def optimise_for_inference(network: Network, device: torch.device) -> Network:
 def channels_first(pixels: Pixels) -> Pixels:
     """Turn n h w 3 into n 3 h w without moving a byte."""
     return pixels.transpose(0, 3, 1, 2)
-
-
-def _onnx_network(file: Path) -> Callable[[list[Logits]], Sequence[Logits]]:
-    session = onnx_session(file)
-    names = [each.name for each in session.get_inputs()]
-    return lambda arrays: session.run(None, dict(zip(names, arrays, strict=True)))
 
 
 def _openvino_network(model: Any) -> Callable[[list[Logits]], Sequence[Logits]]:

@@ -13,7 +13,7 @@ from mbdcnn.models.layers import SeparableConv, conv_norm_relu, enlarge
 
 
 class AtrousPyramid(nn.Module):
-    """ImageFeatures at the deepest features at several dilations and as a whole."""
+    """Looks at the deepest features at several dilations and as a whole."""
 
     def __init__(self, inputs: int, network: SegmentationNetwork) -> None:
         super().__init__()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from functools import partial
 from math import ceil
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from mbdcnn.models.depthwise import DepthwiseConv, filter_channels
 from mbdcnn.models.layers import OUTPUT_STRIDE, EncoderFeatures
-from mbdcnn.models.mobilenet import divisible
+from mbdcnn.models.mobilenet import divisible, norm_relu6
 from mbdcnn.types import Features
 
 # Expansion, kernel, channels, blocks and stride of each stage of EfficientNet-B0.
@@ -31,6 +32,7 @@ STAGES = (
 )
 STEM_CHANNELS, LAST_CHANNELS = 32, 1280
 NORM_EPSILON = 1e-3
+_norm_relu6 = partial(norm_relu6, epsilon=NORM_EPSILON)
 
 
 class Scale(NamedTuple):
@@ -142,8 +144,3 @@ def _blocks(scale: Scale, width: float, depth: int) -> Iterator[tuple[str, Mobil
                 # A stride left out to stay at stride 16 becomes a dilation of all later blocks.
                 channels, reached, dilation = wide, reached * allowed, dilation * wanted // allowed
             number += 1
-
-
-def _norm_relu6(conv: nn.Conv2d) -> nn.Sequential:
-    # Not in place: ReLU6's gradient needs what it was given, so that would copy it first.
-    return nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels, NORM_EPSILON), nn.ReLU6())

@@ -28,10 +28,10 @@ class InvertedResidual(nn.Module):
     def __init__(self, inputs: int, outputs: int, expansion: int, stride: int, dilation: int) -> None:
         super().__init__()
         hidden = inputs * expansion
-        expand = [] if expansion == 1 else [_norm_relu6(nn.Conv2d(inputs, hidden, 1, bias=False))]
+        expand = [] if expansion == 1 else [norm_relu6(nn.Conv2d(inputs, hidden, 1, bias=False))]
         self.conv = nn.Sequential(
             *expand,
-            _norm_relu6(DepthwiseConv(hidden, stride=stride, dilation=dilation)),
+            norm_relu6(DepthwiseConv(hidden, stride=stride, dilation=dilation)),
             nn.Conv2d(hidden, outputs, 1, bias=False),
             nn.BatchNorm2d(outputs),
         )
@@ -68,7 +68,7 @@ class MobileNetV2Trunk(nn.Module):
         super().__init__()
         self.channels = divisible(LAST_CHANNELS * max(1.0, width))
         self.features = nn.Sequential(OrderedDict(_layers(4, width, depth)))
-        self.features.add_module("18", _norm_relu6(nn.Conv2d(divisible(320 * width), self.channels, 1, bias=False)))
+        self.features.add_module("18", norm_relu6(nn.Conv2d(divisible(320 * width), self.channels, 1, bias=False)))
 
     def forward(self, x: Tensor) -> Features:
         features: Features = self.features(x)
@@ -81,7 +81,7 @@ def _layers(inputs: int, width: float, depth: int) -> Iterator[tuple[str, nn.Mod
     Where `depth` leaves blocks out, the others keep their number: a name means the same weights at any depth.
     """
     channels = divisible(32 * width)
-    yield "0", _norm_relu6(nn.Conv2d(inputs, channels, 3, 2, 1, bias=False))
+    yield "0", norm_relu6(nn.Conv2d(inputs, channels, 3, 2, 1, bias=False))
     number, reached, dilation = 0, 2, 1
     for expansion, outputs, blocks, stride in STAGES:
         for block in range(blocks):
@@ -95,6 +95,6 @@ def _layers(inputs: int, width: float, depth: int) -> Iterator[tuple[str, nn.Mod
             channels, reached, dilation = divisible(outputs * width), reached * allowed, dilation * wanted // allowed
 
 
-def _norm_relu6(conv: nn.Conv2d) -> nn.Sequential:
+def norm_relu6(conv: nn.Conv2d, epsilon: float = 1e-5) -> nn.Sequential:
     # Not in place: ReLU6's gradient needs what it was given, so that would copy it first.
-    return nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels), nn.ReLU6())
+    return nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels, epsilon), nn.ReLU6())

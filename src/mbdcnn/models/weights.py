@@ -5,8 +5,7 @@ Nothing is ever unpickled freely: safetensors, or torch files read with `weights
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import ZIP_STORED, ZipFile
@@ -165,17 +164,10 @@ def _check_match(path: Path, network: nn.Module, shapes: Mapping[str, torch.Size
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    with _opened(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """Open a safetensors file."""
     _require_file(path)
     try:
         with safe_open(path, framework="pt") as file:
-            yield file
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     # What it is told to read that this version of torch does not have is a RuntimeError.
     except (SafetensorError, OSError, RuntimeError) as error:
         raise UserError(f"{path}: not a complete safetensors file ({error}); get it again") from None

@@ -19,7 +19,7 @@ def extra_of(module: str) -> str | None:
 def not_installed(what: str, extra: str) -> UserError:
     """Say what is missing for something and how to get it, from any package index: none need hold this package."""
     packages = _extras().get(extra, {})
-    missing = {name: wanted for name, wanted in packages.items() if not _is_there(name)} or packages
+    missing = {name: wanted for name, wanted in packages.items() if installed_version(name) is None} or packages
     if not missing:
         return UserError(f"{what}: needs the extra `{extra}`; in a clone of mbdcnn: pip install '.[{extra}]'")
     wanted = " ".join(f"'{requirement}'" for requirement in missing.values())
@@ -40,9 +40,9 @@ def _extras() -> dict[str, dict[str, str]]:
     return extras
 
 
-def _is_there(name: str) -> bool:
+def installed_version(package: str) -> str | None:
+    """Give the version of a package; None where it is not installed."""
     try:
-        metadata.version(name)
+        return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return False
-    return True
+        return None

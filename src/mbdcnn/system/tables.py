@@ -184,8 +184,7 @@ def read_table(file: Path, known: Iterable[str], errors: str = "strict") -> Tabl
     Raises:
         UserError: as for `read_lines`; or two columns have one name, or a row has more cells than there are columns.
     """
-    lines = read_lines(file, known, errors)
-    return as_table(file, lines)
+    return as_table(file, read_lines(file, known, errors))
 
 
 def as_table(file: Path, lines: Sequence[Line]) -> Table:

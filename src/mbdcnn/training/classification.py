@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mbdcnn.config import Classifier
-from mbdcnn.metrics.classes import class_metrics, mean_auc
+from mbdcnn.metrics.classes import mean_auc
 from mbdcnn.models import MaskGuidedClassifier
 from mbdcnn.models.head import class_metadata
 from mbdcnn.training.augment import Augmenter
@@ -38,7 +38,6 @@ class ClassificationTask(Task):
         self.section = section
         self.augment = Augmenter(section.augmentation, self.side)
         self.validation = validation
-        self.classes = classes
         self.file_metadata = class_metadata("classifier", classes)
         self.probabilities = torch.zeros(len(validation), len(classes))
 
@@ -72,8 +71,7 @@ class ClassificationTask(Task):
         assert isinstance(gathered, Tensor)
         probabilities = gathered.sum(dim=0) if gathered.dim() == 3 else gathered
         averaged = _average_by_owner(probabilities.double().cpu().numpy(), self.validation.owners)
-        per_class = class_metrics(averaged, self.validation.image_labels, self.classes)
-        score = mean_auc(per_class)
+        score = mean_auc(averaged, self.validation.image_labels)
         assert score is not None, "validation holds at least two classes"
         self.log(self.score, score)
         self.probabilities.zero_()

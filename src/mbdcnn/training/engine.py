@@ -63,24 +63,17 @@ def fit(
         UserError: the device is not there or cannot compute in fp16, or the loss is not finite.
     """
     place = choose_device(device)
-    precision = _prepare(task, place, group)
-    draft.facts["precision"] = precision
+    draft.facts["precision"] = precision = _prepare(task, place, group)
     checkpoints = draft.path / "checkpoints"
-    best = ModelCheckpoint(
-        checkpoints, "best", task.score, mode="max", save_on_train_epoch_end=False, enable_version_counter=False
-    )
-    last = ModelCheckpoint(
-        checkpoints, "last", every_n_epochs=1, save_on_train_epoch_end=True, enable_version_counter=False
-    )
+    best, last = _checkpoints_of(task.score, checkpoints)
     table = MetricsTable(draft.path / "metrics.csv", task, progress)
-    options = [*_early_stopping(task), *_weight_averaging(task)]
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     trainer = lightning.Trainer(
         **_where(place, group.processes),
         precision=PRECISIONS[precision],
         max_steps=task.steps,
         max_epochs=-1,
-        callbacks=[OwnSignals(), table, *options, best, last],
+        callbacks=[OwnSignals(), table, *_by_settings(task), best, last],
         logger=TensorBoardLogger(draft.path, name="tensorboard", version=""),
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -88,19 +81,7 @@ def fit(
         log_every_n_steps=1_000_000_000,
         use_distributed_sampler=False,
     )
-    resumed = checkpoints / "last.ckpt"
-    (checkpoints / NOT_FINITE).unlink(missing_ok=True)
-    with _told_once(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="lightning")
-        # The step before was left out, its gradients being too large for half precision.
-        warnings.filterwarnings("ignore", r"Detected call of `lr_scheduler\.step\(\)` before")
-        try:
-            trainer.fit(task, *loaders, ckpt_path=resumed if resumed.is_file() else None, weights_only=True)
-        except SystemExit:
-            # What Lightning turns Ctrl-C into.
-            raise KeyboardInterrupt from None
-        except NotFiniteError as error:
-            raise UserError(f"{error}{_kept_ids(error, checkpoints)}; {REMEDY}") from None
+    _run(trainer, task, loaders, checkpoints)
     if group.first:
         _write_weights(task, checkpoints, draft, best)
 
@@ -117,6 +98,25 @@ def _prepare(task: Task, place: torch.device, group: Group) -> str:
     if group.processes.count > 1:
         torch.distributed.broadcast_object_list(chosen, src=0)
     return chosen[0]
+
+
+def _run(
+    trainer: lightning.Trainer, task: Task, loaders: tuple[DataLoader[Any], DataLoader[Any]], checkpoints: Path
+) -> None:
+    """Train on from where an interrupted training left off; what stops it becomes one of the program's own errors."""
+    resumed = checkpoints / "last.ckpt"
+    (checkpoints / NOT_FINITE).unlink(missing_ok=True)
+    with _told_once(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        # The step before was left out, its gradients being too large for half precision.
+        warnings.filterwarnings("ignore", r"Detected call of `lr_scheduler\.step\(\)` before")
+        try:
+            trainer.fit(task, *loaders, ckpt_path=resumed if resumed.is_file() else None, weights_only=True)
+        except SystemExit:
+            # What Lightning turns Ctrl-C into.
+            raise KeyboardInterrupt from None
+        except NotFiniteError as error:
+            raise UserError(f"{error}{_kept_ids(error, checkpoints)}; {REMEDY}") from None
 
 
 @contextmanager
@@ -157,14 +157,20 @@ def _where(place: torch.device, processes: Processes) -> dict[str, Any]:
     }
 
 
-def _early_stopping(task: Task) -> list[Callback]:
-    patience = task.settings.early_stopping
-    return [RememberedStopping(task.score, mode="max", patience=patience)] if patience else []
+def _checkpoints_of(score: str, folder: Path) -> tuple[ModelCheckpoint, ModelCheckpoint]:
+    """Keep the state with the best validation score and, to resume from, the last one."""
+    best = ModelCheckpoint(
+        folder, "best", score, mode="max", save_on_train_epoch_end=False, enable_version_counter=False
+    )
+    last = ModelCheckpoint(folder, "last", every_n_epochs=1, save_on_train_epoch_end=True, enable_version_counter=False)
+    return best, last
 
 
-def _weight_averaging(task: Task) -> list[Callback]:
-    share = task.settings.weight_averaging
-    return [EMAWeightAveraging(decay=share)] if share else []
+def _by_settings(task: Task) -> list[Callback]:
+    """Stop early and average weights, where that is asked for."""
+    patience, share = task.settings.early_stopping, task.settings.weight_averaging
+    stopping = [RememberedStopping(task.score, mode="max", patience=patience)] if patience else []
+    return [*stopping, *([EMAWeightAveraging(decay=share)] if share else [])]
 
 
 def _write_weights(task: Task, checkpoints: Path, draft: Draft, best: ModelCheckpoint) -> None:

@@ -40,12 +40,7 @@ from mbdcnn.training.batches import (
 from mbdcnn.training.classification import ClassificationTask
 from mbdcnn.training.engine import fit
 from mbdcnn.training.group import Group, join
-from mbdcnn.training.schedule import (
-    classification_rows,
-    segmentation_rows,
-    total_steps,
-    validation_steps,
-)
+from mbdcnn.training.schedule import classification_rows, segmentation_rows, total_steps, validation_steps
 from mbdcnn.training.segmentation import EnhancedSegmentationTask, SegmentationTask
 from mbdcnn.training.start import Start, find_start, initialise
 from mbdcnn.training.task import Course, Task
@@ -280,13 +275,7 @@ def _classification(
     assert sources.masks is not None
     rows = {split: classification_rows(data, split, fold) for split in ("train", "validation")}
     truth = bool(section.evidence_weight or section.augmentation.background)
-    samples = ClassificationPatches(
-        data,
-        rows["train"],
-        sources.masks,
-        crops=section.crops,
-        truth=truth,
-    )
+    samples = ClassificationPatches(data, rows["train"], sources.masks, crops=section.crops, truth=truth)
     validation = ClassificationPatches(data, rows["validation"], sources.masks)
     patches = [rows["train"][owner] for owner in samples.owners]
     weights = sampling_weights(patches, section.balance, section.source_shares)

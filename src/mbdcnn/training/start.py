@@ -107,17 +107,13 @@ def initialise(
         assert coarse is not None
         continue_from_coarse(network, coarse)
     if (how := config.enhanced.guidance_start) != "random":
-        if start is not None and not _lacks_guidance(facts["starting_weights"]["initial"]):
+        if start is not None and not any(name.startswith("guidance.") for name in facts["starting_weights"]["initial"]):
             raise UserError(
                 f"{start.weights}: holds the layer that mixes in the activation map, which the start '{how}' would "
                 "undo; give --set enhanced.guidance_start=random to begin with the file's"
             )
         pass_features_on(network, images(), draw_map=how == "mixed")
     return facts
-
-
-def _lacks_guidance(initial: Sequence[str]) -> bool:
-    return any(name.startswith("guidance.") for name in initial)
 
 
 def _fill(network: Network, classes: Sequence[str], start: Start) -> dict[str, Any]:

@@ -119,4 +119,4 @@ def test_without_folds_validation_images_serve_and_it_says_so(made_from, tmp_pat
     bundle = write_bundle(out=tmp_path / "bundle", **(made_from | {"folds": ()}))
     assert bundle.calibration("fast").source.startswith("validation images, which also chose the weights")
     assert bundle.calibration("fast").images == 8
-    assert bundle.ids("calibration") == bundle.ids("selection")
+    assert bundle.seen("calibration").ids == bundle.seen("selection").ids

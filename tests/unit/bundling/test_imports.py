@@ -128,7 +128,7 @@ def test_three_files_in_any_order_become_a_model_that_predicts(files: dict[str, 
     assert [done.file for done in imported] == [files[stage] for stage in ("coarse", "classifier", "enhanced")]
     assert bundle.path == tmp_path / "model" / "bundle"
     assert bundle.imported == ["coarse", "classifier", "enhanced"]
-    assert bundle.ids("training") == set()
+    assert bundle.seen("training").ids == set()
     card = (bundle.path / "README.md").read_text()
     assert "| enhanced | xception65, width 0.05 | not known | imported: authors' enhanced-SN |" in card
     noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
@@ -259,7 +259,7 @@ def test_whole_imported_networks_stand_in_for_trained_ones(
     enhanced = train("enhanced", data, tmp_path / "enhanced", config, Sources(masks, coarse, classifier))
     bundle = write_bundle({"coarse": coarse, "classifier": classifier, "enhanced": enhanced}, tmp_path / "bundle")
     assert bundle.imported == ["coarse", "classifier"]
-    assert len(bundle.ids("training")) == 4
+    assert len(bundle.seen("training").ids) == 4
 
 
 def test_an_imported_run_that_does_not_fit_is_no_stage_of_a_training(

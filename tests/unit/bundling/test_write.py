@@ -59,7 +59,7 @@ def test_a_bundle_holds_the_best_weights_of_each_run(bundle: Bundle, runs: dict[
 
 def test_it_knows_who_trained_and_chose_it_without_naming_them(bundle: Bundle, data) -> None:
     for use, split in (("training", "train"), ("selection", "validation"), ("calibration", "train")):
-        assert bundle.ids(use) == {hashed_id(row.id) for row in data.rows if row.split == split}
+        assert bundle.seen(use).ids == {hashed_id(row.id) for row in data.rows if row.split == split}
     text = "".join(file.read_text() for file in bundle.path.iterdir() if file.suffix in {".json", ".md", ".yaml"})
     assert not any(row.id in text for row in data.rows)
 
@@ -115,7 +115,7 @@ def test_the_image_that_sets_a_threshold_is_decided_by_it(bundle, data) -> None:
 def test_without_data_nothing_is_calibrated(made_from: dict[str, Any], tmp_path: Path) -> None:
     bundle = write_bundle(made_from["runs"], tmp_path / "bundle")
     assert bundle.calibration("fast") is None
-    assert bundle.ids("calibration") == set()
+    assert bundle.seen("calibration").ids == set()
     prediction = Predictor.load(bundle.path, device="cpu").predict(np.full((40, 40, 3), 90, np.uint8))
     assert (prediction.decisions, prediction.ood_score, prediction.looks_like_dermoscopy) == ({}, None, None)
     assert "not calibrated" in (bundle.path / "README.md").read_text()
@@ -137,7 +137,7 @@ def test_half_precision_halves_the_file_and_hardly_moves_the_result(made_from, b
 
 
 @pytest.mark.parametrize("half", [False, True])
-def test_a_ensemble_is_the_mean_of_the_networks_of_folds(made_from, tmp_path: Path, half: bool) -> None:
+def test_an_ensemble_is_the_mean_of_the_networks_of_folds(made_from, tmp_path: Path, half: bool) -> None:
     members = [run for _, run in made_from["folds"]]
     bundle = write_bundle(out=tmp_path / "bundle", **made_from, ensemble=2, half=half)
     images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -163,7 +163,7 @@ def test_a_ensemble_is_the_mean_of_the_networks_of_folds(made_from, tmp_path: Pa
     assert Predictor.load(bundle.path, device="cpu").predict(np.full((40, 40, 3), 90, np.uint8)).probabilities
 
 
-def test_training_goes_on_from_the_first_of_a_ensemble(made_from, data, tmp_path: Path, tiny_config) -> None:
+def test_training_goes_on_from_the_first_of_an_ensemble(made_from, data, tmp_path: Path, tiny_config) -> None:
     bundle = write_bundle(out=tmp_path / "bundle", **made_from, ensemble=2)
     first = made_from["folds"][0][1]
     network = build_classifier(tiny_config())
@@ -177,7 +177,7 @@ def test_training_goes_on_from_the_first_of_a_ensemble(made_from, data, tmp_path
 
 
 @pytest.mark.parametrize("size", [-1, 0, 3])
-def test_a_ensemble_of_more_or_fewer_than_there_are_is_refused(made_from, tmp_path: Path, size: int) -> None:
+def test_an_ensemble_of_more_or_fewer_than_there_are_is_refused(made_from, tmp_path: Path, size: int) -> None:
     with pytest.raises(UserError, match=rf"an ensemble of {size}, but 2 fold\(s\) of mask-CN"):
         write_bundle(out=tmp_path / "bundle", **made_from, ensemble=size)
     with pytest.raises(UserError, match=r"ensemble: 4 of the networks of 2 calibration.folds; add folds"):

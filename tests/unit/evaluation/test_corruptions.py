@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from mbdcnn.cli.use import Evaluate
+from mbdcnn.cli.evaluate import Evaluate
 from mbdcnn.evaluation.corruptions import CORRUPTIONS, corrupt
 from mbdcnn.evaluation.robustness import LEVELS, conditions
 
@@ -42,7 +42,7 @@ def test_these_move_the_lesion() -> None:
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_a_image_is_spoilt_the_same_each_time_and_otherwise_than_another(name: str) -> None:
+def test_an_image_is_spoilt_the_same_each_time_and_otherwise_than_another(name: str) -> None:
     image, truth = skin()
     before = image.copy(), truth.copy()
     first, again, other = (corrupt(image, truth, name, 2, image_id) for image_id in ("a", "a", "b"))

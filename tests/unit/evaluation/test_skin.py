@@ -53,7 +53,7 @@ def test_light_skin_has_the_larger_angle() -> None:
     assert typology_angle(*image(LIGHT)) > 41 > -20 > typology_angle(*image(DARK))
 
 
-def test_a_image_full_of_lesion_has_no_skin_tone() -> None:
+def test_an_image_full_of_lesion_has_no_skin_tone() -> None:
     pixels, _ = image(LIGHT)
     assert typology_angle(pixels, np.ones(pixels.shape[:2], bool)) is None
     assert typology_angle(np.zeros_like(pixels), np.zeros(pixels.shape[:2], bool)) is None

@@ -147,7 +147,7 @@ def test_the_patient_is_named_in_dicom_files_alone(results: Path) -> None:
         assert not any(secret in content or secret.decode() in file.name for secret in secrets)
 
 
-def test_a_image_without_lesion_has_an_empty_segment(results: Path, predictor: Predictor, tmp_path: Path) -> None:
+def test_an_image_without_lesion_has_an_empty_segment(results: Path, predictor: Predictor, tmp_path: Path) -> None:
     file = results / "in" / "secondary.dcm"
     prediction = predictor.predict(file)
     prediction.mask[:] = False

@@ -73,7 +73,7 @@ def test_noise_is_stranger_than_what_the_model_learnt_from(predictor: Predictor,
     assert noise.to_dict()["looks_like_dermoscopy"] is False
 
 
-def test_every_way_to_give_a_image_gives_the_same(predictor: Predictor, tmp_path) -> None:
+def test_every_way_to_give_an_image_gives_the_same(predictor: Predictor, tmp_path) -> None:
     file = tmp_path / "lesion.png"
     Image.fromarray(ARRAY).save(file)
     expected = predictor.predict(ARRAY)

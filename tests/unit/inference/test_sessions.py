@@ -7,9 +7,9 @@ from pathlib import Path
 
 LOAD = """
 from pathlib import Path
-from mbdcnn.inference.sessions import onnx_session
+from mbdcnn.inference.sessions import onnx_network
 try:
-    onnx_session(Path("none.onnx"))
+    onnx_network(Path("none.onnx"))
 except Exception as error:
     print(type(error).__name__)
 """

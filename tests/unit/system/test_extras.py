@@ -27,7 +27,7 @@ EXTRAS = {name: required(name) for name in ("train", "serve", "export", "dicom",
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     """An installation without any extra."""
-    monkeypatch.setattr(extras, "_is_there", lambda name: False)
+    monkeypatch.setattr(extras, "installed_version", lambda name: None)
 
 
 @pytest.mark.usefixtures("bare")
@@ -42,7 +42,7 @@ def test_the_remedy_names_the_very_packages_so_that_any_index_will_do(extra: str
 
 
 def test_only_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extras, "_is_there", lambda name: name != "lightning")
+    monkeypatch.setattr(extras, "installed_version", lambda name: None if name == "lightning" else "1.0")
     pattern = r"train: lightning not installed \(the extra `train`\); pip install '(.*)'"
     found = re.fullmatch(pattern, str(not_installed("train", "train")))
     assert found is not None

@@ -10,7 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from types import ModuleType
 
-from PIL import BmpImagePlugin, Image, ImagePalette, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
+from PIL import BmpImagePlugin, ExifTags, Image, ImagePalette, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
 
 from mbdcnn.data.images.colour import in_srgb
 from mbdcnn.data.images.kinds import HEAD, NAMELESS, UnusableError, another_kind, is_dicom
@@ -28,7 +28,6 @@ FORMATS = ("JPEG", "JPEG2000", "PNG", "BMP", "TIFF", "WEBP", "GIF")
 """What Pillow is let try. Others it knows are no images of skin, EPS would run another program, and PPM is decoded
 pixel by pixel in Python, which takes minutes for a few megabytes."""
 
-_ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -38,7 +37,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SIDEWAYS = frozenset({5, 6, 7, 8})
+SIDEWAYS = frozenset({5, 6, 7, 8})
+"""EXIF orientations that swap width and height."""
 _BMP_BITS_END = 30
 """Bytes of a BMP up to the end of its bits a pixel."""
 _PNG_TEXTS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
@@ -100,7 +100,7 @@ def decode_at_least(source: Source, side: int) -> Decoded:
         image, profile_ignored = _decoded(opened)
         if shrunk == 1:
             return Decoded(image, image.width, image.height, 1, profile_ignored)
-        sideways = _orientation(opened) in _SIDEWAYS
+        sideways = _orientation(opened) in SIDEWAYS
         return Decoded(image, *((height, width) if sideways else (width, height)), shrunk, profile_ignored)
 
 
@@ -286,7 +286,7 @@ def _unreadable(name: str, error: Exception) -> UserError:
 
 def _is_sideways_by_header(image: Image.Image) -> bool:
     # Pillow gives the size of a TIFF as it will be turned.
-    return image.format != "TIFF" and _may_be_turned(image) and _orientation(image) in _SIDEWAYS
+    return image.format != "TIFF" and _may_be_turned(image) and _orientation(image) in SIDEWAYS
 
 
 def _may_be_turned(image: Image.Image) -> bool:
@@ -299,7 +299,7 @@ def _may_be_turned(image: Image.Image) -> bool:
 
 def _orientation(image: Image.Image) -> int:
     try:
-        return int(image.getexif().get(_ORIENTATION, 1))
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     # A damaged EXIF block says nothing about the orientation and leaves the pixels whole.
     except Exception:
         return 1

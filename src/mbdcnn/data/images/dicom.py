@@ -20,7 +20,7 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 
-from mbdcnn.data.images.dicom_pixels import DicomError, Layout, looked_up, name_of, to_rgb, unpacked
+from mbdcnn.data.images.dicom_pixels import Layout, looked_up, name_of, to_rgb, unpacked
 from mbdcnn.data.images.kinds import UnusableError, is_dicom
 from mbdcnn.data.images.limits import PIXEL_LIMIT, Source
 from mbdcnn.errors import UserError
@@ -64,7 +64,7 @@ def decode(source: Source, name: str) -> Image.Image:
     with _as_user_error(name):
         content = _content(source, FILE_LIMIT + 1)
         if len(content) > FILE_LIMIT:
-            raise DicomError(f"larger than {FILE_LIMIT >> 20} MB; make it smaller")
+            raise UnusableError(f"larger than {FILE_LIMIT >> 20} MB; make it smaller")
         header, start = _read_header(content)
         layout = _layout(header)
         with quiet():
@@ -114,7 +114,7 @@ def read_header(source: Source, name: str) -> Dataset:
     with _as_user_error(name):
         content = _content(source, HEADER_LIMIT)
         if not is_dicom(content):
-            raise DicomError("not a DICOM file")
+            raise UnusableError("not a DICOM file")
         return _read_header(content)[0]
 
 
@@ -160,9 +160,9 @@ def _read_header(content: bytes) -> tuple[Dataset, int]:
     head = content[:HEADER_LIMIT]
     # pydicom would inflate all of it, to a thousand times the size, before anything can be looked at.
     if uid.DeflatedExplicitVRLittleEndian.encode() in head:
-        raise DicomError("a deflated DICOM file, which is not read; save it uncompressed")
+        raise UnusableError("a deflated DICOM file, which is not read; save it uncompressed")
     if head.count(_ITEM) > ITEM_LIMIT:
-        raise DicomError(f"a DICOM file of more than {ITEM_LIMIT} items, which is not read")
+        raise UnusableError(f"a DICOM file of more than {ITEM_LIMIT} items, which is not read")
     stream = BytesIO(head)
     with quiet():
         # Forced, because some files lack the preamble and the meta header.
@@ -176,7 +176,7 @@ def _syntax(header: Dataset) -> uid.UID:
     plain = uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
     syntax = uid.UID(header.file_meta.get("TransferSyntaxUID") or plain)
     if not little or syntax == uid.ExplicitVRBigEndian:
-        raise DicomError(
+        raise UnusableError(
             "a DICOM file in big endian (Explicit VR Big Endian, retired from the standard), which is not read; "
             "convert it with DCMTK: dcmconv +te IN.dcm OUT.dcm"
         )
@@ -188,9 +188,9 @@ def _layout(header: Dataset) -> Layout:
         syntax = _syntax(header)
         kind = uid.UID(header.get("SOPClassUID") or header.file_meta.MediaStorageSOPClassUID)
         if kind not in _PHOTOGRAPHS:
-            raise DicomError(f"a DICOM file of {name_of(kind, 'an unknown kind')}, which is no photograph")
+            raise UnusableError(f"a DICOM file of {name_of(kind, 'an unknown kind')}, which is no photograph")
         if int(header.get("NumberOfFrames") or 1) != 1:
-            raise DicomError("a DICOM file of several frames; export the one to look at")
+            raise UnusableError("a DICOM file of several frames; export the one to look at")
         stored = int(header.BitsStored)
         high = header.get("HighBit")
         layout = Layout(
@@ -213,10 +213,10 @@ def _check(layout: Layout, plain: bool) -> None:
     if layout.width * layout.height > PIXEL_LIMIT:
         raise Image.DecompressionBombError
     if layout.colours not in _COLOURS | _GREYS:
-        raise DicomError("a DICOM file whose photometric interpretation is not read; save it as RGB")
+        raise UnusableError("a DICOM file whose photometric interpretation is not read; save it as RGB")
     fits = layout.samples == (3 if layout.colours in _COLOURS else 1) and min(layout.width, layout.height) > 0
     if not (plain and fits and 0 < layout.bits_stored <= layout.bits_allocated - layout.low_bit):
-        raise DicomError("a DICOM file whose pixels are not of 8 or 16 bits without sign; save it as 8-bit RGB")
+        raise UnusableError("a DICOM file whose pixels are not of 8 or 16 bits without sign; save it as 8-bit RGB")
 
 
 def _pixel_data(header: Dataset, layout: Layout, rest: memoryview) -> bytes | memoryview:
@@ -224,12 +224,12 @@ def _pixel_data(header: Dataset, layout: Layout, rest: memoryview) -> bytes | me
     implicit, _ = header.original_encoding
     group, element, length = struct.unpack_from("<HHI" if implicit else "<HH4xI", rest)
     if (group, element) != _PIXEL_DATA:
-        raise DicomError("a DICOM file without pixels, or damaged")
+        raise UnusableError("a DICOM file without pixels, or damaged")
     value = rest[8 if implicit else 12 :]
     if length != _UNDEFINED_LENGTH:
         return value[:length]
     if "TransferSyntaxUID" not in header.file_meta:
-        raise DicomError(
+        raise UnusableError(
             "a DICOM file without the meta header that says how its pixels are compressed; export it again"
         )
     return next(generate_frames(bytes(value), number_of_frames=1))

@@ -28,10 +28,6 @@ _LOSSLESS_JPEG = {uid.JPEGLossless, uid.JPEGLosslessSV1}
 _JPEG_2000 = {uid.JPEG2000Lossless, uid.JPEG2000}
 
 
-class DicomError(UnusableError):
-    """A DICOM file is damaged, or no photograph that can be read."""
-
-
 @dataclass(frozen=True)
 class Layout:
     """What a header says of the pixels."""
@@ -69,12 +65,12 @@ def unpacked(header: Dataset, layout: Layout, data: bytes | memoryview) -> Pixel
     if layout.syntax in _JPEG | _LOSSLESS_JPEG | _JPEG_2000:
         return _coded(layout, bytes(data))
     way = name_of(layout.syntax, "a way of its own")
-    raise DicomError(f"a DICOM file stored as {way}, which is not read; save it as Explicit VR Little Endian")
+    raise UnusableError(f"a DICOM file stored as {way}, which is not read; save it as Explicit VR Little Endian")
 
 
 def _uncompressed(header: Dataset, layout: Layout, data: bytes | memoryview) -> Pixels:
     if layout.colours == "YBR_FULL_422" and layout.width % 2:
-        raise DicomError("a DICOM file of odd width in pairs of pixels; save it as RGB")
+        raise UnusableError("a DICOM file of odd width in pairs of pixels; save it as RGB")
     _check_length(layout, data)
     header.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
     header.PixelRepresentation, header.PlanarConfiguration = 0, int(layout.planes_apart)
@@ -85,7 +81,7 @@ def _uncompressed(header: Dataset, layout: Layout, data: bytes | memoryview) -> 
 
 
 def _check_length(layout: Layout, data: bytes | memoryview) -> None:
-    """Raise a DicomError unless so many bytes are there as the header asks for, and at most padding behind them."""
+    """Raise an UnusableError unless so many bytes are there as the header asks for, and at most padding behind them."""
     there, asked = len(data), layout.length
     row = layout.length // layout.height
     if there == asked or (asked < there < asked + row and not any(data[asked + 1 :])):
@@ -93,18 +89,18 @@ def _check_length(layout: Layout, data: bytes | memoryview) -> None:
     samples = f"{layout.samples} samples of {layout.bits_allocated} bits"
     said = f"{layout.colours}, {layout.width}x{layout.height} pixels, {samples}"
     if there < asked:
-        raise DicomError(
+        raise UnusableError(
             f"a DICOM file of {there} bytes of pixels where its header ({said}) asks for {asked}: pixels are missing, "
             "or the header is wrong; copy or export it again"
         )
     mismatch = f"a DICOM file of {there} bytes of pixels where its header ({said}) asks for {asked}"
     if layout.colours == "YBR_FULL_422" and there >= asked // 2 * 3:
-        raise DicomError(
+        raise UnusableError(
             f"{mismatch}; they are RGB or YBR_FULL rather. Say which, such as RGB (and compare the colours):",
             "import sys, pydicom; d = pydicom.dcmread(sys.argv[1], force=True); d.PhotometricInterpretation = 'RGB'; "
             "d.save_as(sys.argv[1])",
         )
-    raise DicomError(f"{mismatch}; export it again")
+    raise UnusableError(f"{mismatch}; export it again")
 
 
 def _run_lengths(layout: Layout, frame: bytes) -> Pixels:
@@ -115,7 +111,7 @@ def _run_lengths(layout: Layout, frame: bytes) -> Pixels:
     depth = layout.bits_allocated // 8
     count, *starts = struct.unpack_from("<16I", frame)
     if count != layout.samples * depth:
-        raise DicomError("a damaged DICOM file: its RLE header is wrong; export it again")
+        raise UnusableError("a damaged DICOM file: its RLE header is wrong; export it again")
     bounds = [*starts[:count], len(frame)]
     # One long row, for there are writers whose runs go on from row to row.
     row = (layout.width * layout.height, 1)
@@ -134,14 +130,16 @@ def _coded(layout: Layout, frame: bytes) -> Pixels:
     try:
         image = Image.open(BytesIO(frame), formats=formats)
         if image.size != (layout.width, layout.height):
-            raise DicomError("a damaged DICOM file: header and pixels give different sizes; export it again")
+            raise UnusableError("a damaged DICOM file: header and pixels give different sizes; export it again")
         if isinstance(image, JpegImagePlugin.JpegImageFile) and _means_rgb(layout, image):
             image.draft("YCbCr", None)  # which is how they are stored: nothing is converted
         load(image)
     except (OSError, ValueError):
-        raise DicomError(f"a DICOM file whose {layout.syntax.name} pixels are damaged or of an unusual kind") from None
+        raise UnusableError(
+            f"a DICOM file whose {layout.syntax.name} pixels are damaged or of an unusual kind"
+        ) from None
     if image.mode not in ({"RGB", "YCbCr"} if layout.samples == 3 else {"L", "I;16"}):
-        raise DicomError("a damaged DICOM file: header and pixels give different colours; export it again")
+        raise UnusableError("a damaged DICOM file: header and pixels give different colours; export it again")
     return np.asarray(image)
 
 
@@ -183,7 +181,7 @@ def looked_up(pixels: Pixels, header: Dataset) -> Image.Image:
         length = length or 1 << 16
         stored = header.get(f"{colour}PaletteColorLookupTableData")
         if stored is None or len(stored) * 8 < length * bits or bits not in {8, 16}:
-            raise DicomError("a DICOM file whose palette is not a plain table; save it as RGB")
+            raise UnusableError("a DICOM file whose palette is not a plain table; save it as RGB")
         # Without the byte that pads it, which pydicom would take for part of an entry. Entries may be bytes or words.
         size = 2 if len(stored) >= 2 * length else 1
         setattr(header, f"{colour}PaletteColorLookupTableData", stored[: size * length])

@@ -35,10 +35,6 @@ Bools: TypeAlias = npt.NDArray[np.bool_]
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 
-class MaskError(UnusableError):
-    """An image is no mask."""
-
-
 @dataclass(frozen=True)
 class Lesion:
     """What a mask says."""
@@ -57,7 +53,7 @@ def lesion_in(image: Image.Image) -> Lesion:
     An image of one value is all skin if that is 0, else all lesion.
 
     Raises:
-        MaskError: it is a map of more classes, of probabilities, or a photograph.
+        UnusableError: it is a map of more classes, of probabilities, or a photograph.
     """
     if image.mode == "1":
         return Lesion(image)
@@ -76,17 +72,10 @@ def _skin_index(image: Image.Image) -> int | None:
     colours = {tuple(entries[3 * index : 3 * index + 3]) for index in used}
     if len(used) > 2:
         return None
-    if len(used) == 2 and len(colours) == 2 and (any(map(_is_black, colours)) or all(map(_is_grey, colours))):
+    black, grey = any(not any(colour) for colour in colours), all(len({*colour}) == 1 for colour in colours)
+    if len(used) == 2 and len(colours) == 2 and (black or grey):
         return None
     return used[0] if len(used) == 2 else 0
-
-
-def _is_grey(colour: tuple[int, ...]) -> bool:
-    return len(set(colour)) == 1
-
-
-def _is_black(colour: tuple[int, ...]) -> bool:
-    return not any(colour)
 
 
 def _with_transparency(layer: Image.Image, kind: str | None) -> Lesion:
@@ -97,11 +86,11 @@ def _with_transparency(layer: Image.Image, kind: str | None) -> Lesion:
     try:
         # Black ink on a transparent ground shows nothing over black.
         return _by_value(opaque if seen.getcolors(1) else seen, kind)
-    except MaskError as error:
+    except UnusableError as error:
         try:
             # A lesion cut out of its photograph.
             return _by_value(opaque, kind)
-        except MaskError:
+        except UnusableError:
             raise error from None
 
 
@@ -129,7 +118,7 @@ class _Values:
     def of(cls, image: Image.Image) -> _Values:
         pixels = np.asarray(image)
         if not np.isfinite(pixels).all():
-            raise MaskError("holds values that are no numbers; write a mask of 0 and 255")
+            raise UnusableError("holds values that are no numbers; write a mask of 0 and 255")
         if pixels.ndim == 3:
             pixels = pixels.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
         values, places, counts = np.unique(pixels, return_inverse=True, return_counts=True)
@@ -170,7 +159,7 @@ def _by_value(image: Image.Image, kind: str | None) -> Lesion:
         # A black JPEG may have been rounded to 1.
         return Lesion(Image.new("1", image.size, int(values.table.max() >= (128 if kind in JPEG else 1e-9))))
     if kind in JPEG and np.ptp(values.table, axis=0).max() < FAINT:
-        raise MaskError(
+        raise UnusableError(
             f"a JPEG with less than {FAINT} grey levels between skin and lesion, which its compression blurs; save the "
             "mask as PNG, best with 0 and 255, from what the JPEG was made of"
         )
@@ -182,7 +171,7 @@ def _by_value(image: Image.Image, kind: str | None) -> Lesion:
 
 
 def _check_classes(values: _Values) -> None:
-    """Raise a MaskError if a third value is no edge: few pixels of it lie where skin and lesion meet."""
+    """Raise an UnusableError if a third value is no edge: few pixels of it lie where skin and lesion meet."""
     if len(values.table) > FEW:
         return
     at_edge = np.logical_and(*(_grown((values.table == end).all(axis=1)[values.places]) for end in values.ends))
@@ -192,7 +181,7 @@ def _check_classes(values: _Values) -> None:
     too_many = ~values.between & (values.counts > max(TINY, values.counts[is_end].min()))
     if (~is_end & ((off > values.counts / 2) | too_many)).any():
         names = ", ".join("/".join(f"{number:g}" for number in value) for value in values.table)
-        raise MaskError(
+        raise UnusableError(
             f"holds {len(values.table)} classes (values {names}); a mask holds two. Write 255 where the lesion is and "
             "0 on all else"
         )
@@ -203,7 +192,7 @@ def _grown(area: Bools) -> Bools:
 
 
 def _check_edges(values: _Values, marked: Bools) -> None:
-    """Raise a MaskError unless the pixels between skin and lesion lie at edges, however long these are.
+    """Raise an UnusableError unless the pixels between skin and lesion lie at edges, however long these are.
 
     Their number over the edges' length is how wide edges are: 1 to 5 pixels in masks that were compressed or resized,
     more in maps of probabilities. Of a photograph few pixels have the very values of the ends.
@@ -216,8 +205,8 @@ def _check_edges(values: _Values, marked: Bools) -> None:
     if narrow and values.counts[flat].sum() >= size / 2:
         return
     if values.table.shape[1] == 3:
-        raise MaskError(f"holds {len(values.table)} colours, as a photograph does; name the file of the mask")
-    raise MaskError(
+        raise UnusableError(f"holds {len(values.table)} colours, as a photograph does; name the file of the mask")
+    raise UnusableError(
         "has shades of grey beyond edges, as a map of probabilities or a photograph does; a mask holds two values. A "
         "map whose half divides lesion from skin becomes a mask by:",
         "import sys, numpy; from PIL import Image; a = numpy.asarray(Image.open(sys.argv[1])); "

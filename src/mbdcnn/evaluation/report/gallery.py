@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +12,7 @@ from PIL import Image
 
 from mbdcnn.inference import overlay
 from mbdcnn.inference.answer import words
+from mbdcnn.inference.prediction import data_uri
 
 # Twice the width at which a case is shown, for screens of high resolution.
 LONGEST_SIDE = 640
@@ -87,7 +86,5 @@ def _reduced(array: np.ndarray) -> np.ndarray:
 
 
 def _data_uri(image: UInt8[np.ndarray, "h w 3"]) -> str:
-    file = io.BytesIO()
     # A tenth of a PNG's size; full colour resolution keeps thin lines clean.
-    Image.fromarray(image).save(file, "JPEG", quality=88, subsampling=0)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+    return data_uri(Image.fromarray(image), quality=88, subsampling=0)

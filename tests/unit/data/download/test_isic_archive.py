@@ -200,7 +200,7 @@ def test_a_lasting_fault_ends_it_without_a_table(api: Archive, tmp_path: Path) -
     assert not (tmp_path / "extra" / "images.csv").exists()
 
 
-def test_a_image_that_is_not_given_out(api: Archive, tmp_path: Path) -> None:
+def test_an_image_that_is_not_given_out(api: Archive, tmp_path: Path) -> None:
     api.add(0, NEVUS)
     api.add(1, NEVUS)
     del api.site.files[f"/images/{name(1)}.JPG"]

@@ -221,7 +221,7 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
         decode(tmp_path)
 
 
-def test_any_damage_gives_a_image_or_a_user_error() -> None:
+def test_any_damage_gives_an_image_or_a_user_error() -> None:
     rng = np.random.default_rng(1)
     contents = [JPEG, _saved(Image.fromarray(PIXELS)), _saved(Image.fromarray(PIXELS), "TIFF")]
     for content in contents * 40:

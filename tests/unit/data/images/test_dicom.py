@@ -332,7 +332,7 @@ SOUND = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("content", SOUND.values(), ids=SOUND.keys())
-def test_any_damage_gives_a_image_or_one_line(content: bytes) -> None:
+def test_any_damage_gives_an_image_or_one_line(content: bytes) -> None:
     rng = np.random.default_rng(len(content))
     started, read = time.monotonic(), 0
     tracemalloc.start()

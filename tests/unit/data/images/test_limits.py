@@ -71,6 +71,6 @@ def test_scans_are_counted_whatever_stands_between_them(lead: bytes) -> None:
         decode(content + VIDEO)
 
 
-def test_a_image_that_breaks_off_is_counted_to_its_end() -> None:
+def test_an_image_that_breaks_off_is_counted_to_its_end() -> None:
     content = jpeg_of_scans(64, 300)
     assert scans(content[:-50]) > 200

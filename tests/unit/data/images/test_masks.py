@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from bad_images import saved
 from mbdcnn.data.images.decoding import read_mask
-from mbdcnn.data.images.masks import MaskError, lesion_in
+from mbdcnn.data.images.kinds import UnusableError
+from mbdcnn.data.images.masks import lesion_in
 from mbdcnn.data.synthetic import draw
 from mbdcnn.errors import UserError
 
@@ -213,19 +214,19 @@ NONE: dict[str, tuple[Callable[[], Image.Image], str]] = {
 @pytest.mark.parametrize("kind", NONE)
 def test_what_is_no_mask_is_refused_with_the_reason(kind: str) -> None:
     made, reason = NONE[kind]
-    with pytest.raises(MaskError, match=reason):
+    with pytest.raises(UnusableError, match=reason):
         lesion_in(made())
 
 
 def test_a_photograph_with_a_transparent_surround_of_many_steps_is_none() -> None:
     alpha = Image.fromarray(np.tile(np.arange(240, dtype=np.uint8)[:, None], (1, 320)))
-    with pytest.raises(MaskError, match="photograph"):
+    with pytest.raises(UnusableError, match="photograph"):
         lesion_in(Image.merge("RGBA", (*PHOTOGRAPH.split(), alpha)))
 
 
 def test_zeros_and_ones_do_not_survive_a_jpeg() -> None:
     image = through(of_values(0, 1), "JPEG", quality=90)
-    with pytest.raises(MaskError, match=r"less than 64 grey levels .* save the mask as PNG"):
+    with pytest.raises(UnusableError, match=r"less than 64 grey levels .* save the mask as PNG"):
         lesion_in(image)
 
 

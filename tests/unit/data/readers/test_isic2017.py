@@ -82,7 +82,7 @@ def test_the_data_may_lie_one_folder_down_or_be_unpacked_into_a_folder_of_its_ow
     assert len(read_raw(tmp_path, CLASSES).records) == 7
 
 
-def test_images_without_a_mask_and_rows_without_a_image(root: Path) -> None:
+def test_images_without_a_mask_and_rows_without_an_image(root: Path) -> None:
     (root / f"{TRAINING}_Part1_GroundTruth" / "SYN_0000001_segmentation.png").unlink()
     (root / f"{TRAINING}_Data" / "SYN_0000002.jpg").unlink()
     raw = read_raw(root, CLASSES)

@@ -1,126 +1,27 @@
-"""Commands that use models."""
+"""The command that predicts images."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
 from mbdcnn.cli.verb import NOTICE, Verb
 from mbdcnn.errors import UserError, on_one_line
-from mbdcnn.inference.names import ProtocolName, RuntimeChoice, RuntimeName
+from mbdcnn.inference.names import ProtocolName, RuntimeChoice
 from mbdcnn.system.extras import not_installed
-from mbdcnn.system.progress import Progress
 
 if TYPE_CHECKING:
-    from mbdcnn.artifacts import Bundle, PreparedData, Report
     from mbdcnn.inference.prompts import Prompts
+    from mbdcnn.inference.tables import Entries
 
 PREDICTIONS = Path("predictions")
-
-
-@dataclass(kw_only=True)
-class Evaluate(Verb):
-    """Score a model, or what another method left in files, and write a report."""
-
-    model: Path | None = None
-    """Bundle to score; `bundled`, the model that comes with the package, if not given."""
-    predictions: Annotated[Path | None, arg(metavar="DIR|CSV")] = None
-    """Score these instead of a model: a folder of masks (ID.png, ID_segmentation.png, ID_mask.png), a CSV file of
-    probabilities (id and a column for each class), or a folder with both."""
-    data: Path = Path("data")
-    """Prepared images; or raw ones in a layout that `prepare` reads, which are then prepared by the model's settings
-    in the cache, to be used again."""
-    split: Literal["train", "validation", "test"] = "test"
-    """Which of them."""
-    out: Path = Path("report")
-    """Folder to write."""
-    protocol: ProtocolName = "fast"
-    """fast: one view of each network, as `predict` does; paper: all views and scales, as the paper does."""
-    compare: Annotated[Path | None, arg(metavar="BUNDLE")] = None
-    """A second bundle, or predictions in files, to score on the same images: differences with paired intervals."""
-    stress: bool = False
-    """Also score images corrupted in 12 ways at 3 severities; predicts each image 37 times more, by fast."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
-    runtime: RuntimeName = "torch"
-    """What runs the networks. The others work on the CPU, start faster from the second time on and need the extra
-    `export`; results agree up to rounding, those of openvino-bf16 to some percent."""
-    allow_training_images: bool = False
-    """Score even images that the model was trained on."""
-    allow_missing: bool = False
-    """With --predictions: leave out images that have none."""
-    overwrite: bool = False
-    """Replace a report of something else at --out."""
-    json: bool = False
-    """Print all metrics as JSON."""
-
-    def run(self) -> None:
-        """Score and show the headline."""
-        from mbdcnn.evaluation.report.wording import score_lines
-
-        with self.bar(f"evaluate {self.split}") as progress:
-            report = (
-                self._of_model(progress) if self.predictions is None else self._of_files(self.predictions, progress)
-            )
-        if self.json:
-            print(json.dumps(report.metrics, indent=2))
-        else:
-            print(*score_lines(report), f"report   {report.path / 'report.html'}", NOTICE, sep="\n")
-
-    def _of_model(self, progress: Progress) -> Report:
-        from mbdcnn.artifacts.builtin import open_model
-        from mbdcnn.evaluation.evaluate import evaluate
-        from mbdcnn.evaluation.options import Options
-        from mbdcnn.evaluation.raw import fitting
-
-        if self.allow_missing:
-            raise UserError("--allow-missing goes with --predictions; a model predicts every image")
-        bundle = open_model(self.model)
-        options = Options(
-            protocol=self.protocol,
-            device=self.device,
-            runtime=self.runtime,
-            compare_with=self.compare,
-            stress=self.stress,
-            allow_training_images=self.allow_training_images,
-            overwrite=self.overwrite,
-        )
-        data = self._prepared(lambda: bundle)
-        with self.bar("prepare") as preparing:
-            data = fitting(data, bundle, preparing)
-        return evaluate(bundle, data, self.split, self.out, options, progress)
-
-    def _of_files(self, predictions: Path, progress: Progress) -> Report:
-        from mbdcnn.artifacts.builtin import open_model
-        from mbdcnn.evaluation.evaluate import evaluate_predictions
-
-        if self.compare or self.stress:
-            raise UserError(
-                "--compare and --stress need a model: evaluate --model BUNDLE --compare DIR_OR_CSV scores both"
-            )
-        return evaluate_predictions(
-            predictions,
-            self._prepared(lambda: open_model(self.model)),
-            self.split,
-            self.out,
-            allow_missing=self.allow_missing,
-            overwrite=self.overwrite,
-            progress=progress,
-        )
-
-    def _prepared(self, model: Callable[[], Bundle]) -> PreparedData:
-        from mbdcnn.evaluation.raw import open_or_prepare
-
-        with self.bar("prepare") as progress:
-            return open_or_prepare(self.data, model, progress)
 
 
 @dataclass(kw_only=True)
@@ -193,6 +94,17 @@ class Predict(Verb):
             return
         if self.workers is not None:
             raise UserError("--workers goes with --cluster; --cluster local starts them on this machine")
+        entries = self._predicted(images, notes)
+        if self.json:
+            with entries.table.open(encoding="utf-8") as stream:
+                shutil.copyfileobj(stream, sys.stdout)
+        problems = self._tell_of(entries)
+        if not self.json:
+            print(f"written to {self.place}. {NOTICE}")
+        if problems:
+            raise UserError(*problems)
+
+    def _predicted(self, images: Iterable[str], notes: list[str]) -> Entries:
         from mbdcnn.data.readers.folders import existing
         from mbdcnn.inference.earlier import check_free
         from mbdcnn.inference.predict import predict_files
@@ -206,7 +118,7 @@ class Predict(Verb):
         predictor = Predictor.load(self.model, device=self.device, runtime=self.runtime)
         _tell(notes)
         with self.bar("predict") as progress:
-            entries = predict_files(
+            return predict_files(
                 predictor,
                 files,
                 self.place,
@@ -218,23 +130,21 @@ class Predict(Verb):
                 prompts=prompts,
                 keep_outline=self.keep_outline,
             )
-        if self.json:
-            with entries.table.open(encoding="utf-8") as stream:
-                shutil.copyfileobj(stream, sys.stdout)
+
+    def _tell_of(self, entries: Entries) -> list[str]:
+        """Print what was found in each image; give what is wrong with those that could not be predicted."""
+        problems, corrected = [], False
         for entry in entries:
             if not self.json:
                 print(_prediction_line(entry))
-            if entry.get("looks_like_dermoscopy") is False:
-                print(_warning_line(entry), file=sys.stderr)
-            if "note" in entry:
-                print(f"mbdcnn: {on_one_line(entry['file'])}: {entry['note']}", file=sys.stderr)
-        problems = [entry["problem"] for entry in entries if "problem" in entry]
-        if prompts and not self.keep_outline and len(problems) < len(entries):
-            print("mbdcnn: masks are the model's final ones; --keep-outline takes the given outlines", file=sys.stderr)
-        if not self.json:
-            print(f"written to {self.place}. {NOTICE}")
-        if problems:
-            raise UserError(*problems)
+            _tell(_notes_on(entry))
+            if "problem" in entry:
+                problems.append(entry["problem"])
+            else:
+                corrected |= entry["coarse_mask_source"] != "model"
+        if corrected and not self.keep_outline:
+            _tell(["masks are the model's final ones; --keep-outline takes the given outlines"])
+        return problems
 
     def _images(self) -> tuple[Iterable[str], list[str]]:
         """Give the images, and what was passed over."""
@@ -302,7 +212,7 @@ class Predict(Verb):
         )
 
 
-def _tell(notes: list[str]) -> None:
+def _tell(notes: Iterable[str]) -> None:
     for note in notes:
         print(f"mbdcnn: {on_one_line(note)}", file=sys.stderr)
 
@@ -316,8 +226,11 @@ def _prediction_line(entry: dict[str, Any]) -> str:
     return f"{file}: {strange}{entry['answer']}; lesion {entry['area_fraction']:.0%} of the image{whose}"
 
 
-def _warning_line(entry: dict[str, Any]) -> str:
-    return (
-        f"mbdcnn: {on_one_line(entry['file'])}: does not look like the dermoscopy images the model learnt from "
-        f"(ood_score {entry['ood_score']:.1f}, usual is up to 1); its results mean little"
-    )
+def _notes_on(entry: dict[str, Any]) -> Iterator[str]:
+    if entry.get("looks_like_dermoscopy") is False:
+        yield (
+            f"{entry['file']}: does not look like the dermoscopy images the model learnt from "
+            f"(ood_score {entry['ood_score']:.1f}, usual is up to 1); its results mean little"
+        )
+    if "note" in entry:
+        yield f"{entry['file']}: {entry['note']}"
