@@ -17,6 +17,10 @@ Number: TypeAlias = int | float
 Points: TypeAlias = Sequence[Sequence[Number]]
 
 
+LABEL_WIDTH, LABEL_LINE = 105, 15
+"""What a dot's label takes at most."""
+
+
 class Axes(NamedTuple):
     """The data range of a chart, mapped onto its frame."""
 
@@ -60,12 +64,23 @@ def roc_chart(curves: Mapping[str, Points], marks: Sequence[tuple[str, Number, N
         marks: of each operating point the curve's name, 1 - specificity, sensitivity and a label.
     """
     axes, names = Axes(0, 1, 0, 1), list(curves)
+    places = _beside([(axes.x(x) + 9, axes.y(y) + 16) for _, x, y, _ in marks])
     drawn = "".join(
         f'<g class="mark {series_style(names.index(name))}"><circle cx="{axes.x(x)}" cy="{axes.y(y)}" r="5.5"/>'
-        f'<text x="{axes.x(x) + 9}" y="{axes.y(y) + 16}">{escape(label)}</text></g>'
-        for name, x, y, label in marks
+        f'<text x="{left}" y="{line}">{escape(label)}</text></g>'
+        for (name, x, y, label), (left, line) in zip(marks, places, strict=True)
     )
     return _unit_chart("ROC curves", curves, "1 \N{MINUS SIGN} specificity", "sensitivity", [[(0, 0), (1, 1)]], drawn)
+
+
+def _beside(wanted: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Move labels down, a line at a time, until none lies on an earlier one."""
+    placed: list[tuple[float, float]] = []
+    for left, line in wanted:
+        while any(abs(left - x) < LABEL_WIDTH and abs(line - y) < LABEL_LINE for x, y in placed):
+            line += LABEL_LINE
+        placed.append((left, line))
+    return placed
 
 
 def precision_recall_chart(curves: Mapping[str, Points], prevalences: Sequence[Number]) -> str:

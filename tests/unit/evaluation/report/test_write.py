@@ -495,3 +495,13 @@ def test_two_models_side_by_side_with_a_verdict(low: float | None, high: float |
     assert len(lines) == 1
     assert lines[0].startswith("         mean AUC 0.800, +0.020")
     assert lines[0].endswith(verdict)
+
+
+def test_labels_of_close_operating_points_lie_below_one_another() -> None:
+    marks = [("a", x, y, f"{x}") for x, y in ((0.1, 0.8), (0.4, 0.97), (0.45, 0.97), (0.9, 0.98))]
+    drawn = charts.roc_chart({"a": [(0, 0), (1, 1)]}, marks)
+    labels = {
+        text: (float(x), float(y)) for x, y, text in re.findall(r'<text x="([\d.]+)" y="([\d.]+)">(0\.\d+)<', drawn)
+    }
+    assert labels["0.45"][1] == labels["0.4"][1] + charts.LABEL_LINE
+    assert labels["0.9"][1] < labels["0.4"][1] < labels["0.1"][1]
