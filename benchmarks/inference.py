@@ -50,7 +50,7 @@ def main() -> None:
         title = "from the JPEG to mask and probabilities, fast"
         print_table(f"{title}: compact networks at 224 x 224", _fast(small, image))
         shipped = Bundle.open(bundled_model())
-        print_table(f"{title}: the shipped model, with a second mask-CN, at 192 x 192", _fast(shipped, image))
+        print_table(f"{title}: the shipped model, at 192 x 192", _fast(shipped, image))
 
 
 def _core(bundle: Bundle, runtime: str) -> NetworksCore | None:
