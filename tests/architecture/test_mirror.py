@@ -48,6 +48,7 @@ ELSEWHERE = {
         "graphs are made and run in every runtime",
         {"inference/graphs", "inference/tracing"},
     ),
+    "unit/inference/test_predictor.py": ("images of every kind are predicted", {"inference/given"}),
     "unit/inference/test_predict.py": ("tables are written by predicting", {"inference/tables"}),
     "integration/test_training.py": (
         "networks are trained",

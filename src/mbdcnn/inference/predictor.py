@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Self, TypeGuard, TypeVar, cast, overload
+from typing import Any, Self, TypeVar, cast, overload
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from mbdcnn.artifacts import Bundle
 from mbdcnn.artifacts.builtin import open_model
 from mbdcnn.data.crops import least_side
-from mbdcnn.data.images.decoding import Decoded, decode_at_least, decode_opened, pixel_spacing
+from mbdcnn.data.images.decoding import pixel_spacing
 from mbdcnn.errors import UserError
+from mbdcnn.inference.given import ImageLike, copy_of, decode_given, file_of, is_one
 from mbdcnn.inference.hub import find_model, push_model
 from mbdcnn.inference.interpret import interpret
 from mbdcnn.inference.names import ProtocolName, RuntimeChoice
 from mbdcnn.inference.ood import FILE, ImageFeatures, OODScorer
-from mbdcnn.inference.overlay import shrink
 from mbdcnn.inference.prediction import DRAWN_SIDE, Prediction
 from mbdcnn.inference.predictions import Predictions
 from mbdcnn.inference.prompts import MaskLike, Prompts
@@ -33,7 +30,6 @@ from mbdcnn.system.prefetch import THREADS, in_order
 
 AnyJob = TypeVar("AnyJob", bound="Job")
 Result = TypeVar("Result")
-ImageLike = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
 BATCH = 8
 
 
@@ -160,9 +156,9 @@ class Predictor:
             UserError: an image cannot be read; or a mask is of another size than its image, empty or no mask; or a
                 click or the box lies outside the image.
         """
-        if _is_one(images):
+        if is_one(images):
             inputs = self.read(images, protocol, shown=DRAWN_SIDE, prompts=Prompts(coarse_mask, points, box))
-            return replace(next(self.predict_inputs([inputs], protocol)), file=_file_of(images))
+            return replace(next(self.predict_inputs([inputs], protocol)), file=file_of(images))
         if points is not None or box is not None:
             raise UserError("points and box are of one image; give each image in a call of its own")
         pairs = _paired(cast(Iterable[ImageLike], images), coarse_mask)
@@ -195,10 +191,10 @@ class Predictor:
         """
         settings = self.bundle.config.data
         image = Path(image) if isinstance(image, str) else image
-        decoded = _decode(image, least_side(settings))
+        decoded = decode_given(image, least_side(settings))
         return replace(
             inputs_of_image(decoded, settings, protocol),
-            shown=_copy(image, decoded, shown) if shown else None,
+            shown=copy_of(image, decoded, shown) if shown else None,
             profile_ignored=decoded.profile_ignored,
             correction=prompts.check(decoded.width, decoded.height) if prompts is not None else None,
             pixel_spacing=pixel_spacing(image) if isinstance(image, Path | bytes) else None,
@@ -292,7 +288,7 @@ def _predicted(job: Job, prediction: Prediction | None) -> Prediction:
     if prediction is None:
         assert job.problem is not None
         raise job.problem
-    return replace(prediction, file=_file_of(job.image))
+    return replace(prediction, file=file_of(job.image))
 
 
 def _paired(images: Iterable[ImageLike], masks: Any) -> Iterator[tuple[ImageLike, MaskLike | None]]:
@@ -306,41 +302,6 @@ def _paired(images: Iterable[ImageLike], masks: Any) -> Iterator[tuple[ImageLike
         yield from zip(images, masks, strict=True)
     except ValueError:
         raise UserError("as many coarse masks as images are needed; give None for the model's own") from None
-
-
-def _is_one(images: ImageLike | Iterable[ImageLike]) -> TypeGuard[ImageLike]:
-    if isinstance(images, np.ndarray):
-        return images.ndim != 4
-    return isinstance(images, str | bytes | Image.Image) or not isinstance(images, Iterable)
-
-
-def _file_of(image: ImageLike) -> str | None:
-    return str(image) if isinstance(image, str | Path) else None
-
-
-def _decode(image: ImageLike, side: int) -> Decoded:
-    """Decode an image to no more pixels than leave its shorter side at least `side`."""
-    if isinstance(image, np.ndarray):
-        grey = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in {3, 4})
-        if image.dtype != np.uint8 or not grey or not image.size:
-            raise UserError(
-                f"an array of {image.dtype} {image.shape}: expected uint8, height x width for grey, or height x width "
-                "x 3 or 4 for RGB or RGBA"
-            )
-        image = Image.fromarray(image)
-    if isinstance(image, Image.Image):
-        return Decoded.whole(decode_opened(image))
-    if not isinstance(image, str | bytes | Path):
-        raise UserError(f"{type(image).__name__}: not an image; give a file, its bytes, a PIL image or a uint8 array")
-    return decode_at_least(Path(image) if isinstance(image, str) else image, side)
-
-
-def _copy(image: ImageLike, decoded: Decoded, side: int) -> npt.NDArray[np.uint8]:
-    """Give the image at no more than `side`; it is decoded once more where fewer pixels were enough before."""
-    if decoded.shrunk > 1 and max(decoded.image.size) < side:
-        shorter, longer = sorted((decoded.width, decoded.height))
-        decoded = _decode(image, math.ceil(side * shorter / longer))
-    return np.asarray(shrink(decoded.image, side))
 
 
 def batches(items: Iterable[Any], size: int = BATCH) -> Iterator[list[Any]]:
