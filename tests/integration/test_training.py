@@ -394,7 +394,8 @@ def test_images_behind_the_starting_weights_count_as_trained_on(data, longer: Ru
 
 
 def test_starting_weights_of_unknown_origin_are_recorded(data, longer: Run, tiny_config, tmp_path: Path) -> None:
-    run = train("coarse", data, tmp_path / "run", tiny_config(ONE_EPOCH, f"coarse.initial_weights={longer.weights}"))
+    alone = shutil.copy(longer.weights, tmp_path / "weights.safetensors")
+    run = train("coarse", data, tmp_path / "run", tiny_config(ONE_EPOCH, f"coarse.initial_weights={alone}"))
     assert run.provenance.facts["imported"].startswith("mbdcnn's coarse")
     start = run.provenance.facts["starting_weights"]
     assert start["used"] > 100
