@@ -46,11 +46,13 @@ def read(file: Path, jpeg_side: float = float("inf")) -> tuple[Image.Image, tupl
         (width, height), orientation = image.size, image.getexif().get(ORIENTATION, 1)
         for factor in (8, 4, 2) if image.format in {"JPEG", "MPO"} else ():
             divides = width % factor == height % factor == 0
-            if min(width, height) // factor >= jpeg_side and (divides or orientation == 1):
+            if min(width, height) // factor >= jpeg_side and (divides or orientation not in range(2, 9)):
                 image.draft(None, (width // factor, height // factor))
                 break
+        # Pillow gives the size of a TIFF as it is once turned.
+        sideways = orientation in range(5, 9) and image.format != "TIFF"
         upright = ImageOps.exif_transpose(image)
-    return in_srgb(file, upright), (height, width) if orientation in range(5, 9) else (width, height)
+    return in_srgb(file, upright), (height, width) if sideways else (width, height)
 
 
 def in_srgb(file: Path, upright: Image.Image) -> Image.Image:

@@ -56,6 +56,8 @@ class Batcher:
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="predictor", daemon=True)
         self._finishers = ThreadPoolExecutor(FINISHERS, thread_name_prefix="finisher")
+        # What waits here can no longer be cancelled, so the networks wait where it is much.
+        self._room = threading.BoundedSemaphore(FINISHERS + limits.batch)
         metrics.waiting.set_function(lambda: len(self._waiting))
 
     @property
@@ -133,7 +135,8 @@ class Batcher:
                 self._predict([job])
         else:
             for job, make in zip(jobs, makers, strict=True):
-                self._finishers.submit(_finish, job, make)
+                self._room.acquire()
+                self._finishers.submit(_finish, job, make).add_done_callback(lambda _: self._room.release())
 
 
 def _finish(job: Job, make: Callable[[], Prediction]) -> None:

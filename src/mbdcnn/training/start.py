@@ -43,15 +43,17 @@ def find_start(stage: str, config: Config) -> Start | None:
     if given is None:
         return None
     path = find_bundle(given)
-    # A file of weights may lie in the run or bundle that knows its images.
+    # A file of weights may be of the run or bundle that it lies in, which knows its images.
     file, folder = (path, path.parent) if path.is_file() else (None, path)
     if (folder / Run.filename).is_file():
         run = Run.open(folder, verify=True)
-        return Start(file or run.weights, run.seen("training"), run.seen("selection"), run.of_unknown_images)
-    if (folder / Bundle.filename).is_file():
+        if file is None or file.name in run.provenance.files:
+            return Start(file or run.weights, run.seen("training"), run.seen("selection"), run.of_unknown_images)
+    elif (folder / Bundle.filename).is_file():
         bundle = Bundle.open(folder, verify=True)
-        unknown = str(folder) if bundle.imported else None
-        return Start(file or bundle.weights(stage), bundle.seen("training"), bundle.seen("selection"), unknown)
+        if file is None or file.name in bundle.provenance.files:
+            unknown = str(folder) if bundle.imported else None
+            return Start(file or bundle.weights(stage), bundle.seen("training"), bundle.seen("selection"), unknown)
     if file is None:
         raise UserError(f"{stage}.initial_weights: {path}: no such file, run or bundle")
     source = identify_file(path)

@@ -375,18 +375,20 @@ def test_the_example_reads_as_the_package_does_or_refuses(kind: str, tmp_path: P
 
 
 @pytest.mark.parametrize("size", [(1504, 1129), (1022, 767), (3001, 2003)])
-@pytest.mark.parametrize("orientation", [1, 6])
-def test_the_example_makes_of_large_jpegs_what_the_package_makes(
-    size: tuple[int, int], orientation: int, tmp_path: Path
+@pytest.mark.parametrize("orientation", [0, 1, 6])
+@pytest.mark.parametrize("kind", ["jpg", "tif", "png"])
+def test_the_example_makes_of_large_images_what_the_package_makes(
+    size: tuple[int, int], orientation: int, kind: str, tmp_path: Path
 ) -> None:
     photo, exif = draw(np.random.default_rng(0), "melanoma", size)[0], Image.Exif()
     exif[0x0112] = orientation
-    photo.save(tmp_path / "x.jpg", exif=exif, quality=80)
+    file = tmp_path / f"x.{kind}"
+    photo.save(file, exif=exif, **({"quality": 80} if kind == "jpg" else {}))
     settings = load_config("compact").data
     example = runpy.run_path(str(EXAMPLE))
-    image, given = example["read"](tmp_path / "x.jpg", least_side(settings))
+    image, given = example["read"](file, least_side(settings))
     pixels = example["squash"](image, given, settings.image_size, OVERSAMPLING)
-    expected = inputs_of_image(decode_at_least(tmp_path / "x.jpg", least_side(settings)), settings, "fast")
+    expected = inputs_of_image(decode_at_least(file, least_side(settings)), settings, "fast")
     assert given == (expected.width, expected.height)
     np.testing.assert_allclose(pixels * 255, np.moveaxis(expected.patches[:1], -1, 1), atol=1e-3)
 

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from mbdcnn.artifacts import Bundle, PreparedData, Run
+from mbdcnn.artifacts.builtin import open_model
 from mbdcnn.artifacts.manifest import Row
 from mbdcnn.artifacts.seen import NOTHING, Seen, write_seen
 from mbdcnn.bundling.imports import import_run
@@ -135,6 +136,11 @@ def test_the_file_of_a_run_or_bundle_is_known_as_that(tmp_path: Path, bundle: Bu
     of_bundle = find_start("coarse", config_from("coarse", bundle.weights("coarse")))
     assert of_bundle == Start(bundle.weights("coarse"), bundle.seen("training"), bundle.seen("selection"))
     assert of_bundle.training.ids
+    foreign = run.path / "foreign.safetensors"
+    save_weights(foreign, build_network("coarse", COMPACT))
+    start = find_start("coarse", config_from("coarse", foreign))
+    assert start == Start(foreign, unknown=start.unknown if start else None)
+    assert start.unknown
 
 
 @pytest.mark.parametrize("known", [2, 3])
@@ -186,9 +192,13 @@ def test_how_enhanced_starts_holds_also_for_weights_that_are_named(tmp_path: Pat
     assert started(tmp_path, "enhanced", "random").std() > 0.01
 
 
-def test_the_configuration_that_trains_the_shipped_model_further_begins_with_its_layer() -> None:
+def test_the_configuration_that_trains_the_shipped_model_further_begins_with_its_weights() -> None:
     config = load_config("finetune")
-    start = find_start("enhanced", config)
-    network = build_network("enhanced", config)
-    initialise(network, config, start, None, torch.Tensor)
     assert config.enhanced.guidance_start == "random"
+    for stage in STAGES:
+        start = find_start(stage, config)
+        facts = initialise(build_network(stage, config), config, start, None, torch.Tensor)
+        assert facts["starting_weights"]["initial"] == [], stage
+    shipped = open_model("bundled").config
+    assert config.data == shipped.data.model_copy(update={"segmentation_size": config.data.segmentation_size})
+    assert config.classifier.network == shipped.classifier.network
