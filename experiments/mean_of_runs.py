@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from mbdcnn.artifacts import MaskSet, PreparedData, Run, unpack
 from mbdcnn.artifacts.seen import write_seen
 from mbdcnn.errors import UserError
-from mbdcnn.metrics.estimators import auc
+from mbdcnn.metrics.classes import mean_auc
 from mbdcnn.models import build_classifier
 from mbdcnn.models.head import class_metadata
 from mbdcnn.models.weights import load_weights, save_weights
@@ -42,6 +42,7 @@ def main() -> None:
         raise UserError(f"{given.earlier} and {given.later} left out different folds, or are of other data")
     network = mean_of(earlier, later)
     score = validation_score(network, PreparedData.open(given.data), MaskSet.open(given.masks))
+    assert score is not None, "validation holds at least two classes"
     settings = later.provenance.settings | {"mean_of": 2}
     inputs = later.provenance.inputs | {
         "earlier": earlier.provenance.fingerprint,
@@ -77,8 +78,8 @@ def mean_of(earlier: Run, later: Run) -> torch.nn.Module:
 
 
 @torch.inference_mode()
-def validation_score(network: torch.nn.Module, data: PreparedData, masks: MaskSet) -> float:
-    """Give the mean AUC of the classes but the first, the mean over each image's views."""
+def validation_score(network: torch.nn.Module, data: PreparedData, masks: MaskSet) -> float | None:
+    """Give the score by which training chooses weights: the mean AUC, of the mean over each image's views."""
     rows = [row for row in data.split("validation") if row.label is not None]
     probabilities = []
     for row in rows:
@@ -86,9 +87,7 @@ def validation_score(network: torch.nn.Module, data: PreparedData, masks: MaskSe
         images = torch.from_numpy(np.array(data.patches[views])).permute(0, 3, 1, 2).float() / 255
         coarse = torch.from_numpy(unpack(np.array(masks.patches[views]))).unsqueeze(1).float()
         probabilities.append(network(images, coarse).logits.softmax(1).mean(0).numpy())
-    table, labels = np.stack(probabilities), np.array([row.label for row in rows])
-    once = np.ones((1, len(rows)), dtype=np.int64)
-    return float(np.mean([auc(once, table[:, k], labels == k).values[0] for k in range(1, table.shape[1])]))
+    return mean_auc(np.stack(probabilities), np.array([row.label for row in rows]))
 
 
 if __name__ == "__main__":
