@@ -88,8 +88,8 @@ def _networks(bundle: Bundle, cores: dict[str, NetworksCore], repeats: int) -> l
                 "mask-CN": lambda core=core: core.classify(pixels, masks),
                 "enhanced-SN": lambda core=core: core.enhance(pixels, maps),
             }[network]
-            # In bf16 the classifier still computes in fp32.
-            exact = "torch" if network == "mask-CN" else runtime
+            # In bf16 coarse-SN still computes in fp32.
+            exact = "torch" if network == "coarse-SN" else runtime
             rows.append(Row(f"{network}, {runtime}", fastest(run, repeats), baseline, _floor(count, exact)))
     return rows
 

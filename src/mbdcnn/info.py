@@ -65,4 +65,5 @@ def _rates() -> dict[str, str]:
         "fp32": f"{rates.fp32 / 1e9:.0f} GFLOP/s on a core",
         "bf16": f"{rates.bf16 / 1e9:.0f} GFLOP/s on a core",
         "precision auto on this CPU": f"{chosen} {FAST:g} times as fast",
+        "runtime auto on this CPU": "openvino-bf16, where installed" if rates.matrix_units else "onnx, where installed",
     }

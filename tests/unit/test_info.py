@@ -61,12 +61,20 @@ def test_the_licence_of_a_bundle_is_what_its_card_names(bundle: Bundle, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("rate", "said"), [(2e11, "bf16, at least 1.5 times as fast"), (1e11, "fp32, as bf16 is not 1.5 times as fast")]
+    ("rate", "said", "runtime"),
+    [
+        (3e11, "bf16, at least 1.5 times as fast", "openvino-bf16"),
+        (2e11, "bf16, at least 1.5 times as fast", "onnx"),
+        (1e11, "fp32, as bf16 is not 1.5 times as fast", "onnx"),
+    ],
 )
-def test_it_says_how_fast_the_machine_is_and_what_auto_means_here(rate: float, said: str, monkeypatch) -> None:
+def test_it_says_how_fast_the_machine_is_and_what_auto_means_here(
+    rate: float, said: str, runtime: str, monkeypatch
+) -> None:
     monkeypatch.setattr(info, "matrix_rates", lambda: MatrixRates(1e11, rate))
     assert describe()["matrix products"] == {
         "fp32": "100 GFLOP/s on a core",
         "bf16": f"{rate / 1e9:.0f} GFLOP/s on a core",
         "precision auto on this CPU": said,
+        "runtime auto on this CPU": f"{runtime}, where installed",
     }

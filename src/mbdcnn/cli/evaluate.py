@@ -45,7 +45,7 @@ class Evaluate(Verb):
     """auto, cpu, cuda or cuda:N."""
     runtime: RuntimeName = "torch"
     """What runs the networks. The others work on the CPU, start faster from the second time on and need the extra
-    `export`; results agree up to rounding, those of openvino-bf16 to some percent."""
+    `export`; results agree up to rounding, those of openvino-bf16 to about a percent."""
     allow_training_images: bool = False
     """Score even images that the model was trained on."""
     allow_missing: bool = False

@@ -44,9 +44,9 @@ class Predict(Verb):
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     runtime: RuntimeChoice = "auto"
-    """What runs the networks. auto: onnx on a CPU where the extra `export` is installed, torch otherwise and with
-    --cluster. All but torch work on the CPU and need that extra; results agree up to rounding, those of
-    openvino-bf16 to some percent."""
+    """What runs the networks. auto: on a CPU where the extra `export` is installed onnx, or openvino-bf16 where
+    there are matrix units for it; torch otherwise and with --cluster. All but torch work on the CPU and need that
+    extra; results agree up to rounding, those of openvino-bf16 to about a percent."""
     masks: Annotated[Path | None, arg(metavar="DIR")] = None
     """Folder with a coarse mask for each image (ID.png, ID_segmentation.png, ID_mask.png), of the image's size: what a
     person outlined, in place of coarse-SN's masks."""

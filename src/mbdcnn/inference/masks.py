@@ -16,6 +16,7 @@ from mbdcnn.inference.runtimes import TorchNetwork, channels_first, optimise_for
 from mbdcnn.models import build_coarse
 from mbdcnn.models.weights import load_weights
 from mbdcnn.system.device import choose_device
+from mbdcnn.system.memory import keep_freed_memory
 from mbdcnn.system.progress import Progress, silent
 
 BATCH = 16
@@ -54,6 +55,8 @@ def generate_masks(
             inputs[f"fold {number - 1}"] = run.provenance.fingerprint
     if MaskSet.is_current(out, {}, inputs):
         return MaskSet.open(out)
+    if choose_device(device).type == "cpu":
+        keep_freed_memory()
     with MaskSet.writing(out, {}, inputs, overwrite=overwrite) as draft:
         side = data.patches.shape[1]
         shape = (len(data.patches), side, side // 8)

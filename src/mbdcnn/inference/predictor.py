@@ -56,7 +56,8 @@ class Predictor:
             model: the bundle's folder; `bundled`, or nothing, for the model that comes with the package.
             device: `auto`, `cpu`, `cuda` or `cuda:N`.
             runtime: what runs the networks. All but `torch` work on the CPU and need the extra `export`. `auto` is
-                `onnx` on a CPU where that extra is installed, and `torch` otherwise.
+                `onnx` on a CPU where that extra is installed, or `openvino-bf16` where the CPU has units for matrices
+                (probabilities move by up to 0.01), and `torch` otherwise.
 
         Raises:
             UserError: it is not a whole bundle, none comes with the package, or the device or the runtime is not there.

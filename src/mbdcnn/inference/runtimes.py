@@ -16,11 +16,13 @@ import numpy as np
 from mbdcnn.artifacts import Bundle
 from mbdcnn.errors import UserError, on_one_line
 from mbdcnn.inference.graphs import GRAPHS, cached_graphs
+from mbdcnn.inference.mixed import read_mixed
 from mbdcnn.inference.names import RuntimeChoice, RuntimeName
 from mbdcnn.inference.protocol import BoolMasks, ClassifierOutput, Core, Logits, Pixels
 from mbdcnn.inference.sessions import onnx_network
 from mbdcnn.system.device import choose_device
 from mbdcnn.system.extras import not_installed
+from mbdcnn.system.rates import remembered_rates
 
 if TYPE_CHECKING:
     import torch
@@ -46,9 +48,10 @@ def load_core(bundle: Bundle, runtime: RuntimeChoice, device: str) -> Core:
 
     Args:
         bundle: whose networks.
-        runtime: `torch`; or on the CPU alone `onnx`, `openvino`, or `openvino-bf16`, which is less exact and pays
-            on CPUs that multiply bfloat16 matrices. The others agree up to rounding. `auto` is `onnx` on a CPU where
-            the extra `export` is installed, and `torch` otherwise.
+        runtime: `torch`; or on the CPU alone `onnx`, `openvino`, or `openvino-bf16`, which moves probabilities of the
+            shipped model by up to 0.01. The others agree up to rounding. `auto` is `torch` unless it is a CPU where the
+            extra `export` is installed, then `openvino-bf16` if that is known to multiply matrices much faster in
+            bfloat16, and `onnx` otherwise.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
 
     Raises:
@@ -79,12 +82,21 @@ def load_core(bundle: Bundle, runtime: RuntimeChoice, device: str) -> Core:
 def _automatic(bundle: Bundle, device: str) -> Core:
     installed = all(find_spec(package) is not None for package in ("onnx", "onnxruntime"))
     if installed and (device == "cpu" or (device == "auto" and not _has_gpu())):
+        runtime: RuntimeName = "onnx"
         try:
-            return load_core(bundle, "onnx", "cpu")
+            cached_graphs(bundle)  # Measures the rates, too, the first time.
+            runtime = "openvino-bf16" if _has_matrix_units() else "onnx"
+            return load_core(bundle, runtime, "cpu")
         # The exporter has errors of its own, for a registered backbone, say, and torch runs the model all the same.
         except Exception as error:
-            logger.warning("runtime onnx: %s; the runtime is torch", on_one_line(_first_line(error)))
+            logger.warning("runtime %s: %s; the runtime is torch", runtime, on_one_line(_first_line(error)))
     return load_core(bundle, "torch", device)
+
+
+def _has_matrix_units() -> bool:
+    """Whether bfloat16 is worth a slower start and rougher numbers; only where rates have been measured, by torch."""
+    rates = remembered_rates() if find_spec(PACKAGES["openvino-bf16"]) else None
+    return rates is not None and rates.matrix_units
 
 
 def _has_gpu() -> bool:
@@ -205,7 +217,8 @@ class OpenVinoCore(NetworksCore):
 
     Args:
         folder: holds their graphs; what OpenVINO compiles them to is kept beside them.
-        bf16: compute the two segmentation networks in bfloat16; in the classifier it moves probabilities by percents.
+        bf16: compute the dense convolutions of mask-CN and enhanced-SN in bfloat16. coarse-SN stays as it is: a few
+            pixels of its mask that change move mask-CN's probabilities by percents.
 
     Raises:
         UserError: this CPU does not compute in bfloat16.
@@ -220,11 +233,11 @@ class OpenVinoCore(NetworksCore):
         self.runtime = "openvino-bf16" if bf16 else "openvino"
         networks = []
         for name in GRAPHS:
+            graph, mixed = folder / f"{name}.onnx", bf16 and name != "coarse"
             # Said for f32 too: left to itself OpenVINO takes bfloat16 where the CPU has it.
-            precision = "bf16" if bf16 and name != "guide" else "f32"
-            settings = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+            settings = {"INFERENCE_PRECISION_HINT": "bf16" if mixed else "f32", "PERFORMANCE_HINT": "LATENCY"}
             settings["CACHE_DIR"] = str(folder / "openvino")
-            model = core.compile_model(folder / f"{name}.onnx", "CPU", settings)
+            model = core.compile_model(read_mixed(core, graph) if mixed else graph, "CPU", settings)
             networks.append(GraphNetwork(_openvino_network(model)))
         super().__init__(*networks)
 

@@ -30,19 +30,20 @@ class Normalize(nn.Module):
     """
 
     mean: Tensor
-    std: Tensor
+    scale: Tensor
 
     def __init__(self, mean: float, std: float) -> None:
         super().__init__()
         # On the CPU even where networks are built without memory: weight files do not hold them.
         self.register_buffer("mean", torch.tensor(mean, device="cpu"), persistent=False)
-        self.register_buffer("std", torch.tensor(std, device="cpu"), persistent=False)
+        # Multiplied by rather than divided by, which OpenVINO would replace by it, mark of precision and all.
+        self.register_buffer("scale", torch.tensor(1 / std, device="cpu"), persistent=False)
 
     def forward(self, images: Images) -> Images:
         height, width = images.shape[2:]
         if height % OUTPUT_STRIDE or width % OUTPUT_STRIDE:
             raise UserError(f"images of {height}x{width} pixels: both sides must be multiples of {OUTPUT_STRIDE}")
-        return (images - self.mean) / self.std
+        return (images - self.mean) * self.scale
 
 
 class SeparableConv(nn.Module):

@@ -17,6 +17,8 @@ from mbdcnn.system.files import replacing
 
 FAST = 1.5
 """bfloat16 pays where its rate is so many times that of fp32: what only moves memory or stays in fp32 gains less."""
+MATRIX_UNITS = 2.5
+"""Without units for matrices, such as AMX, a CPU multiplies bfloat16 at most twice as fast as fp32."""
 SECONDS, ROUNDS = 0.5, 20
 """What measuring takes at most, but for the last round."""
 
@@ -32,14 +34,25 @@ class MatrixRates(NamedTuple):
         """Whether bfloat16 is at least 1.5 times as fast."""
         return self.bf16 >= FAST * self.fp32
 
+    @property
+    def matrix_units(self) -> bool:
+        """Whether bfloat16 is so fast that the processor must have units for matrices."""
+        return self.bf16 >= MATRIX_UNITS * self.fp32
+
+
+def remembered_rates() -> MatrixRates | None:
+    """Give the rates of this processor under this version of torch if they have been measured; torch is not loaded."""
+    # What cannot be read is measured again, and what cannot be written the next time too: it costs a second.
+    with suppress(OSError, ValueError, TypeError):
+        return MatrixRates(**json.loads(_file().read_text()))
+    return None
+
 
 def matrix_rates() -> MatrixRates:
     """Give the rates of this processor under this version of torch; torch is loaded only to measure them."""
-    file = cache_folder() / "rates" / f"{_machine()}.json"
-    # What cannot be read is measured again, and what cannot be written the next time too: it costs a second.
-    with suppress(OSError, ValueError, TypeError):
-        return MatrixRates(**json.loads(file.read_text()))
-    rates = measure_rates()
+    if known := remembered_rates():
+        return known
+    file, rates = _file(), measure_rates()
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as draft:
@@ -82,6 +95,10 @@ def _best(kinds: list[list[tuple[float, Callable[[], object]]]]) -> list[float]:
         if time.thread_time() - start > SECONDS:
             break
     return best
+
+
+def _file() -> Path:
+    return cache_folder() / "rates" / f"{_machine()}.json"
 
 
 def _machine() -> str:

@@ -13,6 +13,7 @@ from mbdcnn.inference.protocol import ClassifierOutput, inputs_of_image, inputs_
 from mbdcnn.inference.runtimes import TorchCore, TorchNetwork, channels_first
 from mbdcnn.models import guide
 from mbdcnn.system.device import choose_device
+from mbdcnn.system.rates import MatrixRates
 
 CPU = torch.device("cpu")
 random = np.random.default_rng(0)
@@ -162,19 +163,34 @@ def test_devices_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch)
     assert choose_device("auto") == CPU
 
 
+ONNX = {"onnx", "onnxruntime"}
+PLAIN, MATRIX_UNITS = MatrixRates(1e11, 2e11), MatrixRates(1e11, 3e11)
+
+
 @pytest.mark.parametrize(
-    ("device", "installed", "gpu", "runtime"),
+    ("device", "installed", "gpu", "rates", "runtime"),
     [
-        ("cpu", {"onnx", "onnxruntime"}, True, "onnx"),
-        ("auto", {"onnx", "onnxruntime"}, False, "onnx"),
-        ("auto", {"onnx", "onnxruntime"}, True, "torch"),
-        ("cuda:1", {"onnx", "onnxruntime"}, True, "torch"),
-        ("cpu", {"onnxruntime", "openvino"}, False, "torch"),
-        ("cpu", set(), False, "torch"),
+        ("cpu", ONNX, True, PLAIN, "onnx"),
+        ("auto", ONNX, False, PLAIN, "onnx"),
+        ("auto", ONNX, True, PLAIN, "torch"),
+        ("cuda:1", ONNX, True, PLAIN, "torch"),
+        ("cpu", {"onnxruntime", "openvino"}, False, PLAIN, "torch"),
+        ("cpu", set(), False, PLAIN, "torch"),
+        ("cpu", {*ONNX, "openvino"}, False, PLAIN, "onnx"),
+        ("cpu", {*ONNX, "openvino"}, False, None, "onnx"),
+        ("cpu", {*ONNX, "openvino"}, False, MATRIX_UNITS, "openvino-bf16"),
+        ("auto", {*ONNX, "openvino"}, True, MATRIX_UNITS, "torch"),
+        ("cpu", ONNX, False, MATRIX_UNITS, "onnx"),
     ],
 )
-def test_left_to_itself_it_is_onnx_on_a_cpu_where_that_is_installed(
-    device: str, installed: set[str], gpu: bool, runtime: str, bundle, monkeypatch: pytest.MonkeyPatch
+def test_left_to_itself_it_takes_what_is_fastest_of_what_is_installed(
+    device: str,
+    installed: set[str],
+    gpu: bool,
+    rates: MatrixRates | None,
+    runtime: str,
+    bundle,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[tuple[str, str]] = []
     load = runtimes.load_core
@@ -186,8 +202,10 @@ def test_left_to_itself_it_is_onnx_on_a_cpu_where_that_is_installed(
     monkeypatch.setattr(runtimes, "load_core", loading)
     monkeypatch.setattr(runtimes, "find_spec", lambda name: object() if name in installed else None)
     monkeypatch.setattr(runtimes, "_has_gpu", lambda: gpu)
+    monkeypatch.setattr(runtimes, "cached_graphs", lambda bundle: None)
+    monkeypatch.setattr(runtimes, "remembered_rates", lambda: rates)
     runtimes.load_core(bundle, "auto", device)
-    assert asked[1:] == [(runtime, "cpu" if runtime == "onnx" else device)]
+    assert asked[1:] == [(runtime, device if runtime == "torch" else "cpu")]
 
 
 def test_a_gpu_is_asked_for_only_where_there_is_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:

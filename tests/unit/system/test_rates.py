@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mbdcnn.system import rates
-from mbdcnn.system.rates import MatrixRates, matrix_rates, measure_rates
+from mbdcnn.system.rates import MatrixRates, matrix_rates, measure_rates, remembered_rates
 
 
 @pytest.fixture
@@ -32,6 +32,18 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[MatrixRates]:
 @pytest.mark.parametrize(("bf16", "pays"), [(149.0, False), (150.0, True), (1000.0, True), (20.0, False)])
 def test_bf16_pays_from_one_and_a_half_times_the_rate(bf16: float, pays: bool) -> None:
     assert MatrixRates(100.0, bf16).bf16_pays is pays
+
+
+@pytest.mark.parametrize(("bf16", "units"), [(249.0, False), (250.0, True), (200.0, False)])
+def test_more_than_twice_the_rate_takes_matrix_units(bf16: float, units: bool) -> None:
+    assert MatrixRates(100.0, bf16).matrix_units is units
+
+
+def test_what_was_not_measured_is_not_known(cache: Path, measured: list[MatrixRates]) -> None:
+    assert remembered_rates() is None
+    assert remembered_rates() is None
+    assert matrix_rates() == remembered_rates()
+    assert len(measured) == 1
 
 
 def test_the_machine_is_measured_once(cache: Path, measured: list[MatrixRates]) -> None:
