@@ -147,7 +147,7 @@ def fit_ood_score(
             advance(len(batch))
 
     training, held_out = (ImageFeatures.join(list(looks(rows))) for rows in (images["train"], images["validation"]))
-    return OODScorer.fit(training, held_out)
+    return OODScorer.fit(training, held_out, [row.origin for row in images["train"]])
 
 
 def _joined(coarse: Run, classifier: Run, device: torch.device) -> Core:

@@ -4,7 +4,8 @@ Four distances, the largest of which counts, each in units of what 1 % of usual 
 
 * `spread`: Mahalanobis distance of the classifier's pooled features within their main directions,
 * `residual`: length of what of the features lies outside these directions,
-* `statistics`: Mahalanobis distance of colour, contrast and fineness of structure of the image itself,
+* `statistics`: Mahalanobis distance of colour, contrast and fineness of structure of the image itself, from the nearest
+  source of training images,
 * `surprise`: mean of -log(share of the training images' pixels that have this colour).
 
 The features alone pass single colours and images in wrong colours; the image's own numbers pass drawings.
@@ -28,7 +29,9 @@ Pixels = npt.NDArray[np.uint8]
 FILE = "familiarity.safetensors"
 """In a bundle that knows what is usual."""
 ALONE = ("scale", "surprise", "limits")
-"""Arrays beside the two Gaussians."""
+"""Arrays beside the Gaussians."""
+FEWEST_OF_SOURCE = 40
+"""Images of a source that get a Gaussian of their own."""
 DIRECTIONS = 64
 QUANTILE = 0.99
 """Share of usual images that score below 1."""
@@ -95,7 +98,8 @@ class OODScorer(NamedTuple):
     """What the images that the model learnt from are like."""
 
     features: Gaussian
-    statistics: Gaussian
+    statistics: tuple[Gaussian, ...]
+    """One for each source: together they would be wide enough for grey images and pages of text."""
     scale: Floats
     """Standard deviation of each image statistic, by which it is divided first."""
     surprise: Floats
@@ -104,29 +108,43 @@ class OODScorer(NamedTuple):
     """Of the four distances."""
 
     @classmethod
-    def fit(cls, training: ImageFeatures, held_out: ImageFeatures) -> Self:
-        """Learn from training images; limits also rest on others, which must not have trained the networks."""
+    def fit(cls, training: ImageFeatures, held_out: ImageFeatures, sources: Sequence[str] = ()) -> Self:
+        """Learn from training images; limits also rest on others, which must not have trained the networks.
+
+        Args:
+            training: images that the networks learnt from.
+            held_out: others of the same kinds.
+            sources: the source of each training image; one for all if not given.
+        """
         scale = np.maximum(training.statistics.std(axis=0), 1e-6)
         unlimited = cls(
             features=Gaussian.fit(training.embedding, DIRECTIONS),
-            statistics=Gaussian.fit(training.statistics / scale, training.statistics.shape[1]),
+            statistics=_of_each_source(training.statistics / scale, np.array(sources)),
             scale=scale,
             surprise=-np.log(training.colours.mean(axis=0) + COLOUR_PRIOR),
             limits=np.ones(4),
         )
-        limits = unlimited._limits(training, held_out)
-        # Each limit is passed by 1 % of the images, so that one of them is passed by more.
-        largest = unlimited._replace(limits=limits).scores(ImageFeatures.join([training, held_out]))
-        return unlimited._replace(limits=limits * np.quantile(largest, QUANTILE))
+        usual = ImageFeatures.join([training, held_out])
+        limits = unlimited._limits(usual, held_out)
+        # Where held-out images raised a limit, fewer pass than should.
+        return unlimited._replace(
+            limits=limits * np.quantile(unlimited._replace(limits=limits).scores(usual), QUANTILE)
+        )
 
-    def _limits(self, training: ImageFeatures, held_out: ImageFeatures) -> Floats:
-        """Give what 1 % of the images pass: of those held out where networks had a part, else of all."""
-        of_features = np.quantile(self._distances(held_out)[:2], QUANTILE, axis=1)
-        of_images = np.quantile(self._distances(ImageFeatures.join([training, held_out]))[2:], QUANTILE, axis=1)
+    def _limits(self, usual: ImageFeatures, held_out: ImageFeatures) -> Floats:
+        """Let each distance be passed by equally many usual images, all four together by 1 %.
+
+        Features of held-out images, in which the networks had no part, may be further away: 1 % of these pass too.
+        """
+        distances = self._distances(usual)
+        further = (-distances).argsort(axis=1).argsort(axis=1) + 1
+        share = np.quantile(further.min(axis=0), 1 - QUANTILE) / distances.shape[1]
+        limits = np.quantile(distances, 1 - share, axis=1)
+        limits[:2] = np.maximum(limits[:2], np.quantile(self._distances(held_out)[:2], QUANTILE, axis=1))
         # Few features may leave no residual but rounding, which half precision and other runtimes change.
-        of_features[1] = max(of_features[1], ROUNDING * float(np.linalg.norm(self.features.deviations)))
-        limits: Floats = np.maximum(np.concatenate([of_features, of_images]), 1e-6)
-        return limits
+        limits[1] = max(limits[1], ROUNDING * float(np.linalg.norm(self.features.deviations)))
+        floored: Floats = np.maximum(limits, 1e-6)
+        return floored
 
     def scores(self, looks: ImageFeatures) -> Floats:
         """Give the score of each image: up to 1 is in distribution."""
@@ -135,7 +153,7 @@ class OODScorer(NamedTuple):
 
     def _distances(self, looks: ImageFeatures) -> Floats:
         spread, residual = self.features.distances(looks.embedding)
-        unusual, _ = self.statistics.distances(looks.statistics / self.scale)
+        unusual = np.min([each.distances(looks.statistics / self.scale)[0] for each in self.statistics], axis=0)
         return np.stack([spread, residual, unusual, looks.colours @ self.surprise])
 
     def save(self, path: Path) -> None:
@@ -143,7 +161,8 @@ class OODScorer(NamedTuple):
         from safetensors.numpy import save
 
         arrays = {f"features.{name}": array for name, array in self.features._asdict().items()}
-        arrays |= {f"statistics.{name}": array for name, array in self.statistics._asdict().items()}
+        for number, gaussian in enumerate(self.statistics):
+            arrays |= {f"statistics.{number}.{name}": array for name, array in gaussian._asdict().items()}
         arrays |= {name: getattr(self, name) for name in ALONE}
         path.write_bytes(
             save(
@@ -166,11 +185,12 @@ class OODScorer(NamedTuple):
 
         try:
             arrays = {name: array.astype(np.float32) for name, array in load_file(path).items()}
-            features, statistics = (
-                Gaussian(*(arrays[f"{part}.{name}"] for name in Gaussian._fields))
-                for part in ("features", "statistics")
+            # Until there was one for each source it had no number.
+            parts = sorted({name.rpartition(".")[0] for name in arrays if name.startswith("statistics.")})
+            features, *statistics = (
+                Gaussian(*(arrays[f"{part}.{name}"] for name in Gaussian._fields)) for part in ("features", *parts)
             )
-            read = cls(features, statistics, *(arrays[name] for name in ALONE))
+            read = cls(features, tuple(statistics), *(arrays[name] for name in ALONE))
             nothing = ImageFeatures(np.zeros((1, len(features.mean))), np.zeros((1, 15)), np.zeros((1, COLOUR_BINS**3)))
             with np.errstate(all="ignore"):
                 scores = read.scores(nothing)
@@ -179,6 +199,13 @@ class OODScorer(NamedTuple):
         except (SafetensorError, OSError, LookupError, TypeError, ValueError):
             raise UserError(f"{path}: damaged; make its bundle again") from None
         return read
+
+
+def _of_each_source(statistics: Floats, sources: npt.NDArray[Any]) -> tuple[Gaussian, ...]:
+    """Fit a Gaussian to the images of each source that has enough, or one to all."""
+    groups = [statistics[sources == source] for source in np.unique(sources)]
+    enough = [group for group in groups if len(group) >= FEWEST_OF_SOURCE] or [statistics]
+    return tuple(Gaussian.fit(group, group.shape[1]) for group in enough)
 
 
 def _statistics(pixels: Pixels, blocks: Floats) -> Floats:

@@ -48,6 +48,43 @@ def test_features_that_held_out_images_reach_set_the_limit() -> None:
     assert second[0] > 2 * first[0]
 
 
+def test_what_lies_between_two_sources_is_of_neither() -> None:
+    """Of one Gaussian for both, it would be the very centre."""
+    training, held_out = (features_of(spots(count, np.random.default_rng(count)), seed=count) for count in (300, 100))
+    dark = training.statistics[150:] - 40 * training.statistics.std(axis=0)
+    training = training._replace(statistics=np.concatenate([training.statistics[:150], dark]))
+    between = held_out._replace(statistics=held_out.statistics - 20 * held_out.statistics.std(axis=0))
+    of_both = OODScorer.fit(training, held_out, ["skin"] * 150 + ["dark"] * 150)
+    assert len(of_both.statistics) == 2
+    assert of_both.scores(between).min() > 3 * OODScorer.fit(training, held_out).scores(between).max()
+    assert np.mean(of_both.scores(held_out) > 1) <= 0.03
+
+
+def test_a_source_of_a_few_images_has_no_say_of_its_own() -> None:
+    training, held_out = features_of(spots(300, random)), features_of(spots(100, random), seed=1)
+    assert len(OODScorer.fit(training, held_out, ["skin"] * 261 + ["rare"] * 39).statistics) == 1
+    assert len(OODScorer.fit(training, held_out, ["skin"] * 260 + ["rare"] * 40).statistics) == 2
+
+
+def test_no_distance_alone_uses_up_what_all_four_may_pass() -> None:
+    """One in which the networks' own images differ much would raise the limits of the others."""
+    training, held_out = (features_of(spots(count, np.random.default_rng(count)), seed=count) for count in (1000, 200))
+    odd = training.embedding.copy()
+    odd[:8] *= 30
+    calm, torn = (OODScorer.fit(each, held_out).limits for each in (training, training._replace(embedding=odd)))
+    assert torn[2:] == pytest.approx(calm[2:], rel=0.1)
+
+
+def test_files_from_before_there_were_sources_are_read(scorer: OODScorer, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    scorer.save(tmp_path / FILE)
+    arrays = {name.replace("statistics.0.", "statistics."): array for name, array in load_file(tmp_path / FILE).items()}
+    save_file(arrays, tmp_path / "old.safetensors")
+    images = features_of(spots(20, random), seed=3)
+    assert OODScorer.load(tmp_path / "old.safetensors").scores(images) == pytest.approx(scorer.scores(images), rel=1e-2)
+
+
 @pytest.mark.parametrize(
     "image",
     [
