@@ -18,9 +18,12 @@ def main() -> None:
     parser.add_argument("--model", default="bundled")
     parser.add_argument("--protocol", default="fast", choices=("fast", "paper"))
     options = parser.parse_args()
+    files = sorted(options.images.glob("*.jpg"))
+    if not files:
+        parser.error(f"{options.images}: no file *.jpg there")
     exact, other = (Predictor.load(options.model, runtime=runtime) for runtime in ("openvino", options.runtime))
     apart, overlap, changed = [], [], 0
-    for file in sorted(options.images.glob("*.jpg")):
+    for file in files:
         expected, found = (predictor.predict(file, options.protocol) for predictor in (exact, other))
         pairs = zip(expected.probabilities.values(), found.probabilities.values(), strict=True)
         apart.append(max(abs(first - second) for first, second in pairs))

@@ -13,7 +13,6 @@ from mbdcnn.artifacts.provenance import file_digest, fingerprint
 from mbdcnn.errors import UserError
 from mbdcnn.system.cache import cache_folder
 from mbdcnn.system.files import disk_errors_as_user_errors
-from mbdcnn.system.rates import matrix_rates
 
 logger = logging.getLogger("mbdcnn")
 GRAPHS = ("coarse", "guide", "enhanced")
@@ -52,7 +51,6 @@ def cached_graphs(bundle: Bundle) -> Path:
     try:
         with disk_errors_as_user_errors(folder.parent):
             write_graphs(bundle, draft)
-            matrix_rates()  # While torch is loaded: the choice of a runtime asks for them without it.
             checksums = {file.name: file_digest(file) for file in draft.iterdir()}
             (draft / CHECKSUMS).write_text(json.dumps(checksums))
         # A temporary folder is its maker's alone; a cache may be shared.

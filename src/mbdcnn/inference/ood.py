@@ -1,11 +1,11 @@
 """How far an image is from those the model was trained on: an out-of-distribution score.
 
-Four distances, the largest of which counts, each in units of what 1 % of usual images pass:
+Four distances, the largest of which counts, in units of limits that equally many usual images pass, 1 % any of them:
 
 * `spread`: Mahalanobis distance of the classifier's pooled features within their main directions,
 * `residual`: length of what of the features lies outside these directions,
 * `statistics`: Mahalanobis distance of colour, contrast and fineness of structure of the image itself, from the nearest
-  source of training images,
+  source of training images that has enough of them,
 * `surprise`: mean of -log(share of the training images' pixels that have this colour).
 
 The features alone pass single colours and images in wrong colours; the image's own numbers pass drawings.
@@ -32,6 +32,8 @@ ALONE = ("scale", "surprise", "limits")
 """Arrays beside the Gaussians."""
 FEWEST_OF_SOURCE = 40
 """Images of a source that get a Gaussian of their own."""
+LEAST_DEVIATION = 0.05
+"""Of the statistics of a source, in units of all images': one that is grey throughout would not look at colour."""
 DIRECTIONS = 64
 QUANTILE = 0.99
 """Share of usual images that score below 1."""
@@ -79,10 +81,11 @@ class Gaussian(NamedTuple):
     """d."""
 
     @classmethod
-    def fit(cls, values: Floats, most: int) -> Self:
+    def fit(cls, values: Floats, most: int, least_deviation: float = 0.0) -> Self:
         """Find at most so many directions, leaving out those in which values do not vary."""
         mean = values.mean(axis=0)
         variances, directions = np.linalg.eigh(np.cov(values.T.astype(np.float64), bias=True))
+        variances += least_deviation**2
         kept = [index for index in np.argsort(-variances)[:most] if variances[index] > 1e-6 * variances.max()]
         return cls(mean, directions[:, kept].T, np.sqrt(variances[kept]))
 
@@ -99,7 +102,7 @@ class OODScorer(NamedTuple):
 
     features: Gaussian
     statistics: tuple[Gaussian, ...]
-    """One for each source: together they would be wide enough for grey images and pages of text."""
+    """One for each source that has enough images: together they are wide enough for grey images and pages of text."""
     scale: Floats
     """Standard deviation of each image statistic, by which it is divided first."""
     surprise: Floats
@@ -134,7 +137,7 @@ class OODScorer(NamedTuple):
     def _limits(self, usual: ImageFeatures, held_out: ImageFeatures) -> Floats:
         """Let each distance be passed by equally many usual images, all four together by 1 %.
 
-        Features of held-out images, in which the networks had no part, may be further away: 1 % of these pass too.
+        Features of held-out images, which the networks did not learn from, may lie further off: of these 1 % pass.
         """
         distances = self._distances(usual)
         further = (-distances).argsort(axis=1).argsort(axis=1) + 1
@@ -205,7 +208,7 @@ def _of_each_source(statistics: Floats, sources: npt.NDArray[Any]) -> tuple[Gaus
     """Fit a Gaussian to the images of each source that has enough, or one to all."""
     groups = [statistics[sources == source] for source in np.unique(sources)]
     enough = [group for group in groups if len(group) >= FEWEST_OF_SOURCE] or [statistics]
-    return tuple(Gaussian.fit(group, group.shape[1]) for group in enough)
+    return tuple(Gaussian.fit(group, group.shape[1], LEAST_DEVIATION) for group in enough)
 
 
 def _statistics(pixels: Pixels, blocks: Floats) -> Floats:

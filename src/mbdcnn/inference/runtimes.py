@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,9 +22,11 @@ from mbdcnn.inference.mixed import read_mixed
 from mbdcnn.inference.names import RuntimeChoice, RuntimeName
 from mbdcnn.inference.protocol import BoolMasks, ClassifierOutput, Core, Logits, Pixels
 from mbdcnn.inference.sessions import onnx_network
+from mbdcnn.system.cache import cache_folder
 from mbdcnn.system.device import choose_device
 from mbdcnn.system.extras import not_installed
-from mbdcnn.system.rates import remembered_rates
+from mbdcnn.system.files import can_be_written
+from mbdcnn.system.rates import matrix_rates, remembered_rates
 
 if TYPE_CHECKING:
     import torch
@@ -81,21 +85,24 @@ def load_core(bundle: Bundle, runtime: RuntimeChoice, device: str) -> Core:
 
 def _automatic(bundle: Bundle, device: str) -> Core:
     installed = all(find_spec(package) is not None for package in ("onnx", "onnxruntime"))
+    choices: list[RuntimeName] = []
     if installed and (device == "cpu" or (device == "auto" and not _has_gpu())):
-        runtime: RuntimeName = "onnx"
+        choices = ["openvino-bf16", "onnx"] if _has_matrix_units() else ["onnx"]
+    for runtime, otherwise in pairwise([*choices, "torch"]):
         try:
-            cached_graphs(bundle)  # Measures the rates, too, the first time.
-            runtime = "openvino-bf16" if _has_matrix_units() else "onnx"
             return load_core(bundle, runtime, "cpu")
         # The exporter has errors of its own, for a registered backbone, say, and torch runs the model all the same.
         except Exception as error:
-            logger.warning("runtime %s: %s; the runtime is torch", runtime, on_one_line(_first_line(error)))
+            logger.warning("runtime %s: %s; the runtime is %s", runtime, on_one_line(_first_line(error)), otherwise)
     return load_core(bundle, "torch", device)
 
 
 def _has_matrix_units() -> bool:
-    """Whether bfloat16 is worth a slower start and rougher numbers; only where rates have been measured, by torch."""
-    rates = remembered_rates() if find_spec(PACKAGES["openvino-bf16"]) else None
+    """Whether bfloat16 is worth a slower start and rougher numbers."""
+    if find_spec(PACKAGES["openvino-bf16"]) is None:
+        return False
+    # Measured by torch, which takes seconds to load: not each time where nothing can be remembered.
+    rates = remembered_rates() or (matrix_rates() if can_be_written(cache_folder()) else None)
     return rates is not None and rates.matrix_units
 
 
@@ -236,7 +243,9 @@ class OpenVinoCore(NetworksCore):
             graph, mixed = folder / f"{name}.onnx", bf16 and name != "coarse"
             # Said for f32 too: left to itself OpenVINO takes bfloat16 where the CPU has it.
             settings = {"INFERENCE_PRECISION_HINT": "bf16" if mixed else "f32", "PERFORMANCE_HINT": "LATENCY"}
-            settings["CACHE_DIR"] = str(folder / "openvino")
+            # One that another user made may be closed to this one.
+            if can_be_written(compiled := folder / "openvino"):
+                settings["CACHE_DIR"] = str(compiled)
             model = core.compile_model(read_mixed(core, graph) if mixed else graph, "CPU", settings)
             networks.append(GraphNetwork(_openvino_network(model)))
         super().__init__(*networks)
@@ -260,8 +269,15 @@ def channels_first(pixels: Pixels) -> Pixels:
 
 
 def _openvino_network(model: Any) -> Callable[[list[Logits]], Sequence[Logits]]:
-    request = model.create_infer_request()
-    return lambda arrays: list(request.infer(arrays).values())
+    # A request serves one thread at a time.
+    own = threading.local()
+
+    def infer(arrays: list[Logits]) -> Sequence[Logits]:
+        if not hasattr(own, "request"):
+            own.request = model.create_infer_request()
+        return list(own.request.infer(arrays).values())
+
+    return infer
 
 
 def _float32(array: Any) -> Logits:
@@ -272,5 +288,6 @@ def _float32(array: Any) -> Logits:
 
 
 def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
+    # OpenVINO's begin with a place in its source.
+    lines = [line for line in str(error).strip().splitlines() if not line.startswith("Exception from")]
     return lines[0] if lines else type(error).__name__

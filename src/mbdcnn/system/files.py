@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -30,6 +31,12 @@ def disk_errors_as_user_errors(path: Path, *, kept: bool = False) -> Iterator[No
         if error.errno == errno.EROFS:
             raise UserError(f"{path}: the disk can only be read; choose another place") from None
         raise
+
+
+def can_be_written(folder: Path) -> bool:
+    """Whether files can be read from a folder and put into it, once it is made if it is not there."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return os.access(there, os.R_OK | os.W_OK | os.X_OK)
 
 
 def make_folder(path: Path) -> None:

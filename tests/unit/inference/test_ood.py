@@ -60,6 +60,16 @@ def test_what_lies_between_two_sources_is_of_neither() -> None:
     assert np.mean(of_both.scores(held_out) > 1) <= 0.03
 
 
+def test_a_source_that_does_not_vary_makes_nothing_familiar() -> None:
+    training, held_out = (features_of(spots(count, np.random.default_rng(count)), seed=count) for count in (300, 100))
+    alike = training.statistics.copy()
+    alike[250:, 1:] = alike[250, 1:]
+    scorer = OODScorer.fit(training._replace(statistics=alike), held_out, ["usual"] * 250 + ["alike"] * 50)
+    strange = held_out._replace(statistics=held_out.statistics + 50 * training.statistics.std(axis=0))
+    assert (scorer.scores(strange) > 1).all()
+    assert all(len(gaussian.deviations) == 15 for gaussian in scorer.statistics)
+
+
 def test_a_source_of_a_few_images_has_no_say_of_its_own() -> None:
     training, held_out = features_of(spots(300, random)), features_of(spots(100, random), seed=1)
     assert len(OODScorer.fit(training, held_out, ["skin"] * 261 + ["rare"] * 39).statistics) == 1

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -202,10 +204,52 @@ def test_left_to_itself_it_takes_what_is_fastest_of_what_is_installed(
     monkeypatch.setattr(runtimes, "load_core", loading)
     monkeypatch.setattr(runtimes, "find_spec", lambda name: object() if name in installed else None)
     monkeypatch.setattr(runtimes, "_has_gpu", lambda: gpu)
-    monkeypatch.setattr(runtimes, "cached_graphs", lambda bundle: None)
-    monkeypatch.setattr(runtimes, "remembered_rates", lambda: rates)
+    monkeypatch.setattr(runtimes, "remembered_rates", lambda: None)
+    monkeypatch.setattr(runtimes, "can_be_written", lambda folder: rates is not None)
+    monkeypatch.setattr(runtimes, "matrix_rates", lambda: rates)
     runtimes.load_core(bundle, "auto", device)
     assert asked[1:] == [(runtime, device if runtime == "torch" else "cpu")]
+
+
+def test_rates_that_are_known_are_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtimes, "find_spec", lambda name: object())
+    monkeypatch.setattr(runtimes, "remembered_rates", lambda: MATRIX_UNITS)
+    monkeypatch.setattr(runtimes, "matrix_rates", None)
+    assert runtimes._has_matrix_units()
+
+
+def test_what_does_not_start_leaves_the_next_best(bundle, monkeypatch, caplog: pytest.LogCaptureFixture) -> None:
+    load = runtimes.load_core
+
+    def refusing(of, name: str, where: str):
+        if name == "openvino-bf16":
+            raise RuntimeError("Exception from src/core.cpp:132:\nno such thing")
+        return load(of, name, where) if name == "auto" else name
+
+    monkeypatch.setattr(runtimes, "load_core", refusing)
+    monkeypatch.setattr(runtimes, "_has_matrix_units", lambda: True)
+    assert runtimes.load_core(bundle, "auto", "cpu") == "onnx"
+    assert caplog.messages == ["runtime openvino-bf16: no such thing; the runtime is onnx"]
+
+
+def test_a_compiled_network_serves_several_threads(bundle) -> None:
+    core = runtimes.load_core(bundle, "openvino", "cpu")
+    pixels = random.integers(0, 256, (4, 32, 32, 3), np.uint8)
+    expected = core.coarse(pixels)
+    with ThreadPoolExecutor(4) as pool:
+        for logits in pool.map(core.coarse, [pixels] * 40):
+            assert np.array_equal(logits, expected)
+
+
+def test_what_is_compiled_is_not_kept_where_nothing_can_be_written(bundle, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("MBDCNN_CACHE", str(tmp_path))
+    monkeypatch.setattr(runtimes, "can_be_written", lambda folder: False)
+    runtimes.load_core(bundle, "openvino", "cpu")
+    assert not [*tmp_path.rglob("openvino")]
+    monkeypatch.undo()
+    monkeypatch.setenv("MBDCNN_CACHE", str(tmp_path))
+    runtimes.load_core(bundle, "openvino", "cpu")
+    assert [*tmp_path.rglob("openvino/*")]
 
 
 def test_a_gpu_is_asked_for_only_where_there_is_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:

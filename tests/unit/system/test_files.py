@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from mbdcnn.errors import UserError
-from mbdcnn.system.files import disk_errors_as_user_errors, exclusive, make_folder, replace_folder, replacing
+from mbdcnn.system.files import (
+    can_be_written,
+    disk_errors_as_user_errors,
+    exclusive,
+    make_folder,
+    replace_folder,
+    replacing,
+)
 
 KILLED = """
 import os, shutil, signal, sys
@@ -155,3 +162,11 @@ def test_what_a_killed_process_held_is_free(tmp_path: Path) -> None:
     with exclusive(tmp_path / "out"):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_not_there_can_be_written_where_it_can_be_made(tmp_path: Path, monkeypatch) -> None:
+    assert can_be_written(tmp_path / "a" / "b")
+    asked: list[object] = []
+    monkeypatch.setattr("os.access", lambda path, mode: asked.append(path))
+    assert not can_be_written(tmp_path / "a" / "b")
+    assert asked == [tmp_path]
