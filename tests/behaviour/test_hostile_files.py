@@ -529,7 +529,8 @@ class TestSettings:
         file.write_text(YAML_BOMBS[kind], errors="surrogateescape")
         started = time.process_time()
         assert str(file) in refusal(lambda: load_config(file))
-        assert time.process_time() - started < 5
+        # A bomb that goes off takes minutes; under coverage on a slow machine the deepest of these took six seconds.
+        assert time.process_time() - started < 20
 
     def test_bombs_in_two_files(self, tmp_path: Path) -> None:
         for name, more in (("a", "base: b.yaml\n"), ("b", "")):
