@@ -9,6 +9,7 @@ import numpy as np
 
 from mbdcnn import Predictor
 from mbdcnn.inference.runtimes import PACKAGES
+from mbdcnn.metrics.masks import mask_metrics, official
 
 
 def main() -> None:
@@ -27,8 +28,7 @@ def main() -> None:
         expected, found = (predictor.predict(file, options.protocol) for predictor in (exact, other))
         pairs = zip(expected.probabilities.values(), found.probabilities.values(), strict=True)
         apart.append(max(abs(first - second) for first, second in pairs))
-        union = (expected.mask | found.mask).sum()
-        overlap.append((expected.mask & found.mask).sum() / union if union else 1.0)
+        overlap.append(official(mask_metrics(found.mask, expected.mask)["jaccard"]))
         changed += expected.decision != found.decision
     print(f"{options.runtime} against openvino, {options.protocol}, {len(apart)} images")
     print(f"probabilities: {max(apart):.4f} apart at most, {np.mean(apart):.4f} on average; {changed} other classes")

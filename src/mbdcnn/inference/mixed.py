@@ -41,8 +41,8 @@ def _marked(text: bytes) -> bytes:
     root = ElementTree.fromstring(text)
     layers = {layer.get("id"): layer for layer in root.iterfind("layers/layer")}
     dense = {number for number, layer in layers.items() if layer.get("type") == "Convolution" and _is_wide(layer)}
-    weights = {edge.get("from-layer") for edge in root.iterfind("edges/edge") if edge.get("to-layer") in dense}
-    weights = {number for number in weights if layers[number].get("type") == "Const"}
+    feeding = {edge.get("from-layer") for edge in root.iterfind("edges/edge") if edge.get("to-layer") in dense}
+    weights = {number for number in feeding if layers[number].get("type") == "Const"}
     for number, layer in layers.items():
         if number not in dense | weights:
             marks = layer.find("rt_info")

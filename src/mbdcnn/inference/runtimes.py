@@ -18,7 +18,6 @@ import numpy as np
 from mbdcnn.artifacts import Bundle
 from mbdcnn.errors import UserError, on_one_line
 from mbdcnn.inference.graphs import GRAPHS, cached_graphs
-from mbdcnn.inference.mixed import read_mixed
 from mbdcnn.inference.names import RuntimeChoice, RuntimeName
 from mbdcnn.inference.protocol import BoolMasks, ClassifierOutput, Core, Logits, Pixels
 from mbdcnn.inference.sessions import onnx_network
@@ -233,6 +232,8 @@ class OpenVinoCore(NetworksCore):
 
     def __init__(self, folder: Path, *, bf16: bool = False) -> None:
         import openvino
+
+        from mbdcnn.inference.mixed import read_mixed
 
         core = openvino.Core()
         if bf16 and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):

@@ -18,12 +18,20 @@ VALUES = 10_000
 """With aliases written out: ten lines of them can stand for a billion values."""
 KEYS = 300
 """In one mapping, with all that is merged into it."""
+DEPTH = 100
+"""Of brackets in brackets; at some hundreds the parser takes seconds before it gives up."""
 _PLAIN = re.compile(r"[^\W\d][\w .+-]*")
 """Text that YAML may take as it stands."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Makes no objects, and gives up where mappings are merged until the memory is full."""
+    """Makes no objects, and gives up where mappings are merged until the memory is full, or brackets never close."""
+
+    def fetch_flow_collection_start(self, kind: Any) -> None:
+        """Open a bracket."""
+        super().fetch_flow_collection_start(kind)
+        if self.flow_level > DEPTH:
+            raise yaml.YAMLError(f"brackets nested more than {DEPTH} deep")
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Merge what stands under `<<`."""

@@ -215,7 +215,7 @@ def test_bfloat16_is_rougher_and_leaves_nothing_rough_behind(compact: Bundle, le
         pytest.skip(str(error))
     exact = Predictor.load(compact.path, runtime="openvino").predict(lesion)
     expected = Predictor.load(compact.path).predict(lesion)
-    assert 1e-5 < np.abs(rough.mask_probability - expected.mask_probability).max() < 0.1
+    assert 1e-4 < np.abs(rough.mask_probability - expected.mask_probability).max() < 0.1
     assert np.array_equal(rough.coarse_mask, exact.coarse_mask)
     assert np.allclose(exact.mask_probability, expected.mask_probability, rtol=0, atol=1e-5)
 
