@@ -17,7 +17,7 @@ test: .venv/ready
 # Those and the slow ones, and which lines of the package none reaches; fails below what pyproject.toml asks for.
 coverage: COVER := --cov --cov-report= --cov-fail-under=0
 coverage: test
-	$(PYTEST) -m "slow and not gpu and not soak" --cov --cov-append --cov-report term-missing:skip-covered
+	$(PYTEST) -m "slow and not gpu and not soak" --durations=25 --cov --cov-append --cov-report term-missing:skip-covered
 
 # Long runs of load and injected faults: docs/reliability.md.
 soak: .venv/ready

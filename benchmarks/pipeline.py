@@ -1,6 +1,7 @@
-"""What `mbdcnn run` would cost here, by stage: steps and validations timed on a few images, times their number.
+"""What `mbdcnn run` would train here, by stage: steps, validations and masks timed on a few images, times their number.
 
-Every stage is trained for eight steps, as `train` does it, on generated images.
+Every stage is trained for eight steps, as `train` does it, on generated images. With `--check` a part of the schedule
+is then run whole, every network and every mask of it, and held against the projection of that part.
 """
 
 from __future__ import annotations
@@ -8,28 +9,33 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
-from mbdcnn.artifacts import MaskSet, Run
+from mbdcnn.artifacts import MaskSet, PreparedData, Run
 from mbdcnn.config import Config, Training, load_config
 from mbdcnn.data.prepare import prepare
 from mbdcnn.data.synthetic import generate
-from mbdcnn.inference.masks import generate_masks
+from mbdcnn.inference.masks import BATCH, coarse_network, generate_masks
+from mbdcnn.inference.protocol import six_view_masks
 from mbdcnn.system.device import choose_device, choose_precision
 from mbdcnn.training.fit import Sources, Stage, train
 from mbdcnn.training.plan import plan
 from mbdcnn.training.schedule import total_steps, validation_steps
 
 IMAGES = {"train": 36, "validation": 12}
+MASKED = min(BATCH, 8)
+"""Patches that a coarse mask is timed on."""
 
 
 class Cost(NamedTuple):
-    """Seconds that a stage takes."""
+    """Seconds of a stage's parts, and how many samples IMAGES came to."""
 
     small: float
     """A step while images are small."""
@@ -37,6 +43,17 @@ class Cost(NamedTuple):
     """A step at the networks' own size."""
     validation: float
     """One validated sample."""
+    samples: int
+    validated: int
+
+
+class Costs(NamedTuple):
+    """All that a projection is made from."""
+
+    stages: Mapping[Stage, Cost]
+    mask: float
+    """Seconds of one patch's coarse mask."""
+    patches: int
 
 
 def main() -> None:
@@ -45,78 +62,146 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--training-images", type=int, default=2000)
     parser.add_argument("--validation-images", type=int, default=150)
+    parser.add_argument("--check", type=float, metavar="PART", help="run so much of the schedule, such as 0.01")
     options = parser.parse_args()
     config = load_config(options.config, [f"runtime.device={options.device}", "ensemble=1"])
     device = choose_device(options.device)
     print(f"{options.config} on {device}, {torch.get_num_threads()} threads; {options.training_images} training images")
-    total = 0.0
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        generate(folder / "raw", IMAGES, (640, 480))
-        data = prepare(folder / "raw", folder / "data", config)
-        times = options.training_images / IMAGES["train"]
-        counts = {planned.stage: 0 for planned in plan(data, config)}
-        for planned in plan(data, config):
-            counts[planned.stage] += 1
-        sources, seconds = Sources(), 0.0
-        for stage, trainings in counts.items():
-            run, cost, samples, validated = measure(stage, folder, config, sources)
-            training: Training = getattr(config, stage).training
-            samples, validated = round(samples * times), round(validated * options.validation_images / 12)
-            steps = total_steps(training, samples)
-            validations = len(validation_steps(training, samples))
-            part = training.small_part if training.small_side else 0.0
-            seconds = steps * (part * cost.small + (1 - part) * cost.large) + validations * validated * cost.validation
-            total += trainings * seconds
-            precision = choose_precision(training.precision, device)
-            print(
-                f"{stage}, {precision}: {trainings} x {steps} steps of {cost.small:.2f} and {cost.large:.2f} s,"
-                f" {validations} validations of {validated * cost.validation:.1f} s: {trainings * seconds / 3600:.1f} h"
-            )
-            if stage == "coarse":
-                start = time.perf_counter()
-                masks = generate_masks(run, data, folder / "masks", device=options.device)
-                patches = masks.provenance.facts["patches"]
-                each = (time.perf_counter() - start) / patches
-                every = each * patches * times
-                total += every
-                print(f"coarse masks: {each:.3f} s a patch: {every / 3600:.1f} h")
-                sources = Sources(masks=MaskSet.open(folder / "masks"), coarse=run)
-            elif stage == "classifier":
-                sources = Sources(sources.masks, sources.coarse, run)
-    print(f"all training: {total / 3600:.1f} h, {total / 86400:.1f} days")
+        costs = measure(Path(name), config)
+    images = {"train": options.training_images, "validation": options.validation_images}
+    total = 0.0
+    for text, seconds in project(costs, config, images):
+        print(f"{text}: {seconds / 3600:.2f} h", flush=True)
+        total += seconds
+    print(f"all training: {total / 3600:.1f} h, {total / 86400:.1f} days", flush=True)
+    if options.check:
+        check(costs, config, images, options.check)
 
 
-def measure(stage: Stage, folder: Path, config: Config, sources: Sources) -> tuple[Run, Cost, int, int]:
-    """Train a stage for eight steps: the run, its cost, and how many samples it trained on and validated."""
-    from mbdcnn.artifacts import PreparedData
+def check(costs: Costs, config: Config, images: Mapping[str, int], part: float) -> None:
+    """Run a part of the schedule on a hundredth of the images, and print what it took beside what was projected."""
+    fewer = {split: max(8, count // 100) for split, count in images.items()}
+    short = config
+    for stage, cost in costs.stages.items():
+        training: Training = getattr(config, stage).training
+        steps = total_steps(training, scaled(cost.samples, images, "train"))
+        every = steps // len(validation_steps(training, scaled(cost.samples, images, "train")))
+        short = changed(short, stage, length=f"{max(8, round(steps * part))} steps", validate_every=f"{every} steps")
+        short = changed(short, stage, validate_from=0)
+    rows = list(project(costs, short, fewer))
+    with tempfile.TemporaryDirectory() as name:
+        taken = run(Path(name), short, fewer)
+    for (text, seconds), (title, real) in zip(rows, taken.items(), strict=True):
+        print(f"{title}: {real:.0f} s, projected {seconds:.0f} s ({text})")
+    print(f"{part:g} of the schedule, {fewer['train']} images: {sum(taken.values()):.0f} s,", end=" ")
+    print(f"projected {sum(seconds for _, seconds in rows):.0f} s")
+
+
+def measure(folder: Path, config: Config) -> Costs:
+    """Train every stage for eight steps on IMAGES."""
+    generate(folder / "raw", IMAGES, (640, 480))
+    data = prepare(folder / "raw", folder / "data", config)
+    stages: dict[Stage, Cost] = {}
+    coarse, stages["coarse"] = measure_stage("coarse", data, folder, config, Sources())
+    mask = measure_masks(coarse, data, config)
+    # What the masks show changes no time.
+    with MaskSet.writing(folder / "masks", {}, {"data": data.provenance.fingerprint}) as draft:
+        side = data.patches.shape[1]
+        np.save(draft.path / "patches.npy", np.zeros((len(data.patches), side, side // 8), np.uint8))
+        draft.facts |= {"patches": len(data.patches), "folds": 0}
+    sources = Sources(MaskSet.open(folder / "masks"), coarse)
+    classifier, stages["classifier"] = measure_stage("classifier", data, folder, config, sources)
+    sources = Sources(sources.masks, coarse, classifier)
+    stages["enhanced"] = measure_stage("enhanced", data, folder, config, sources)[1]
+    return Costs(stages, mask, len(data.patches))
+
+
+def measure_stage(stage: Stage, data: PreparedData, folder: Path, config: Config, sources: Sources) -> tuple[Run, Cost]:
+    """Train a stage for eight steps, validating after every second: the run and its cost."""
     from mbdcnn.training.fit import _assemble
 
-    short = Config.model_validate(config.model_dump() | {stage: _shortened(getattr(config, stage).model_dump())})
+    short = changed(config, stage, length="8 steps", validate_every="2 steps", validate_from=0, small_part=0.5)
     moments: list[float] = []
-
-    def note(done: int, total: int, text: str = "") -> None:
-        moments.append(time.perf_counter())
-
-    data = PreparedData.open(folder / "data")
-    run = train(stage, data, folder / stage, short, sources, progress=note)
+    run = train(stage, data, folder / stage, short, sources, progress=lambda *_: moments.append(time.perf_counter()))
     gaps = [later - earlier for earlier, later in pairwise(moments)]
     small, large = min(gaps[0], gaps[2]), min(gaps[4], gaps[6])
     assembly = _assemble(stage, data, short, sources, None, None)
     validated = len(assembly.validation)
-    return run, Cost(small, large, max(0.0, gaps[5] - large) / validated), len(assembly.samples), validated
+    validation = max(0.0, gaps[5] - large) / validated
+    return run, Cost(small, large, validation, len(assembly.samples), validated)
 
 
-def _shortened(section: dict[str, object]) -> dict[str, object]:
-    changes: Sequence[tuple[str, object]] = [
-        ("length", "8 steps"),
-        ("validate_every", "2 steps"),
-        ("validate_from", 0),
-        ("small_part", 0.5),
-    ]
-    training = section["training"]
-    assert isinstance(training, dict)
-    return section | {"training": training | dict(changes)}
+def measure_masks(run: Run, data: PreparedData, config: Config) -> float:
+    """Seconds of one patch's coarse mask."""
+    network, patches = coarse_network(run, config.runtime.device), data.patches[:MASKED]
+    six_view_masks(network, patches[:1])
+    start = time.perf_counter()
+    six_view_masks(network, patches)
+    return (time.perf_counter() - start) / len(patches)
+
+
+def project(costs: Costs, config: Config, images: Mapping[str, int]) -> Iterator[tuple[str, float]]:
+    """Give a line and the seconds of each stage, and of the coarse masks after the first."""
+    trainings = count_trainings(config)
+    for stage, cost in costs.stages.items():
+        training: Training = getattr(config, stage).training
+        samples = scaled(cost.samples, images, "train")
+        validated = scaled(cost.validated, images, "validation")
+        steps, validations = total_steps(training, samples), len(validation_steps(training, samples))
+        small = round(training.small_part * steps) if training.small_side else 0
+        each = small * cost.small + (steps - small) * cost.large + validations * validated * cost.validation
+        precision = choose_precision(training.precision, choose_device(config.runtime.device))
+        yield (
+            f"{stage}, {precision}: {trainings[stage]} x {steps} steps of {cost.small:.2f} and {cost.large:.2f} s,"
+            f" {validations} validations of {validated * cost.validation:.1f} s",
+            trainings[stage] * each,
+        )
+        if stage == "coarse":
+            patches = round(costs.patches * sum(images.values()) / sum(IMAGES.values()))
+            yield f"coarse masks of {patches} patches, {costs.mask:.3f} s each", patches * costs.mask
+
+
+def scaled(samples: int, images: Mapping[str, int], split: str) -> int:
+    """Samples of more images, from those of IMAGES."""
+    return round(samples * images[split] / IMAGES[split])
+
+
+def count_trainings(config: Config) -> Counter[Stage]:
+    """Count how often each stage is trained, folds included."""
+    folds = {"coarse": config.coarse.folds, "classifier": config.calibration.folds, "enhanced": 0}
+    return Counter({stage: 1 + count for stage, count in folds.items()})
+
+
+def run(folder: Path, config: Config, images: Mapping[str, int]) -> dict[str, float]:
+    """Train all that a run trains: seconds of each stage, in the projection's order."""
+    generate(folder / "raw", images, (640, 480))
+    data = prepare(folder / "raw", folder / "data", config)
+    taken: dict[str, float] = {}
+    masks: MaskSet | None = None
+    runs: dict[tuple[Stage, int | None], Run] = {}
+    for planned in plan(data, config):
+        stage, number = planned.stage, planned.fold.number if planned.fold else None
+        start = time.perf_counter()
+        if stage == "classifier" and masks is None:
+            folds = [runs["coarse", fold] for fold in range(config.coarse.folds)]
+            masks = generate_masks(
+                runs["coarse", None], data, folder / "masks", folds=folds, device=config.runtime.device
+            )
+            taken["coarse masks"] = time.perf_counter() - start
+            start = time.perf_counter()
+        sources = Sources(masks, runs.get(("coarse", None)), runs.get(("classifier", None)))
+        out = folder / f"{stage}-{number}"
+        runs[stage, number] = train(stage, data, out, config, sources, fold=planned.fold)
+        taken[stage] = taken.get(stage, 0.0) + time.perf_counter() - start
+    return taken
+
+
+def changed(config: Config, stage: Stage, **settings: Any) -> Config:
+    """Give the configuration with other settings for a stage's training."""
+    section = getattr(config, stage).model_dump()
+    section = section | {"training": section["training"] | settings}
+    return Config.model_validate(config.model_dump() | {stage: section})
 
 
 if __name__ == "__main__":

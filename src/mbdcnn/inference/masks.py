@@ -64,7 +64,7 @@ def generate_masks(
         masks = np.zeros(shape, np.uint8)
         done = 0
         for run, patches in _shares(coarse, folds, data):
-            coarse_logits = _network(run, device)
+            coarse_logits = coarse_network(run, device)
             for start in range(0, len(patches), BATCH):
                 rows = patches[start : start + BATCH]
                 masks[rows] = pack(six_view_masks(coarse_logits, data.patches[rows]))
@@ -98,7 +98,8 @@ def _save(file: Path, array: npt.NDArray[np.uint8]) -> None:
         stream.write(array.data)
 
 
-def _network(run: Run, device: str) -> Callable[[Pixels], Logits]:
+def coarse_network(run: Run, device: str) -> Callable[[Pixels], Logits]:
+    """Give a run's coarse-SN as `six_view_masks` takes it."""
     place = choose_device(device)
     network = build_coarse(run.config)
     load_weights(run.weights, network)
