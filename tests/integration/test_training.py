@@ -151,7 +151,7 @@ def test_masks_of_training_images_come_from_the_network_that_did_not_see_them(
             np.array([0.5, lesion], np.float32)[:, None, None], (len(pixels), 2, 32, 32)
         )
 
-    monkeypatch.setattr(masks, "_network", network)
+    monkeypatch.setattr(masks, "coarse_network", network)
     runs = [Run.open(experiment.out / "runs" / name) for name in ("coarse", "coarse-fold0", "coarse-fold1")]
     found = masks.generate_masks(runs[0], data, tmp_path / "masks", folds=runs[1:], device="cpu")
     asked_of = Run.open(experiment.out / "runs" / asked)
