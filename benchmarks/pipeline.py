@@ -1,7 +1,7 @@
 """What `mbdcnn run` would train here, by stage: steps, validations and masks timed on a few images, times their number.
 
-Every stage is trained for eight steps, as `train` does it, on generated images. With `--check` a part of the schedule
-is then run whole, every network and every mask of it, and held against the projection of that part.
+Every stage is trained for eight steps, as `train` does it, on generated images. With `--check` every network is then
+trained for a part of its steps on fewer images, with their coarse masks, and held against the projection.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -62,9 +61,9 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--training-images", type=int, default=2000)
     parser.add_argument("--validation-images", type=int, default=150)
-    parser.add_argument("--check", type=float, metavar="PART", help="run so much of the schedule, such as 0.01")
+    parser.add_argument("--check", type=float, metavar="PART", help="train for so much of the steps, such as 0.01")
     options = parser.parse_args()
-    config = load_config(options.config, [f"runtime.device={options.device}", "ensemble=1"])
+    config = load_config(options.config, [f"runtime.device={options.device}"])
     device = choose_device(options.device)
     print(f"{options.config} on {device}, {torch.get_num_threads()} threads; {options.training_images} training images")
     with tempfile.TemporaryDirectory() as name:
@@ -80,8 +79,11 @@ def main() -> None:
 
 
 def check(costs: Costs, config: Config, images: Mapping[str, int], part: float) -> None:
-    """Run a part of the schedule on a hundredth of the images, and print what it took beside what was projected."""
-    fewer = {split: max(8, count // 100) for split, count in images.items()}
+    """Train for a part of each training's steps, with one validation, and print what that took beside its projection.
+
+    On about a hundredth of the images, enough that those outside a fold fill a batch.
+    """
+    fewer = {"train": max(32, images["train"] // 100), "validation": max(8, images["validation"] // 100)}
     short = config
     for stage, cost in costs.stages.items():
         training: Training = getattr(config, stage).training
@@ -143,19 +145,20 @@ def measure_masks(run: Run, data: PreparedData, config: Config) -> float:
 
 def project(costs: Costs, config: Config, images: Mapping[str, int]) -> Iterator[tuple[str, float]]:
     """Give a line and the seconds of each stage, and of the coarse masks after the first."""
-    trainings = count_trainings(config)
     for stage, cost in costs.stages.items():
         training: Training = getattr(config, stage).training
-        samples = scaled(cost.samples, images, "train")
         validated = scaled(cost.validated, images, "validation")
-        steps, validations = total_steps(training, samples), len(validation_steps(training, samples))
-        small = round(training.small_part * steps) if training.small_side else 0
-        each = small * cost.small + (steps - small) * cost.large + validations * validated * cost.validation
+        seconds, steps_of_each = 0.0, []
+        for samples in samples_of_trainings(stage, scaled(cost.samples, images, "train"), config):
+            steps, validations = total_steps(training, samples), len(validation_steps(training, samples))
+            small = round(training.small_part * steps) if training.small_side else 0
+            seconds += small * cost.small + (steps - small) * cost.large + validations * validated * cost.validation
+            steps_of_each.append(str(steps))
         precision = choose_precision(training.precision, choose_device(config.runtime.device))
         yield (
-            f"{stage}, {precision}: {trainings[stage]} x {steps} steps of {cost.small:.2f} and {cost.large:.2f} s,"
-            f" {validations} validations of {validated * cost.validation:.1f} s",
-            trainings[stage] * each,
+            f"{stage}, {precision}: {' + '.join(steps_of_each)} steps of {cost.small:.2f} and {cost.large:.2f} s,"
+            f" a validation {validated * cost.validation:.1f} s",
+            seconds,
         )
         if stage == "coarse":
             patches = round(costs.patches * sum(images.values()) / sum(IMAGES.values()))
@@ -167,10 +170,11 @@ def scaled(samples: int, images: Mapping[str, int], split: str) -> int:
     return round(samples * images[split] / IMAGES[split])
 
 
-def count_trainings(config: Config) -> Counter[Stage]:
-    """Count how often each stage is trained, folds included."""
-    folds = {"coarse": config.coarse.folds, "classifier": config.calibration.folds, "enhanced": 0}
-    return Counter({stage: 1 + count for stage, count in folds.items()})
+def samples_of_trainings(stage: Stage, samples: int, config: Config) -> list[int]:
+    """Samples of each training of a stage: of all images, and of those outside each fold, as `plan` lists them."""
+    folds = {"coarse": config.coarse.folds, "classifier": config.calibration.folds, "enhanced": 0}[stage]
+    whole = [] if stage == "classifier" and config.ensemble > 1 else [samples]
+    return whole + [round(samples * (folds - 1) / folds) for _ in range(folds)]
 
 
 def run(folder: Path, config: Config, images: Mapping[str, int]) -> dict[str, float]:
@@ -190,7 +194,8 @@ def run(folder: Path, config: Config, images: Mapping[str, int]) -> dict[str, fl
             )
             taken["coarse masks"] = time.perf_counter() - start
             start = time.perf_counter()
-        sources = Sources(masks, runs.get(("coarse", None)), runs.get(("classifier", None)))
+        guide = runs.get(("classifier", None)) or runs.get(("classifier", 0))
+        sources = Sources(masks, runs.get(("coarse", None)), guide)
         out = folder / f"{stage}-{number}"
         runs[stage, number] = train(stage, data, out, config, sources, fold=planned.fold)
         taken[stage] = taken.get(stage, 0.0) + time.perf_counter() - start

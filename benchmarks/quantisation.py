@@ -43,7 +43,7 @@ def main() -> None:
     )
     for graph in ("guide", "enhanced"):
         if graph == "enhanced":
-            # Of enhanced-SN's map only that it is there matters to its time.
+            # Nor does the shipped enhanced-SN give its map any weight.
             usual, unseen = (
                 [[image, np.zeros((1, 1, 12, 12), np.float32)] for image, _ in each] for each in (usual, unseen)
             )
