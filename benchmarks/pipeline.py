@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,11 +22,13 @@ from mbdcnn.artifacts import MaskSet, PreparedData, Run
 from mbdcnn.config import Config, Training, load_config
 from mbdcnn.data.prepare import prepare
 from mbdcnn.data.synthetic import generate
-from mbdcnn.inference.masks import BATCH, coarse_network, generate_masks
+from mbdcnn.inference.masks import BATCH, coarse_network
 from mbdcnn.inference.protocol import six_view_masks
+from mbdcnn.pipeline import _Trainer
 from mbdcnn.system.device import choose_device, choose_precision
-from mbdcnn.training.fit import Sources, Stage, train
-from mbdcnn.training.plan import plan
+from mbdcnn.system.progress import Progress, silent
+from mbdcnn.training.fit import Sources, Stage, _assemble, train
+from mbdcnn.training.plan import Pace, Planned, plan
 from mbdcnn.training.schedule import total_steps, validation_steps
 
 IMAGES = {"train": 36, "validation": 12}
@@ -53,6 +56,7 @@ class Costs(NamedTuple):
     mask: float
     """Seconds of one patch's coarse mask."""
     patches: int
+    trainings: Sequence[Planned]
 
 
 def main() -> None:
@@ -86,11 +90,9 @@ def check(costs: Costs, config: Config, images: Mapping[str, int], part: float) 
     fewer = {"train": max(32, images["train"] // 100), "validation": max(8, images["validation"] // 100)}
     short = config
     for stage, cost in costs.stages.items():
-        training: Training = getattr(config, stage).training
-        steps = total_steps(training, scaled(cost.samples, images, "train"))
-        every = steps // len(validation_steps(training, scaled(cost.samples, images, "train")))
-        short = changed(short, stage, length=f"{max(8, round(steps * part))} steps", validate_every=f"{every} steps")
-        short = changed(short, stage, validate_from=0)
+        steps = total_steps(getattr(config, stage).training, scaled(cost.samples, images, "train"))
+        length = f"{max(8, round(steps * part))} steps"
+        short = changed(short, stage, length=length, validate_every=length, validate_from=0)
     rows = list(project(costs, short, fewer))
     with tempfile.TemporaryDirectory() as name:
         taken = run(Path(name), short, fewer)
@@ -116,13 +118,11 @@ def measure(folder: Path, config: Config) -> Costs:
     classifier, stages["classifier"] = measure_stage("classifier", data, folder, config, sources)
     sources = Sources(sources.masks, coarse, classifier)
     stages["enhanced"] = measure_stage("enhanced", data, folder, config, sources)[1]
-    return Costs(stages, mask, len(data.patches))
+    return Costs(stages, mask, len(data.patches), plan(data, config))
 
 
 def measure_stage(stage: Stage, data: PreparedData, folder: Path, config: Config, sources: Sources) -> tuple[Run, Cost]:
     """Train a stage for eight steps, validating after every second: the run and its cost."""
-    from mbdcnn.training.fit import _assemble
-
     short = changed(config, stage, length="8 steps", validate_every="2 steps", validate_from=0, small_part=0.5)
     moments: list[float] = []
     run = train(stage, data, folder / stage, short, sources, progress=lambda *_: moments.append(time.perf_counter()))
@@ -149,7 +149,9 @@ def project(costs: Costs, config: Config, images: Mapping[str, int]) -> Iterator
         training: Training = getattr(config, stage).training
         validated = scaled(cost.validated, images, "validation")
         seconds, steps_of_each = 0.0, []
-        for samples in samples_of_trainings(stage, scaled(cost.samples, images, "train"), config):
+        for fold in [training.fold for training in costs.trainings if training.stage == stage]:
+            samples = scaled(cost.samples, images, "train")
+            samples -= round(samples / fold.of) if fold else 0
             steps, validations = total_steps(training, samples), len(validation_steps(training, samples))
             small = round(training.small_part * steps) if training.small_side else 0
             seconds += small * cost.small + (steps - small) * cost.large + validations * validated * cost.validation
@@ -170,35 +172,20 @@ def scaled(samples: int, images: Mapping[str, int], split: str) -> int:
     return round(samples * images[split] / IMAGES[split])
 
 
-def samples_of_trainings(stage: Stage, samples: int, config: Config) -> list[int]:
-    """Samples of each training of a stage: of all images, and of those outside each fold, as `plan` lists them."""
-    folds = {"coarse": config.coarse.folds, "classifier": config.calibration.folds, "enhanced": 0}[stage]
-    whole = [] if stage == "classifier" and config.ensemble > 1 else [samples]
-    return whole + [round(samples * (folds - 1) / folds) for _ in range(folds)]
-
-
 def run(folder: Path, config: Config, images: Mapping[str, int]) -> dict[str, float]:
-    """Train all that a run trains: seconds of each stage, in the projection's order."""
+    """Train all that a run trains, by the run's own hand: seconds of each stage, in the projection's order."""
     generate(folder / "raw", images, (640, 480))
     data = prepare(folder / "raw", folder / "data", config)
     taken: dict[str, float] = {}
-    masks: MaskSet | None = None
-    runs: dict[tuple[Stage, int | None], Run] = {}
-    for planned in plan(data, config):
-        stage, number = planned.stage, planned.fold.number if planned.fold else None
+
+    @contextmanager
+    def timed(title: str) -> Iterator[Progress]:
         start = time.perf_counter()
-        if stage == "classifier" and masks is None:
-            folds = [runs["coarse", fold] for fold in range(config.coarse.folds)]
-            masks = generate_masks(
-                runs["coarse", None], data, folder / "masks", folds=folds, device=config.runtime.device
-            )
-            taken["coarse masks"] = time.perf_counter() - start
-            start = time.perf_counter()
-        guide = runs.get(("classifier", None)) or runs.get(("classifier", 0))
-        sources = Sources(masks, runs.get(("coarse", None)), guide)
-        out = folder / f"{stage}-{number}"
-        runs[stage, number] = train(stage, data, out, config, sources, fold=planned.fold)
+        yield silent
+        stage = title.partition(",")[0].removeprefix("train ")
         taken[stage] = taken.get(stage, 0.0) + time.perf_counter() - start
+
+    _Trainer(data, folder, config, True, timed, Pace(plan(data, config), lambda line: None)).train_all()
     return taken
 
 
