@@ -1,10 +1,10 @@
 """A mask-CN whose weights are the mean of a run's and of the run that trained it further.
 
-python experiments/mean_of_runs.py out/runs/classifier-fold0 evidence/fold0 mean/fold0 --data out/data --masks out/masks
+python experiments/mean_of_runs.py runs/classifier-fold0 evidence/0 mean/0 --data data --masks masks
 
 What the second part of a training gains and what it loses lie on a line between the two (Wortsman et al., Robust
-fine-tuning of zero-shot models, CVPR 2022); half way, the shipped networks keep the first one's classes and the
-second one's maps (docs/experiments.md). Writes a run as `mbdcnn train` does, which `mbdcnn bundle` takes.
+fine-tuning of zero-shot models, CVPR 2022); half way, the networks of teacher_lite0_evidence.yaml kept the first one's
+classes and the second one's maps (docs/experiments.md). Writes a run as `mbdcnn train` does, for `mbdcnn bundle`.
 """
 
 from __future__ import annotations

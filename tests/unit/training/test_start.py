@@ -22,6 +22,7 @@ from mbdcnn.models.weights import save_weights
 from mbdcnn.training.start import Start, check_start, find_start, initialise
 
 STAGES = ("coarse", "classifier", "enhanced")
+RECIPES = Path(__file__).parents[3] / "experiments"
 NAMES = json.loads((Path(__file__).parents[2] / "parity" / "reference_state_dicts.json").read_text())
 SMALL = [
     *(f"{stage}.network.width=0.1" for stage in STAGES),
@@ -202,3 +203,12 @@ def test_the_configuration_that_trains_the_shipped_model_further_begins_with_its
     shipped = open_model("bundled").config
     assert config.data == shipped.data.model_copy(update={"segmentation_size": config.data.segmentation_size})
     assert config.classifier.network == shipped.classifier.network
+
+
+def test_the_shipped_models_recipe_is_what_it_was_trained_with() -> None:
+    recipe, shipped = load_config(RECIPES / "shipped.yaml"), open_model("bundled").config
+    assert (recipe.data, recipe.cam, recipe.ensemble) == (shipped.data, shipped.cam, shipped.ensemble)
+    assert (recipe.classifier, recipe.calibration) == (shipped.classifier, shipped.calibration)
+    assert (recipe.coarse.network, recipe.enhanced.network) == (shipped.coarse.network, shipped.enhanced.network)
+    for stage in ("coarse", "enhanced"):
+        assert find_start(stage, recipe) is not None, stage
