@@ -13,6 +13,7 @@ from PIL import Image
 import mbdcnn
 from mbdcnn.cli import VERBS, main
 from mbdcnn.evaluation.options import Options
+from mbdcnn.system.rates import matrix_rates
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
@@ -242,6 +243,7 @@ def test_ctrl_c_is_one_line(capsys, monkeypatch) -> None:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["info"], ["train", "--help"], ["--version"]])
 def test_light_commands_import_neither_torch_nor_lightning(arguments: list[str]) -> None:
+    matrix_rates()  # which `info` measures, with torch, the first time on a machine
     program = (
         "import sys\nfrom mbdcnn.cli import main\n"
         "try: main(sys.argv[1:])\nexcept SystemExit as stop: assert not stop.code\n"
