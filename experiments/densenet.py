@@ -19,9 +19,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mbdcnn.cli import main
-from mbdcnn.config import ClassificationNetwork
+from mbdcnn.config import ClassificationNetwork, load_config
 from mbdcnn.errors import UserError
 from mbdcnn.models import MaskGuidedClassifier, register_backbone
+from mbdcnn.models.head import class_metadata
 from mbdcnn.models.weights import save_weights
 
 NAME = "densenet169"
@@ -102,7 +103,7 @@ def convert(source: Path, target: Path) -> None:
         network.encoder.load_state_dict(given)
     except RuntimeError as error:
         raise UserError(f"{source}: no DenseNet-169 with torchvision's names: {error}") from None
-    save_weights(target, network)
+    save_weights(target, network, class_metadata("classifier", load_config().classes))
 
 
 register_backbone(NAME, classification=DenseNet)

@@ -59,7 +59,7 @@ def main() -> None:
             )
         counts = {name: second[name] for name in ("training_images", "validation_images", "score")}
         steps = first["steps"] + second["steps"]
-        draft.facts |= counts | {"starting_weights": first["starting_weights"], "steps": steps}
+        draft.facts |= counts | {"starting_weights": first.get("starting_weights"), "steps": steps}
         draft.facts |= {"best": score, "best_step": steps, "mean_of": [first, second]}
     print(f"{given.out}: validation mean_auc {score:.4f}; the two alone {first['best']:.4f} and {second['best']:.4f}")
 

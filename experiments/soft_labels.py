@@ -143,7 +143,10 @@ def main() -> None:
     second.add_argument("predictions", type=Path, nargs="+")
     second.set_defaults(run=write)
     given = parser.parse_args()
-    given.run(given)
+    try:
+        given.run(given)
+    except (UserError, OSError) as error:
+        parser.exit(1, f"{parser.prog}: {error}\n")
 
 
 if __name__ == "__main__":
