@@ -64,6 +64,8 @@ def roc_chart(curves: Mapping[str, Points], marks: Sequence[tuple[str, Number, N
         marks: of each operating point the curve's name, 1 - specificity, sensitivity and a label.
     """
     axes, names = Axes(0, 1, 0, 1), list(curves)
+    # From the right: what lies further to the left on such a curve lies lower, where its label may be moved.
+    marks = sorted(marks, key=lambda mark: -mark[1])
     places = _beside([(axes.x(x) + 9, axes.y(y) + 16) for _, x, y, _ in marks])
     drawn = "".join(
         f'<g class="mark {series_style(names.index(name))}"><circle cx="{axes.x(x)}" cy="{axes.y(y)}" r="5.5"/>'

@@ -503,5 +503,13 @@ def test_labels_of_close_operating_points_lie_below_one_another() -> None:
     labels = {
         text: (float(x), float(y)) for x, y, text in re.findall(r'<text x="([\d.]+)" y="([\d.]+)">(0\.\d+)<', drawn)
     }
-    assert labels["0.45"][1] == labels["0.4"][1] + charts.LABEL_LINE
+    assert labels["0.4"][1] == labels["0.45"][1] + charts.LABEL_LINE
     assert labels["0.9"][1] < labels["0.4"][1] < labels["0.1"][1]
+
+
+def test_labels_of_operating_points_on_a_steep_curve_stay_near_their_points() -> None:
+    marks = [("a", x, y, "label") for x, y in ((0.11, 0.83), (0.2, 0.93), (0.375, 0.97))]
+    drawn = charts.roc_chart({"a": [(0, 0), (1, 1)]}, marks)
+    places = re.findall(r'cy="([\d.]+)" r="5.5"/><text x="[\d.]+" y="([\d.]+)">label', drawn)
+    assert len(places) == 3
+    assert all(float(label) - float(point) <= 16 + charts.LABEL_LINE + 0.01 for point, label in places)
