@@ -72,7 +72,7 @@ class DenseNet(nn.Module):
         parts |= {"norm0": norm(channels), "relu0": nn.ReLU(), "pool0": nn.MaxPool2d(3, 2, 1)}
         for number, count in enumerate(LAYERS, 1):
             layers = [(f"denselayer{i + 1}", Layer(channels + i * GROWTH)) for i in range(count)]
-            channels += len(layers) * GROWTH
+            channels += count * GROWTH
             parts[f"denseblock{number}"] = nn.Sequential(OrderedDict(layers))
             if number < len(LAYERS):
                 parts[f"transition{number}"] = Transition(channels)
@@ -94,8 +94,9 @@ def convert(source: Path, target: Path) -> None:
     Raises:
         UserError: tensors are missing or left over.
     """
+    classes = load_config().classes
     torch.manual_seed(0)
-    network = MaskGuidedClassifier(ClassificationNetwork(backbone=NAME), 3)
+    network = MaskGuidedClassifier(ClassificationNetwork(backbone=NAME), len(classes))
     given = {name: tensor.float() for name, tensor in load_file(source).items() if name.startswith("features.")}
     if (stem := given.get(STEM_WEIGHT)) is not None:
         given[STEM_WEIGHT] = torch.cat([stem, stem.mean(1, keepdim=True)], 1)
@@ -103,7 +104,7 @@ def convert(source: Path, target: Path) -> None:
         network.encoder.load_state_dict(given)
     except RuntimeError as error:
         raise UserError(f"{source}: no DenseNet-169 with torchvision's names: {error}") from None
-    save_weights(target, network, class_metadata("classifier", load_config().classes))
+    save_weights(target, network, class_metadata("classifier", classes))
 
 
 register_backbone(NAME, classification=DenseNet)

@@ -45,6 +45,7 @@ def predict(given: argparse.Namespace) -> None:
     """Write the probabilities of all training images of known class, each by the run that left out its fold."""
     data, masks = PreparedData.open(given.data), MaskSet.open(given.masks)
     check_same_data(masks, data)
+    rows: list[Row] = []
     found: dict[str, Probabilities] = {}
     for number, path in enumerate(given.runs):
         run = Run.open_stage(path, "classifier")
@@ -53,10 +54,10 @@ def predict(given: argparse.Namespace) -> None:
         left_out = [row for row in Fold(number, len(given.runs)).split(data.split("train"))[1] if row.label is not None]
         if known := run.seen("training").among(left_out):
             raise UserError(f"{path}: knows {known[0].id} of its own fold, by the weights it started from")
+        rows += left_out
         found |= zip([row.id for row in left_out], probabilities_of(run, data, masks, left_out), strict=True)
     with given.out.open("wb") as stream:
         np.savez(stream, ids=list(found), probabilities=np.stack(list(found.values())), classes=list(data.classes))
-    rows = [row for row in data.split("train") if row.label is not None]
     for origin in sorted({row.origin for row in rows}):
         of_origin = [row for row in rows if row.origin == origin]
         score = mean_auc(np.stack([found[row.id] for row in of_origin]), np.array([row.label for row in of_origin]))
